@@ -1,0 +1,20 @@
+"""Data modules: images and points with labels, in [-1, 1] on the device, for any model."""
+
+from datamodules.arrays import ArrayDataModule
+from datamodules.base import DataModule
+from datamodules.cifar10 import CIFAR10DataModule
+from datamodules.digits import DigitsDataModule
+from datamodules.image_folder import ImageFolderDataModule
+from datamodules.mixtures import MixtureDataModule
+from datamodules.mnist import FashionMNISTDataModule, MNISTDataModule
+
+__all__ = [
+    "ArrayDataModule",
+    "CIFAR10DataModule",
+    "DataModule",
+    "DigitsDataModule",
+    "FashionMNISTDataModule",
+    "ImageFolderDataModule",
+    "MNISTDataModule",
+    "MixtureDataModule",
+]

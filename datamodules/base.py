@@ -1,0 +1,138 @@
+"""The base of all data modules: splits, loaders, random flips, and the way from uint8 to [-1, 1]."""
+
+import os
+from abc import ABC, abstractmethod
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from datamodules.datasets import SPLITS, BatchDataset, RandomFlip, Split
+from datamodules.loader import Loader, ResumableLoader, ShardSampler, ShuffledSampler
+
+
+class DataModule(L.LightningDataModule, ABC):
+    """Images or points with labels, in the splits train, val and test.
+
+    A batch is ``(images, labels)``: images float32 in [-1, 1] of shape (N, C, H, W), or points (N, D); labels
+    int64 (N,), all 0 where the data has none. The training order is a function of (seed, epoch) only,
+    whatever the number of processes, and continues in the middle of an epoch when a run is resumed.
+    Validation, test and prediction go through their split in order, each image once over all processes;
+    prediction uses the test split.
+
+    A concrete module says `name`, `image_shape` and `num_classes`, and implements `read`.
+
+    Args:
+        batch_size: images per update over all processes; divisible by their number, at most the training
+            split.
+        num_workers: processes that load batches; 0 loads them in the main process, which is best for data in
+            memory.
+        flip: mirror each training image left to right with probability one half.
+        seed: seed of the training data's order; None takes the run's seed (``seed_everything``), else 0.
+    """
+
+    name: str
+
+    def __init__(self, batch_size: int = 64, num_workers: int = 0, flip: bool = False, seed: int | None = None):
+        super().__init__()
+        self.save_hyperparameters()  # collects the arguments of the concrete module's constructor too
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size}: must be at least 1")
+        if num_workers < 0:
+            raise ValueError(f"num_workers={num_workers}: must be at least 0")
+        if seed is not None and seed < 0:
+            raise ValueError(f"seed={seed}: must be at least 0, or None for the run's seed")
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.flip = flip
+        self.seed = seed
+        self._datasets: dict[Split, BatchDataset] = {}
+
+    @property
+    @abstractmethod
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of an image or (D,) of a point, known before the data is read."""
+
+    @property
+    @abstractmethod
+    def num_classes(self) -> int:
+        """Number of classes, 0 if the data has no labels; known before the images are read."""
+
+    @abstractmethod
+    def read(self) -> dict[Split, BatchDataset]:
+        """Reads the data set of each split; called once."""
+
+    def dataset(self, split: Split) -> BatchDataset:
+        """The data set of a split, without random flips; uint8 images or float32 points."""
+        if split not in SPLITS:
+            raise ValueError(f"split={split!r}: must be one of {', '.join(SPLITS)}")
+        if not self._datasets:
+            self._datasets = self.read()
+        return self._datasets[split]
+
+    @staticmethod
+    def to_float(images: Tensor) -> Tensor:
+        """Maps uint8 0..255 to float32 [-1, 1] by x / 127.5 - 1; floats are returned as they are."""
+        if images.dtype != torch.uint8:
+            return images
+        return images.to(torch.float32).div_(127.5).sub_(1)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Turns a batch's images into float32, on the device that trains."""
+        images, labels = batch
+        return self.to_float(images), labels
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Shuffled batches of ``batch_size / number of processes``, the last incomplete one dropped.
+
+        Raises:
+            ValueError: batch_size doesn't suit the processes or the training split, or points should flip.
+        """
+        dataset, (rank, world_size) = self.dataset("train"), self._process()
+        if self.batch_size % world_size:
+            raise ValueError(f"batch_size={self.batch_size}: must be divisible by the {world_size} processes")
+        if self.batch_size > len(dataset):
+            raise ValueError(
+                f"batch_size={self.batch_size}: must not be larger than the training split of {self.name}, "
+                f"which has {len(dataset)} images"
+            )
+        seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if self.seed is None else self.seed
+        sampler = ShuffledSampler(dataset, self.batch_size, rank, world_size, seed)
+        if self.flip:
+            if len(self.image_shape) != 3:
+                raise ValueError(f"flip=True: {self.name} holds points, only images can be mirrored")
+            dataset = RandomFlip(dataset, seed)
+        return ResumableLoader(
+            dataset,
+            batch_size=self.batch_size // world_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            drop_last=True,
+        )
+
+    def val_dataloader(self) -> Loader | list[Loader]:
+        """The validation split in order; an empty list, which skips validation, if there is none."""
+        return self._in_order("val")
+
+    def test_dataloader(self) -> Loader | list[Loader]:
+        """The test split in order; an empty list if there is none."""
+        return self._in_order("test")
+
+    def predict_dataloader(self) -> Loader | list[Loader]:
+        """The test split in order; an empty list if there is none."""
+        return self._in_order("test")
+
+    def _in_order(self, split: Split) -> Loader | list[Loader]:
+        dataset, (rank, world_size) = self.dataset(split), self._process()
+        if len(dataset) == 0:
+            return []
+        sampler = ShardSampler(dataset, rank, world_size)
+        batch_size = max(1, self.batch_size // world_size)
+        return Loader(dataset, batch_size=batch_size, sampler=sampler, num_workers=self.num_workers)
+
+    def _process(self) -> tuple[int, int]:
+        """This process' rank and the number of processes."""
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size

@@ -1,0 +1,113 @@
+"""Any folder of image files, decoded while training."""
+
+import hashlib
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from datamodules.base import DataModule
+from datamodules.datasets import SPLITS, BatchDataset, Split, check_shares, split_sizes
+from datamodules.image_files import ImageFiles, find_images
+
+
+class ImageFolderDataModule(DataModule):
+    """Images of any size under a folder, at any depth: png, jpg, webp, bmp, ppm, tif.
+
+    What is on disk:
+        * ``root/cat/1.png``, ``root/dog/x/2.jpg``: the folders right under root are the classes, in sorted
+          order, if there are at least two and no image lies in root itself; otherwise the images have no
+          labels.
+        * ``root/train/...``, ``root/val/...``, ``root/test/...``: if train is the only folder or has val or
+          test beside it, these are the splits, with the classes under each. A split without a folder is taken
+          from train by its share.
+
+    The split by shares is fixed: images are ranked by a hash of their path below root. Hidden files and
+    folders are passed over.
+
+    Each image is turned upright (EXIF), scaled with antialiasing (bicubic) so that it just covers
+    `image_size`, cropped at the centre, and converted to `channels`. Transparency is laid on white; 16-bit
+    grey is scaled to 8 bits. Files are decoded when a batch needs them, so `num_workers` above 0 is
+    advisable.
+
+    Args:
+        root: the folder.
+        image_size: side of the square images, or (height, width).
+        channels: 3 for RGB, 1 for grey.
+        val_share: share of images for validation where no folder val is given; 0 for none.
+        test_share: share of images for the test split where no folder test is given; 0 for none.
+        **kwargs: batch_size, num_workers, flip and seed of `DataModule`.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        image_size: int | tuple[int, int] = 64,
+        channels: Literal[1, 3] = 3,
+        val_share: float = 0.1,
+        test_share: float = 0.1,
+        **kwargs: Any,
+    ):
+        root = os.fspath(root)
+        super().__init__(**kwargs)
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        if min(height, width) < 1:
+            raise ValueError(f"image_size={image_size}: must be at least 1")
+        if channels not in (1, 3):
+            raise ValueError(f"channels={channels}: must be 1 (grey) or 3 (RGB)")
+        check_shares(val_share, test_share)
+        self.name = Path(root).resolve().name
+        self.root = root
+        self.val_share = val_share
+        self.test_share = test_share
+        self._shape = (int(channels), height, width)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(channels, height, width), from the arguments."""
+        return self._shape
+
+    @property
+    def num_classes(self) -> int:
+        """Number of class folders; lists the files and opens none."""
+        return len(self.classes)
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """Names of the class folders, in the order of their labels; empty if the images have no labels."""
+        files = [file for _, listed in self._files.values() for file in listed]
+        folders = sorted({file.split("/")[0] for file in files})
+        return folders if len(folders) > 1 and all("/" in file for file in files) else []
+
+    def read(self) -> dict[Split, BatchDataset]:
+        """Divides the list of files; they are decoded batch by batch.
+
+        Raises:
+            FileNotFoundError: root isn't there.
+            ValueError: no image below root, or too few to divide.
+        """
+        given = dict(self._files)
+        folder, files = given.pop("train")
+        val_share = 0 if "val" in given else self.val_share
+        test_share = 0 if "test" in given else self.test_share
+        _, val, test = split_sizes(len(files), val_share, test_share, self.root)
+        ranked = sorted(files, key=lambda file: hashlib.sha256(file.encode()).digest())
+        cut = {"val": ranked[:val], "test": ranked[val : val + test], "train": ranked[val + test :]}
+        return {split: self._images(*given.get(split, (folder, sorted(cut[split])))) for split in SPLITS}
+
+    @cached_property
+    def _files(self) -> dict[Split, tuple[Path, list[str]]]:
+        """Folder and relative paths of each split on disk; only train where root is not divided."""
+        root = Path(self.root)
+        entries = list(root.iterdir()) if root.is_dir() else []
+        folders = {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
+        if "train" in folders and (folders == {"train"} or folders & {"val", "test"}):
+            return {split: (root / split, find_images(root / split)) for split in SPLITS if split in folders}
+        return {"train": (root, find_images(root))}
+
+    def _images(self, folder: Path, files: list[str]) -> ImageFiles:
+        label = {name: i for i, name in enumerate(self.classes)}
+        labels = torch.tensor([label.get(file.split("/")[0], 0) for file in files], dtype=torch.int64)
+        return ImageFiles([str(folder / file) for file in files], labels, self._shape)

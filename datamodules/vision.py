@@ -1,0 +1,76 @@
+"""What the data sets that torchvision reads have in common."""
+
+import os
+from typing import Any
+
+import torch
+
+from datamodules.base import DataModule
+from datamodules.datasets import BatchDataset, InMemoryDataset, Split
+
+
+class TorchvisionDataModule(DataModule):
+    """A data set of torchvision with an official test split; the last training images become the val split.
+
+    A concrete module says `torchvision_class`, `name`, `image_shape` and `num_classes`.
+
+    Args:
+        root: folder that holds torchvision's files, or receives them.
+        download: fetch files that are missing.
+        val_size: number of training images, the last ones, kept for validation; 0 trains on all of them.
+        **kwargs: batch_size, num_workers, flip and seed of `DataModule`.
+    """
+
+    torchvision_class: str
+
+    def __init__(self, root: str = "data", download: bool = True, val_size: int = 5000, **kwargs: Any):
+        root = os.fspath(root)
+        super().__init__(**kwargs)
+        if val_size < 0:
+            raise ValueError(f"val_size={val_size}: must be at least 0")
+        self.root = root
+        self.download = download
+        self.val_size = val_size
+
+    def prepare_data(self) -> None:
+        """Downloads the files that are missing, in one process of each machine."""
+        if self.download:
+            self.dataset("train")
+
+    def read(self) -> dict[Split, BatchDataset]:
+        """Reads the images and cuts off the validation split.
+
+        Raises:
+            FileNotFoundError: the files are missing and download is False.
+            ConnectionError: the download failed.
+            ValueError: val_size leaves nothing for training.
+        """
+        train, test = self._files(train=True), self._files(train=False)
+        count = len(train) - self.val_size
+        if count < 1:
+            raise ValueError(f"val_size={self.val_size}: must be less than the {len(train)} training images")
+        return {
+            "train": InMemoryDataset(train.images[:count], train.labels[:count]),
+            "val": InMemoryDataset(train.images[count:], train.labels[count:]),
+            "test": test,
+        }
+
+    def _files(self, train: bool) -> InMemoryDataset:
+        import torchvision
+
+        try:
+            files = getattr(torchvision.datasets, self.torchvision_class)(
+                self.root, train=train, download=self.download
+            )
+        except (RuntimeError, OSError) as error:
+            if self.download:
+                raise ConnectionError(
+                    f"root={self.root!r}: {self.torchvision_class} can neither be read nor fetched: {error}"
+                ) from error
+            raise FileNotFoundError(
+                f"root={self.root!r}: {self.torchvision_class}'s files are not there or damaged; "
+                "download=True fetches them"
+            ) from error
+        images = torch.as_tensor(files.data)
+        images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
+        return InMemoryDataset(images, torch.as_tensor(files.targets, dtype=torch.int64))

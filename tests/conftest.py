@@ -1,0 +1,58 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+SCRIPT = Path(__file__).parent / "training_script.py"
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small tensors: a second thread only waits, and several tests run side by side."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def train() -> Callable[..., None]:
+    """Runs jobs of training_script.py in new processes."""
+
+    def train(folder: Path, devices: int, jobs: list[dict]) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        command = [sys.executable, str(SCRIPT), str(folder), str(devices), json.dumps(jobs)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    return train
+
+
+def flatten(value: object, path: str = "") -> dict[str, object]:
+    """The leaves of nested dictionaries and lists by path."""
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, (list, tuple)):
+        items = enumerate(value)
+    else:
+        return {path: value}
+    return {k: v for key, item in items for k, v in flatten(item, f"{path}.{key}").items()}
+
+
+@pytest.fixture(scope="session")
+def assert_same() -> Callable[..., None]:
+    """Compares two nested states, bit for bit unless a tolerance is given."""
+
+    def assert_same(a: object, b: object, tolerance: float = 0.0) -> None:
+        a, b = flatten(a), flatten(b)
+        assert a.keys() == b.keys()
+        for key in a:
+            if isinstance(a[key], torch.Tensor):
+                difference = (a[key].double() - b[key].double()).abs().max().item() if a[key].numel() else 0.0
+                assert difference <= tolerance, f"{key}: {difference}"
+            else:
+                assert a[key] == b[key], key
+
+    return assert_same
