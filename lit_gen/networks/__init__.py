@@ -1,0 +1,31 @@
+"""Plain `nn.Module` networks: generators, discriminators, encoders and decoders."""
+
+from lit_gen.networks.auto import auto_decoder, auto_discriminator, auto_encoder, auto_generator
+from lit_gen.networks.base import Decoder, Discriminator, Encoder, Generator
+from lit_gen.networks.dcgan import DCGANDecoder, DCGANDiscriminator, DCGANEncoder, DCGANGenerator
+from lit_gen.networks.layers import Norm, has_batch_norm
+from lit_gen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator
+from lit_gen.networks.resnet import ResNetDiscriminator, ResNetGenerator
+
+__all__ = [
+    "DCGANDecoder",
+    "DCGANDiscriminator",
+    "DCGANEncoder",
+    "DCGANGenerator",
+    "Decoder",
+    "Discriminator",
+    "Encoder",
+    "Generator",
+    "MLPDecoder",
+    "MLPDiscriminator",
+    "MLPEncoder",
+    "MLPGenerator",
+    "Norm",
+    "ResNetDiscriminator",
+    "ResNetGenerator",
+    "auto_decoder",
+    "auto_discriminator",
+    "auto_encoder",
+    "auto_generator",
+    "has_batch_norm",
+]

@@ -1,0 +1,153 @@
+"""Convolutional networks of DCGAN (Radford et al. 2016, arXiv:1511.06434), for sides of 8 to 128 pixels.
+
+Every stage halves or doubles the size by a convolution of kernel 4, stride 2 and padding 1, whose strides
+divide its kernel, so that a transposed one covers all pixels alike. A side is halved at least twice, and on
+while it is even and above 4: 28 comes down to 7, and 32, 64 and 128 to 4. The narrower side decides where the
+two differ.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from lit_gen.networks.base import Decoder, Discriminator, Encoder, Generator
+from lit_gen.networks.layers import Norm, init_dcgan, norm_2d, split_gaussian
+
+
+def accepts(image_shape: tuple[int, ...]) -> bool:
+    """Whether DCGAN's networks take this shape: `(C, H, W)`, H and W divisible by 4, from 8 to 128."""
+    return len(image_shape) == 3 and all(side % 4 == 0 and 8 <= side <= 128 for side in image_shape[1:])
+
+
+def _halvings(side: int) -> int:
+    count = 0
+    while count < 2 or (side % 2 == 0 and side > 4):
+        side //= 2
+        count += 1
+    return count
+
+
+def _stage_widths(network: nn.Module, name: str, shape: tuple[int, ...], width: int) -> list[int]:
+    """Channels of the feature maps, from the largest map to the smallest."""
+    if not accepts(shape):
+        raise ValueError(
+            f"{name}={tuple(shape)}: {type(network).__name__} needs (C, height, width) with height and width "
+            "divisible by 4, from 8 to 128"
+        )
+    if width < 1:
+        raise ValueError(f"width={width}: {type(network).__name__} needs at least 1")
+    return [width * min(2**stage, 8) for stage in range(min(_halvings(side) for side in shape[1:]))]
+
+
+def _growing_trunk(shape: tuple[int, ...], latent_dim: int, widths: list[int], norm: Norm) -> nn.Module:
+    """z to a map of `shape`: a linear seed, then transposed convolutions, no norm on the output."""
+    bias = norm == "none"
+    seed = (widths[-1], *(side >> len(widths) for side in shape[1:]))
+    layers: list[nn.Module] = [
+        nn.Linear(latent_dim, seed[0] * seed[1] * seed[2], bias=bias),
+        nn.Unflatten(1, seed),
+        norm_2d(norm, seed[0]),
+        nn.ReLU(),
+    ]
+    channels = seed[0]
+    for width in reversed(widths[:-1]):
+        layers += [nn.ConvTranspose2d(channels, width, 4, 2, 1, bias=bias), norm_2d(norm, width), nn.ReLU()]
+        channels = width
+    return nn.Sequential(*layers, nn.ConvTranspose2d(channels, shape[0], 4, 2, 1))
+
+
+def _shrinking_trunk(shape: tuple[int, ...], out_features: int, widths: list[int], norm: Norm) -> nn.Module:
+    """Images of `shape` to a vector: strided convolutions, no norm on the first, then a linear layer."""
+    layers: list[nn.Module] = [nn.Conv2d(shape[0], widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
+    channels = widths[0]
+    for width in widths[1:]:
+        layers += [
+            nn.Conv2d(channels, width, 4, 2, 1, bias=norm == "none"),
+            norm_2d(norm, width),
+            nn.LeakyReLU(0.2),
+        ]
+        channels = width
+    height, width = (side >> len(widths) for side in shape[1:])
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * height * width, out_features))
+
+
+class DCGANGenerator(Generator):
+    """Linear seed, then transposed convolutions with norm and ReLU, tanh at the end.
+
+    Args:
+        image_shape: `(C, H, W)`, H and W divisible by 4, from 8 to 128.
+        latent_dim: dimension of z.
+        width: channels of the last hidden stage; doubled towards the seed, up to 8 times.
+        norm: norm of all layers but the output.
+    """
+
+    def __init__(self, image_shape: tuple[int, ...], latent_dim: int, width: int = 64, norm: Norm = "batch"):
+        super().__init__(image_shape, latent_dim)
+        widths = _stage_widths(self, "image_shape", image_shape, width)
+        self.trunk = _growing_trunk(image_shape, latent_dim, widths, norm)
+        init_dcgan(self)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Generate `(N, C, H, W)` in [-1, 1]."""
+        return torch.tanh(self.trunk(z))
+
+
+class DCGANDiscriminator(Discriminator):
+    """Strided convolutions with norm and LeakyReLU(0.2), then a linear score.
+
+    Args:
+        image_shape: `(C, H, W)`, H and W divisible by 4, from 8 to 128.
+        width: channels of the first stage; doubled at each, up to 8 times.
+        norm: norm of all stages but the first. Gradient penalties need one that is not "batch".
+    """
+
+    def __init__(self, image_shape: tuple[int, ...], width: int = 64, norm: Norm = "batch"):
+        super().__init__(image_shape)
+        widths = _stage_widths(self, "image_shape", image_shape, width)
+        self.trunk = _shrinking_trunk(image_shape, 1, widths, norm)
+        init_dcgan(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Score `(N,)`."""
+        return self.trunk(x).squeeze(1)
+
+
+class DCGANEncoder(Encoder):
+    """The discriminator's convolutions, then mean and raw log σ.
+
+    Args:
+        image_shape: `(C, H, W)`, H and W divisible by 4, from 8 to 128.
+        latent_dim: dimension of z.
+        width: channels of the first stage; doubled at each, up to 8 times.
+        norm: norm of all stages but the first.
+    """
+
+    def __init__(self, image_shape: tuple[int, ...], latent_dim: int, width: int = 64, norm: Norm = "batch"):
+        super().__init__(image_shape, latent_dim)
+        widths = _stage_widths(self, "image_shape", image_shape, width)
+        self.trunk = _shrinking_trunk(image_shape, 2 * latent_dim, widths, norm)
+        init_dcgan(self)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log σ, each `(N, latent_dim)`."""
+        return split_gaussian(self.trunk(x))
+
+
+class DCGANDecoder(Decoder):
+    """The generator's layers without the tanh.
+
+    Args:
+        output_shape: `(C, H, W)`, H and W divisible by 4, from 8 to 128.
+        latent_dim: dimension of z.
+        width: channels of the last hidden stage; doubled towards the seed, up to 8 times.
+        norm: norm of all layers but the output.
+    """
+
+    def __init__(self, output_shape: tuple[int, ...], latent_dim: int, width: int = 64, norm: Norm = "batch"):
+        super().__init__(output_shape, latent_dim)
+        widths = _stage_widths(self, "output_shape", output_shape, width)
+        self.trunk = _growing_trunk(output_shape, latent_dim, widths, norm)
+        init_dcgan(self)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Parameters `(N, *output_shape)`."""
+        return self.trunk(z)

@@ -1,0 +1,110 @@
+"""Parts that the networks share: norm layers, weight initialisers, the Gaussian head of an encoder."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, TypeVar
+
+from torch import Tensor, nn
+
+from lit_gen.distributions.gaussian import bound_log_scale
+
+Norm = Literal["batch", "layer", "instance", "none"]
+M = TypeVar("M", bound=nn.Module)
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+LINEAR_LAYERS = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+
+
+def norm_2d(norm: Norm, channels: int) -> nn.Module:
+    """Norm layer for feature maps `(N, C, H, W)`, with a learned gain and bias a channel.
+
+    "batch" is over the batch and positions, "layer" over a sample's channels and positions (as in WGAN-GP's
+    critics), "instance" over a sample's positions, "none" the identity.
+
+    Raises:
+        ValueError: for another name.
+    """
+    match norm:
+        case "batch":
+            return nn.BatchNorm2d(channels)
+        case "layer":
+            return nn.GroupNorm(1, channels)
+        case "instance":
+            return nn.InstanceNorm2d(channels, affine=True)
+        case "none":
+            return nn.Identity()
+    raise ValueError(f"norm={norm!r}: feature maps take 'batch', 'layer', 'instance' or 'none'")
+
+
+def norm_1d(norm: Norm, features: int) -> nn.Module:
+    """Norm layer for vectors `(N, D)`: "batch", "layer" or "none"; a vector has no positions for "instance".
+
+    Raises:
+        ValueError: for another name.
+    """
+    match norm:
+        case "batch":
+            return nn.BatchNorm1d(features)
+        case "layer":
+            return nn.LayerNorm(features)
+        case "none":
+            return nn.Identity()
+    raise ValueError(f"norm={norm!r}: vectors take 'batch', 'layer' or 'none'")
+
+
+def batch_norm_layers(module: nn.Module) -> list[str]:
+    """Names of the batch norm layers of `module`."""
+    return [name for name, layer in module.named_modules() if isinstance(layer, BATCH_NORMS)]
+
+
+def has_batch_norm(module: nn.Module) -> bool:
+    """Whether batch statistics couple the samples of a batch: real and fake ones then need two passes."""
+    return bool(batch_norm_layers(module))
+
+
+def init_dcgan(network: nn.Module) -> None:
+    """Weights N(0, 0.02²), batch norm's gains N(1, 0.02²), biases zero (DCGAN, arXiv:1511.06434, sec. 4)."""
+    for layer in network.modules():
+        if isinstance(layer, LINEAR_LAYERS):
+            nn.init.normal_(layer.weight, 0.0, 0.02)
+        elif isinstance(layer, BATCH_NORMS):
+            nn.init.normal_(layer.weight, 1.0, 0.02)
+        else:
+            continue
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+def init_he(layer: M) -> M:
+    """Weights of a layer in front of a ReLU: uniform of variance 4/(fan_in + fan_out), biases zero.
+
+    He et al. 2015 (arXiv:1502.01852) with the mean of both fans, as in WGAN-GP's residual networks
+    (arXiv:1704.00028).
+    """
+    return _init_uniform(layer, gain=math.sqrt(2))
+
+
+def init_glorot(layer: M) -> M:
+    """Weights of other layers: uniform of variance 2/(fan_in + fan_out), biases zero (Glorot & Bengio)."""
+    return _init_uniform(layer, gain=1.0)
+
+
+def _init_uniform(layer: M, gain: float) -> M:
+    nn.init.xavier_uniform_(layer.get_parameter("weight"), gain)
+    nn.init.zeros_(layer.get_parameter("bias"))
+    return layer
+
+
+def split_gaussian(output: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and bounded log σ, each `(N, D)`, of an encoder's last layer `(N, 2D)`."""
+    mean, raw = output.chunk(2, dim=1)
+    return mean, bound_log_scale(raw)

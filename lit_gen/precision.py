@@ -1,0 +1,35 @@
+"""Float32 or better: the precision of norms, sums, losses, likelihoods and divergences."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def at_least_float32(x: Any) -> Any:
+    """A tensor in float32, or in float64 if it is; anything else as it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32)) if isinstance(x, Tensor) else x
+
+
+def float32_or_better(function: F) -> F:
+    """Run `function` with autocast off and its tensor arguments in float32 (float64 stays float64).
+
+    The function takes at least one tensor; autocast is switched off on the first one's device. Gradients
+    return to the callers' tensors in their own precision.
+    """
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        args = tuple(map(at_least_float32, args))
+        kwargs = {name: at_least_float32(value) for name, value in kwargs.items()}
+        device = next(x.device.type for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
+        with torch.autocast(device, enabled=False):
+            return function(*args, **kwargs)
+
+    return wrapper  # type: ignore[return-value]

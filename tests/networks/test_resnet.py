@@ -1,0 +1,96 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lit_gen.networks import ResNetDiscriminator, ResNetGenerator, has_batch_norm
+from lit_gen.networks.resnet import DownBlock, FirstDownBlock, UpBlock
+
+
+def count(network):
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def convolution(inputs, outputs, kernel):
+    return outputs * (inputs * kernel**2 + 1)
+
+
+def test_parameter_counts_are_those_of_the_published_layers():
+    # arXiv:1704.00028, appendix F and its code, layer by layer, at 128 channels
+    block = 2 * convolution(128, 128, 3)
+    up = 2 * 2 * 128 + block + convolution(128, 128, 1)
+    generator = (128 * 2048 + 2048) + 3 * up + 2 * 128 + convolution(128, 3, 3)
+    first = convolution(3, 128, 3) + convolution(128, 128, 3) + convolution(3, 128, 1)
+    discriminator = first + (block + convolution(128, 128, 1)) + 2 * block + (128 + 1)
+    assert count(ResNetGenerator((3, 32, 32), 128)) == generator == 1_204_483
+    assert count(ResNetDiscriminator((3, 32, 32))) == discriminator == 1_053_825
+
+
+def test_up_block_is_the_papers_whose_shortcut_convolves_the_large_map():
+    block = UpBlock(6, "layer").double()
+    x = torch.randn(2, 6, 4, 4, dtype=torch.float64)
+    norm_1, _, _, conv_1, norm_2, _, conv_2 = block.residual
+
+    def up(map):
+        return map.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+
+    residual = conv_2(F.relu(norm_2(conv_1(up(F.relu(norm_1(x)))))))
+    torch.testing.assert_close(block(x), block.shortcut[0](up(x)) + residual)
+
+
+def test_down_block_is_the_papers_whose_shortcut_convolves_the_large_map():
+    block = DownBlock(6, "layer", down=True).double()
+    x = torch.randn(2, 6, 4, 4, dtype=torch.float64)
+    norm_1, _, conv_1, norm_2, _, conv_2, _ = block.residual
+
+    def down(map):
+        return map.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).mean(dim=(3, 5))
+
+    residual = conv_2(F.relu(norm_2(conv_1(F.relu(norm_1(x))))))
+    torch.testing.assert_close(block(x), down(block.shortcut[1](x)) + down(residual))
+    plain = DownBlock(6, "none", down=False).double()
+    nn.init.zeros_(plain.residual[-2].weight)
+    torch.testing.assert_close(plain(x), x)
+
+
+def test_first_block_sees_negative_pixels():
+    """No activation in front: a ReLU there would lose the dark half of the image."""
+    block = FirstDownBlock(3, 6)
+    x = -torch.rand(2, 3, 8, 8)
+    assert block(x).shape == (2, 6, 4, 4)
+    for path in (block.residual, block.shortcut):
+        assert not torch.allclose(path(x), path(torch.zeros_like(x)))
+
+
+def test_initial_weights_are_he_in_the_blocks_and_glorot_elsewhere():
+    torch.manual_seed(0)
+    generator = ResNetGenerator((3, 32, 32), 64, width=32)
+
+    def variance(layer):
+        return layer.weight.var().item()
+
+    block = generator.layers[2]
+    assert variance(block.residual[3]) == pytest.approx(4 / (9 * 64), rel=0.05)
+    assert variance(block.residual[6]) == pytest.approx(4 / (9 * 64), rel=0.05)
+    assert variance(block.shortcut[0]) == pytest.approx(2 / 64, rel=0.1)
+    assert variance(generator.layers[-1]) == pytest.approx(2 / (9 * 35), rel=0.1)
+    assert variance(generator.layers[0]) == pytest.approx(2 / (64 + 512), rel=0.05)
+    biases = [p for name, p in generator.named_parameters() if name.endswith("bias")]
+    assert max(bias.abs().max() for bias in biases) == 0
+
+
+def test_the_generator_is_normed_and_the_critic_is_not():
+    assert has_batch_norm(ResNetGenerator((1, 32, 32), 2, width=2))
+    assert not has_batch_norm(ResNetDiscriminator((1, 32, 32), width=2))
+    norms = [
+        m for m in ResNetDiscriminator((1, 32, 32), width=2, norm="batch").modules() if isinstance(m, nn.BatchNorm2d)
+    ]
+    assert len(norms) == 6
+
+
+@pytest.mark.parametrize("shape", [(3, 64, 64), (3, 32, 28), (1, 28, 28), (2,)])
+def test_other_sizes_are_refused(shape):
+    with pytest.raises(ValueError, match=r"image_shape=\(.*: ResNetDiscriminator needs \(C, 32, 32\)"):
+        ResNetDiscriminator(shape)
+    with pytest.raises(ValueError, match=r"image_shape=\(.*: ResNetGenerator needs \(C, 32, 32\)"):
+        ResNetGenerator(shape, 2)
