@@ -1,0 +1,28 @@
+"""Losses of the adversarial players, gradient penalties and weight constraints."""
+
+from lit_gen.losses.adversarial import (
+    AdversarialLoss,
+    Hinge,
+    LeastSquares,
+    Minimax,
+    NonSaturating,
+    Wasserstein,
+)
+from lit_gen.losses.constraints import Constraint, SpectralNorm, WeightClip
+from lit_gen.losses.penalties import R1, R2, GradientPenalty, Penalty
+
+__all__ = [
+    "R1",
+    "R2",
+    "AdversarialLoss",
+    "Constraint",
+    "GradientPenalty",
+    "Hinge",
+    "LeastSquares",
+    "Minimax",
+    "NonSaturating",
+    "Penalty",
+    "SpectralNorm",
+    "Wasserstein",
+    "WeightClip",
+]

@@ -1,0 +1,164 @@
+"""Penalties on the discriminator's gradient in its input, added to its loss before the backward pass."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lit_gen.networks.layers import batch_norm_layers
+from lit_gen.precision import float32_or_better
+
+# Inside the square root: the norm's derivative stays finite at zero gradient, where the double backward would
+# give NaN. So small that no norm above 1e-6 is changed in float32, and a norm of 1 by 5e-13 in float64.
+EPS = 1e-12
+
+
+@dataclass(frozen=True)
+class Penalty(ABC):
+    """A penalty on ∇D, sample by sample: the norm is over all of a sample's dimensions, whatever its shape.
+
+    The discriminator's pass runs in the ambient precision, but in float32 under float16 autocast, where input
+    gradients leave the range; norms, squares and means are float32 with autocast off, float64 if the network
+    is.
+
+    Args:
+        weight: the penalty's factor, at least 0.
+
+    Raises:
+        ValueError: for a weight that is negative or not finite.
+    """
+
+    weight: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(f"weight={self.weight}: {type(self).__name__} needs a finite number, at least 0")
+
+    @abstractmethod
+    def __call__(
+        self, discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, epsilon: Tensor
+    ) -> Tensor:
+        """Return the weighted penalty, a scalar that carries the gradient to the discriminator's parameters.
+
+        Args:
+            discriminator: raw scores of a batch. A `nn.Module` is given points in its parameters' precision.
+            real: data, `(N, *)`.
+            fake: generated samples, `(N, *)`; no gradient goes to them.
+            epsilon: uniform in [0, 1), one a sample, `(N,)`; a penalty without interpolation ignores it.
+        """
+
+    def check(self, discriminator: nn.Module) -> None:
+        """Refuse batch norm, which couples the samples of a batch so that ∇D has no meaning for one of them.
+
+        Raises:
+            ValueError: naming the first such layer.
+        """
+        if layers := batch_norm_layers(discriminator):
+            raise ValueError(
+                f"{type(self).__name__} needs scores that depend on one sample each, but layer {layers[0]!r} "
+                f"of {type(discriminator).__name__} is batch norm; use norm='none', 'layer' or, for images, 'instance'"
+            )
+
+
+@dataclass(frozen=True)
+class GradientPenalty(Penalty):
+    """WGAN-GP (Gulrajani et al. 2017, arXiv:1704.00028): λ E(‖∇D(x̂)‖ − t)² between data and samples.
+
+    The points are x̂ = εx + (1 − ε)G(z) with one ε ~ U[0, 1) a sample.
+
+    Args:
+        weight: λ.
+        target: t, the norm wanted.
+        one_sided: penalise only norms above the target, max(0, ‖∇D‖ − t)² (WGAN-LP, arXiv:1709.08894).
+
+    Raises:
+        ValueError: for a weight or target that is negative or not finite.
+    """
+
+    target: float = 1.0
+    one_sided: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.target < math.inf:
+            raise ValueError(f"target={self.target}: GradientPenalty needs a finite number, at least 0")
+
+    def __call__(
+        self, discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, epsilon: Tensor
+    ) -> Tensor:
+        """λ times the mean squared excess of the gradient's norm between data and samples.
+
+        Raises:
+            ValueError: for `real`, `fake` and `epsilon` that don't pair sample by sample.
+        """
+        points = _interpolate(real, fake, epsilon).to(real.dtype)
+        norms = torch.sqrt(_squared_norms(discriminator, points) + EPS)
+        excess = torch.relu(norms - self.target) if self.one_sided else norms - self.target
+        return self.weight * excess.square().mean()
+
+
+@dataclass(frozen=True)
+class R1(Penalty):
+    """R₁ of Mescheder et al. 2018 (arXiv:1801.04406): γ/2 · E‖∇D(x)‖² over the data.
+
+    Args:
+        weight: γ; the factor ½ comes on top, as in the paper.
+    """
+
+    def __call__(
+        self, discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, epsilon: Tensor
+    ) -> Tensor:
+        """γ/2 times the mean squared gradient norm at the data."""
+        return self.weight / 2 * _squared_norms(discriminator, real).mean()
+
+
+@dataclass(frozen=True)
+class R2(Penalty):
+    """R₂ of Mescheder et al. 2018 (arXiv:1801.04406): γ/2 · E‖∇D(G(z))‖² over the generated samples.
+
+    Args:
+        weight: γ; the factor ½ comes on top, as in the paper.
+    """
+
+    def __call__(
+        self, discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, epsilon: Tensor
+    ) -> Tensor:
+        """γ/2 times the mean squared gradient norm at the samples."""
+        return self.weight / 2 * _squared_norms(discriminator, fake).mean()
+
+
+@float32_or_better
+def _interpolate(real: Tensor, fake: Tensor, epsilon: Tensor) -> Tensor:
+    """x̂ = εx + (1 − ε)G(z), one ε a sample."""
+    if real.shape != fake.shape or epsilon.shape != real.shape[:1]:
+        raise ValueError(
+            f"real {tuple(real.shape)}, fake {tuple(fake.shape)}, epsilon {tuple(epsilon.shape)}: "
+            "GradientPenalty pairs them one by one, and needs batches of one shape (N, *) and an epsilon (N,)"
+        )
+    return torch.lerp(fake, real, epsilon.reshape(-1, *[1] * (real.ndim - 1)))
+
+
+def _squared_norms(discriminator: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
+    """‖∇D(x)‖² for every sample, `(N,)`, with a graph to the parameters."""
+    device = points.device.type
+    fp16 = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
+    dtype = torch.float32 if fp16 else points.dtype
+    if isinstance(discriminator, nn.Module):
+        dtype = next((parameter.dtype for parameter in discriminator.parameters()), dtype)
+    points = points.detach().to(dtype).requires_grad_()
+    with (
+        torch.enable_grad(),
+        torch.compiler.set_stance("force_eager"),  # compiled networks have no double backward
+        torch.autocast(device, enabled=False) if fp16 else nullcontext(),
+    ):
+        (gradient,) = torch.autograd.grad(discriminator(points).sum(), points, create_graph=True)
+    return _sum_of_squares(gradient)
+
+
+@float32_or_better
+def _sum_of_squares(gradient: Tensor) -> Tensor:
+    return gradient.reshape(len(gradient), -1).square().sum(1)

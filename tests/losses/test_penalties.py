@@ -1,0 +1,273 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from lit_gen.losses import R1, R2, GradientPenalty
+from lit_gen.networks import DCGANDiscriminator, MLPDiscriminator, ResNetDiscriminator
+
+PENALTIES = [GradientPenalty(), GradientPenalty(one_sided=True), GradientPenalty(target=0.0), R1(), R2()]
+
+
+def batches(*shape, dtype=torch.float64, n=5):
+    generator = torch.Generator().manual_seed(1)
+    real, fake = (torch.randn(n, *shape, dtype=dtype, generator=generator) for _ in range(2))
+    return real, fake, torch.rand(n, dtype=dtype, generator=generator)
+
+
+class Smooth(nn.Module):
+    """A critic with gradients and curvature everywhere: sum over hidden units of a tanh of a linear map."""
+
+    def __init__(self, *shape, width=6):
+        super().__init__()
+        generator = torch.Generator().manual_seed(2)
+        features = math.prod(shape)
+        self.a = nn.Parameter(torch.randn(features, width, dtype=torch.float64, generator=generator))
+        self.b = nn.Parameter(torch.randn(width, dtype=torch.float64, generator=generator))
+
+    def forward(self, x):
+        return torch.tanh(x.flatten(1) @ self.a) @ self.b
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2,), (1, 8, 8), (3, 5, 7), (5, 2, 3, 4)], ids=str)
+@pytest.mark.parametrize("norm", [0.2, 0.999, 1.0, 1.001, 3.0])
+def test_linear_critics_have_closed_forms(shape, norm):
+    real, fake, epsilon = batches(*shape)
+    w = torch.randn(shape, dtype=torch.float64)
+    w *= norm / w.norm()
+
+    def critic(x):
+        return (x * w).reshape(len(x), -1).sum(1)
+
+    value = GradientPenalty(10.0)(critic, real, fake, epsilon).item()
+    assert value == pytest.approx(10 * (norm - 1) ** 2, rel=1e-5, abs=1e-20)
+    assert GradientPenalty(10.0, target=2.0)(critic, real, fake, epsilon).item() == pytest.approx(
+        10 * (norm - 2) ** 2, rel=1e-5
+    )
+    one_sided = GradientPenalty(10.0, one_sided=True)(critic, real, fake, epsilon).item()
+    assert one_sided == pytest.approx(10 * max(norm - 1, 0) ** 2, rel=1e-5, abs=1e-20)
+    assert R1(10.0)(critic, real, fake, epsilon).item() == pytest.approx(5 * norm**2)
+    assert R2(10.0)(critic, real, fake, epsilon).item() == pytest.approx(5 * norm**2)
+
+
+def test_a_unit_linear_critic_scores_zero_in_float32_too():
+    real, fake, epsilon = batches(3, 4, 4, dtype=torch.float32)
+    w = torch.zeros(3, 4, 4)
+    w[1, 2, 3] = -1.0
+    assert GradientPenalty()(lambda x: (x * w).sum(dim=(1, 2, 3)), real, fake, epsilon).item() < 1e-6
+
+
+def test_quadratic_critics_have_closed_forms():
+    real, fake, epsilon = batches(3, 4, 4)
+
+    def critic(x):  # its gradient is x itself
+        return 0.5 * x.square().sum(dim=(1, 2, 3))
+
+    between = epsilon[:, None, None, None] * real + (1 - epsilon[:, None, None, None]) * fake
+    expected = 10 * (between.flatten(1).norm(dim=1) - 1).square().mean()
+    torch.testing.assert_close(GradientPenalty()(critic, real, fake, epsilon), expected)
+    torch.testing.assert_close(R1(3.0)(critic, real, fake, epsilon), 1.5 * real.square().sum() / len(real))
+    torch.testing.assert_close(R2(3.0)(critic, real, fake, epsilon), 1.5 * fake.square().sum() / len(fake))
+
+
+def test_epsilon_goes_from_fake_to_real():
+    real, fake, _ = batches(2)
+
+    def seen(epsilon):
+        points = []
+
+        def critic(x):
+            points.append(x.detach())
+            return x.sum(1)
+
+        GradientPenalty()(critic, real, fake, torch.full((5,), epsilon, dtype=torch.float64))
+        return points[0]
+
+    torch.testing.assert_close(seen(0.0), fake)
+    torch.testing.assert_close(seen(1.0), real)
+    torch.testing.assert_close(seen(0.25), 0.25 * real + 0.75 * fake)
+
+
+def brute_force(critic, points, h=1e-5):
+    """Norm of the gradient of each sample, by a central difference in every dimension."""
+    norms = []
+    with torch.no_grad():
+        for point in points:
+            steps = h * torch.eye(point.numel(), dtype=torch.float64).reshape(-1, *point.shape)
+            gradient = (critic(point + steps) - critic(point - steps)) / (2 * h)
+            norms.append(gradient.norm())
+    return torch.stack(norms)
+
+
+@pytest.mark.parametrize("shape", [(2,), (3, 4, 5)], ids=str)
+def test_penalties_equal_a_loop_over_samples_and_dimensions(shape):
+    real, fake, epsilon = batches(*shape)
+    critic = Smooth(*shape)
+    between = torch.stack([e * r + (1 - e) * f for e, r, f in zip(epsilon, real, fake, strict=True)])
+    norms = brute_force(critic, between)
+    assert norms.max() > 1 > norms.min() or norms.std() > 0.1
+    for penalty, expected in [
+        (GradientPenalty(7.0), 7 * (norms - 1).square().mean()),
+        (GradientPenalty(7.0, target=3.0), 7 * (norms - 3).square().mean()),
+        (GradientPenalty(7.0, target=3.0, one_sided=True), 7 * (norms - 3).clamp(min=0).square().mean()),
+        (R1(7.0), 3.5 * brute_force(critic, real).square().mean()),
+        (R2(7.0), 3.5 * brute_force(critic, fake).square().mean()),
+    ]:
+        torch.testing.assert_close(penalty(critic, real, fake, epsilon), expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("penalty", PENALTIES, ids=str)
+def test_parameter_gradients_equal_finite_differences(penalty):
+    real, fake, epsilon = batches(3, 2, 2)
+    critic = Smooth(3, 2, 2)
+    penalty(critic, real, fake, epsilon).backward()
+    h = 1e-6
+    for parameter in critic.parameters():
+        direction = torch.randn(parameter.shape, dtype=torch.float64)
+        values = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                parameter += sign * h * direction
+            values.append(penalty(critic, real, fake, epsilon).item())
+            with torch.no_grad():
+                parameter -= sign * h * direction
+        difference = (values[0] - values[1]) / (2 * h)
+        assert (parameter.grad * direction).sum().item() == pytest.approx(difference, rel=1e-6)
+
+
+@pytest.mark.parametrize("penalty", PENALTIES, ids=str)
+@pytest.mark.parametrize(
+    "critic", [MLPDiscriminator((3, 8, 8)), DCGANDiscriminator((3, 8, 8), width=4, norm="layer")], ids=["mlp", "conv"]
+)
+def test_a_sample_is_penalised_by_itself(penalty, critic):
+    real, fake, epsilon = batches(3, 8, 8, dtype=torch.float32, n=4)
+    whole = penalty(critic, real, fake, epsilon)
+    one_by_one = [penalty(critic, real[i : i + 1], fake[i : i + 1], epsilon[i : i + 1]) for i in range(len(real))]
+    torch.testing.assert_close(whole, torch.stack(one_by_one).mean())
+
+
+@pytest.mark.parametrize("penalty", PENALTIES, ids=str)
+def test_a_flat_critic_gives_finite_gradients(penalty):
+    real, fake, epsilon = batches(2, dtype=torch.float32)
+    critic = MLPDiscriminator((2,), width=4)
+    for parameter in critic.parameters():
+        nn.init.zeros_(parameter)
+    value = penalty(critic, real, fake, epsilon)
+    value.backward()
+    flat = 10.0 if penalty == GradientPenalty() else 0.0
+    assert value.item() == pytest.approx(flat, rel=1e-4, abs=1e-6)
+    assert all(parameter.grad.isfinite().all() for parameter in critic.parameters() if parameter.grad is not None)
+
+
+def test_no_gradient_goes_to_the_generator_and_none_is_needed_around():
+    real, fake, epsilon = batches(2)
+    fake.requires_grad_()
+    critic = Smooth(2)
+    for penalty in PENALTIES:
+        penalty(critic, real, fake, epsilon).backward()
+        with torch.no_grad():
+            assert penalty(critic, real, fake, epsilon).isfinite()
+    assert fake.grad is None
+
+
+def conv_critic():
+    torch.manual_seed(0)
+    return ResNetDiscriminator((3, 32, 32), width=16)
+
+
+def gradient_of(penalty, critic, *arguments):
+    critic.zero_grad()
+    value = penalty(critic, *arguments)
+    value.backward()
+    return value, torch.cat([p.grad.flatten() for p in critic.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("penalty", [GradientPenalty(), R1()], ids=str)
+def test_bfloat16_autocast_changes_the_gradient_by_less_than_three_percent(penalty):
+    critic, arguments = conv_critic(), batches(3, 32, 32, dtype=torch.float32, n=8)
+    value, exact = gradient_of(penalty, critic, *arguments)
+    dtypes = []
+    critic.blocks[1].residual[2].register_forward_hook(lambda *call: dtypes.append(call[-1].dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed_value, mixed = gradient_of(penalty, critic, *arguments)
+    assert dtypes == [torch.bfloat16]
+    assert mixed_value.dtype == torch.float32
+    assert mixed_value.item() == pytest.approx(value.item(), rel=1e-2)
+    assert (mixed - exact).norm() < 0.03 * exact.norm()
+
+
+@pytest.mark.parametrize("penalty", PENALTIES, ids=str)
+def test_float16_autocast_leaves_the_penalty_in_float32(penalty):
+    critic = conv_critic()
+    real, fake, epsilon = batches(3, 32, 32, dtype=torch.float32, n=3)
+    real, fake = real.half(), fake.half()
+    value, exact = gradient_of(penalty, critic, real.float(), fake.float(), epsilon)
+    dtypes = []
+    critic.blocks[1].residual[2].register_forward_hook(lambda *call: dtypes.append(call[-1].dtype))
+    with torch.autocast("cpu", torch.float16):
+        mixed_value, mixed = gradient_of(penalty, critic, real, fake, epsilon)
+        assert penalty(lambda x: critic(x), real, fake, epsilon).dtype == torch.float32
+        assert torch.is_autocast_enabled("cpu")
+    assert dtypes == [torch.float32] * 2
+    torch.testing.assert_close(mixed_value, value, rtol=1e-3, atol=1e-5)  # between real and fake, in half
+    torch.testing.assert_close(mixed, exact, rtol=1e-2, atol=1e-2 * exact.abs().max().item())
+
+
+@pytest.mark.parametrize("penalty", PENALTIES, ids=str)
+def test_true_bfloat16_networks_get_points_in_their_precision(penalty):
+    critic = conv_critic().bfloat16()
+    real, fake, epsilon = batches(3, 32, 32, dtype=torch.float32, n=3)
+    value, gradient = gradient_of(penalty, critic, real, fake.bfloat16(), epsilon)
+    assert value.dtype == torch.float32
+    assert gradient.isfinite().all()
+
+
+def test_norms_are_summed_in_float32_and_do_not_overflow():
+    real, fake, epsilon = batches(3, 64, 64, dtype=torch.float32, n=2)
+    critic = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 1, bias=False))
+    nn.init.constant_(critic[1].weight, 300.0)
+    exact = R1(2.0)(critic, real, fake, epsilon).item()
+    assert exact == pytest.approx(3 * 64 * 64 * 300.0**2, rel=1e-5)  # beyond float16's range
+    with torch.autocast("cpu", torch.float16):
+        assert R1(2.0)(critic, real, fake, epsilon).item() == exact
+
+
+def test_compiled_critics_are_penalised():
+    critic, arguments = conv_critic(), batches(3, 32, 32, dtype=torch.float32, n=2)
+    value, exact = gradient_of(GradientPenalty(), critic, *arguments)
+    critic.compile(backend="aot_eager")
+    compiled_value, compiled = gradient_of(GradientPenalty(), critic, *arguments)
+    torch.testing.assert_close(compiled_value, value)
+    torch.testing.assert_close(compiled, exact)
+
+
+@pytest.mark.parametrize("penalty", [GradientPenalty(), R1(), R2()], ids=str)
+def test_batch_norm_is_refused_by_name(penalty):
+    with pytest.raises(
+        ValueError, match=rf"{type(penalty).__name__} .*'trunk\.3' of DCGAN.*'none', 'layer' or, for images, 'instance'"
+    ):
+        penalty.check(DCGANDiscriminator((1, 8, 8), width=4, norm="batch"))
+    for norm in ("layer", "instance", "none"):
+        penalty.check(DCGANDiscriminator((1, 8, 8), width=4, norm=norm))
+
+
+@pytest.mark.parametrize(
+    ("real", "fake", "epsilon"),
+    [((4, 2), (3, 2), (4,)), ((4, 2), (4, 3), (4,)), ((4, 2), (4, 2), (4, 2)), ((4, 2), (4, 2), (1,))],
+)
+def test_unpaired_batches_are_refused(real, fake, epsilon):
+    with pytest.raises(ValueError, match=r"real \(4, 2\), fake .* epsilon .*GradientPenalty"):
+        GradientPenalty()(Smooth(2), torch.zeros(real), torch.zeros(fake), torch.zeros(epsilon))
+
+
+@pytest.mark.parametrize("make", [GradientPenalty, R1, R2])
+@pytest.mark.parametrize("weight", [-1.0, math.inf, math.nan])
+def test_wrong_weights_are_named(make, weight):
+    with pytest.raises(ValueError, match=rf"weight={weight}: {make.__name__}"):
+        make(weight=weight)
+
+
+def test_wrong_targets_are_named():
+    with pytest.raises(ValueError, match=r"target=-1\.0: GradientPenalty"):
+        GradientPenalty(target=-1.0)
