@@ -1,0 +1,22 @@
+"""Likelihoods, and the arithmetic of Gaussians."""
+
+from lit_gen.distributions.gaussian import (
+    bound_log_scale,
+    kl_normal,
+    kl_standard_normal,
+    normal_log_prob,
+    reparametrise,
+)
+from lit_gen.distributions.likelihoods import Bernoulli, Gaussian, Likelihood, auto_likelihood
+
+__all__ = [
+    "Bernoulli",
+    "Gaussian",
+    "Likelihood",
+    "auto_likelihood",
+    "bound_log_scale",
+    "kl_normal",
+    "kl_standard_normal",
+    "normal_log_prob",
+    "reparametrise",
+]
