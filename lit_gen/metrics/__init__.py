@@ -1,0 +1,26 @@
+"""Scores of samples against data, as `torchmetrics.Metric`s and plain functions, and the networks they look through."""
+
+from lit_gen.metrics.classes import ClassCoverage
+from lit_gen.metrics.extractors import (
+    SHIPPED,
+    Extractor,
+    IdentityExtractor,
+    SmallCNN,
+    load_extractor,
+    save_extractor,
+)
+from lit_gen.metrics.frechet import frechet_distance
+from lit_gen.metrics.moments import FeatureMoments, Moments
+
+__all__ = [
+    "SHIPPED",
+    "ClassCoverage",
+    "Extractor",
+    "FeatureMoments",
+    "IdentityExtractor",
+    "Moments",
+    "SmallCNN",
+    "frechet_distance",
+    "load_extractor",
+    "save_extractor",
+]

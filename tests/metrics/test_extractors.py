@@ -1,0 +1,202 @@
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from datamodules import DigitsDataModule
+from lit_gen.metrics import (
+    SHIPPED,
+    FeatureMoments,
+    IdentityExtractor,
+    SmallCNN,
+    extractors,
+    frechet_distance,
+    load_extractor,
+    save_extractor,
+)
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train_extractor.py"
+
+
+def digits(split: str) -> tuple[torch.Tensor, torch.Tensor]:
+    data = DigitsDataModule()
+    images, labels = data.dataset(split).__getitems__(list(range(len(data.dataset(split)))))
+    return data.to_float(images), labels
+
+
+def distance(network, a: torch.Tensor, b: torch.Tensor) -> float:
+    moments = []
+    for images in (a, b):
+        moment = FeatureMoments(network.num_features)
+        moment.update(network.extract(images)[0])
+        moments += [moment.mean, moment.covariance]
+    return frechet_distance(*moments).item()
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("train_extractor", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("name", "shape", "accuracy"), [("digits", (1, 8, 8), 0.98), ("mnist", (1, 28, 28), 0.99)])
+def test_shipped_files_describe_themselves(name, shape, accuracy):
+    network = load_extractor(name)
+    assert (network.name, network.image_shape, network.num_classes) == (name, shape, 10)
+    assert network.metadata["test_accuracy"] >= accuracy
+    assert {"data", "recipe", "width"} <= set(network.metadata)
+    assert (extractors.WEIGHTS / f"{name}.safetensors").stat().st_size < 600_000
+    features, logits = network.extract(torch.zeros(3, *shape))
+    assert (features.shape, logits.shape) == ((3, network.num_features), (3, 10))
+    assert not network.training
+    assert not any(p.requires_grad for p in network.parameters())
+
+
+def test_digits_reaches_its_stated_accuracy():
+    network = load_extractor("digits")
+    images, labels = digits("test")
+    right = (network.extract(images)[1].argmax(1) == labels).double().mean().item()
+    assert right == pytest.approx(network.metadata["test_accuracy"], abs=1e-4)
+
+
+def test_real_halves_are_near_and_noise_and_missing_classes_far():
+    network, (images, labels) = load_extractor("digits"), digits("train")
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    halves = distance(network, images[order[::2]], images[order[1::2]])
+    noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert distance(network, images, noise) > 50 * halves
+    noisier = [distance(network, images, images + strength * noise) for strength in (0.2, 0.5, 0.8, 1.2)]
+    assert noisier == sorted(noisier)
+    assert distance(network, images, images[labels < 5]) > 10 * halves
+
+
+@pytest.mark.parametrize("name", list(SHIPPED))
+def test_a_flipped_byte_is_refused(name, tmp_path, monkeypatch):
+    content = bytearray((extractors.WEIGHTS / f"{name}.safetensors").read_bytes())
+    monkeypatch.setattr(extractors, "WEIGHTS", tmp_path)
+    file = tmp_path / f"{name}.safetensors"
+    file.write_bytes(content)
+    assert load_extractor(name).name == name
+    content[-100] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match="is damaged"):
+        load_extractor(name)
+    with pytest.raises(ValueError, match=f"named {name!r} but is not the shipped extractor"):
+        load_extractor(file)
+
+
+def test_round_trip_through_a_file(tmp_path):
+    torch.manual_seed(0)
+    network = SmallCNN((3, 9, 12), 4, num_features=8, width=4, name="mine")
+    digest = save_extractor(network, tmp_path / "a.safetensors", data="d", recipe="r", test_accuracy=0.5)
+    assert digest == save_extractor(network, tmp_path / "b.safetensors", data="d", recipe="r", test_accuracy=0.5)
+    loaded = load_extractor(tmp_path / "a.safetensors")
+    assert (loaded.name, loaded.metadata["test_accuracy"]) == ("mine", 0.5)
+    images = torch.randn(5, 3, 9, 12)
+    for ours, theirs in zip(loaded.extract(images), network.extract(images), strict=True):
+        assert ours.equal(theirs)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "identity", "weights.pt"])
+def test_unknown_names_list_the_shipped_ones(name):
+    with pytest.raises(ValueError, match=rf"extractor='{name}': neither shipped \(digits, mnist are\)"):
+        load_extractor(name)
+
+
+def test_missing_and_foreign_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        load_extractor(tmp_path / "a.safetensors")
+    (tmp_path / "a.safetensors").write_bytes(b"not tensors at all")
+    with pytest.raises(ValueError, match=r"not an extractor written by scripts/train_extractor.py"):
+        load_extractor(tmp_path / "a.safetensors")
+    save_file({"weight": torch.zeros(2)}, tmp_path / "b.safetensors", {"extractor": json.dumps({"name": "b"})})
+    with pytest.raises(ValueError, match=r"not an extractor written by scripts/train_extractor.py"):
+        load_extractor(tmp_path / "b.safetensors")
+
+
+def test_extract_is_float32_eval_and_without_gradient():
+    network, images = load_extractor("digits").train(), digits("val")[0][:6]
+    expected = network.extract(images)[0]
+    assert (expected.dtype, expected.requires_grad) == (torch.float32, False)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert network.train().extract(images)[0].equal(expected)
+    one_by_one = torch.cat([network.train().extract(image[None])[0] for image in images])
+    torch.testing.assert_close(one_by_one, expected)
+    coarse = network.extract(images.bfloat16())[0]
+    assert coarse.equal(network.extract(images.bfloat16().float())[0])
+
+
+def test_another_image_shape_is_refused():
+    with pytest.raises(ValueError, match=r"shape \(2, 1, 28, 28\): extractor 'digits' takes \(N, \*\(1, 8, 8\)\)"):
+        load_extractor("digits").extract(torch.zeros(2, 1, 28, 28))
+
+
+@pytest.mark.parametrize(("shape", "classes"), [((1, 3, 8), 10), ((2,), 10), ((1, 8, 8), 1)])
+def test_small_cnn_refuses(shape, classes):
+    with pytest.raises(ValueError, match="SmallCNN needs"):
+        SmallCNN(shape, classes)
+
+
+def test_identity_keeps_the_points():
+    points = torch.randn(7, 2)
+    features, logits = IdentityExtractor((2,)).extract(points)
+    assert features.equal(points)
+    assert logits is None
+    assert IdentityExtractor((1, 8, 8)).extract(torch.zeros(3, 1, 8, 8))[0].shape == (3, 64)
+
+
+def test_training_script_is_deterministic_and_makes_loadable_files(script, tmp_path, monkeypatch, capsys):
+    threads = torch.get_num_threads()
+    digests = set()
+    try:
+        for i in range(2):
+            file = tmp_path / f"{i}.safetensors"
+            command = f"train_extractor.py --data DigitsDataModule --epochs 1 --name mine --out {file}"
+            monkeypatch.setattr(sys, "argv", command.split())
+            script.main()
+            digests.add(capsys.readouterr().out.split()[-1])
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.set_num_threads(threads)
+    assert len(digests) == 1
+    network = load_extractor(file)
+    images, labels = digits("test")
+    right = (network.extract(images)[1].argmax(1) == labels).double().mean().item()
+    assert right == pytest.approx(network.metadata["test_accuracy"], abs=1e-4)
+    assert right > 0.5  # one epoch: far above the 0.1 of chance
+    assert network.metadata["data"] == "DigitsDataModule"
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("--data nonsense", "neither digits, mnist nor a class"),
+        ("--data digits --root x", "--root x: DigitsDataModule takes none"),
+        ("--data MixtureDataModule", "needs images"),
+        ("--data digits --out x.pt", "must end in .safetensors"),
+    ],
+)
+def test_training_script_refuses(script, command, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["train_extractor.py", *command.split()])
+    with pytest.raises(SystemExit):
+        script.main()
+    assert message in capsys.readouterr().err
+
+
+def test_shifts_move_whole_images_over_background(script):
+    images = torch.randn(40, 2, 5, 6)
+    moved = script.shifted(images, 1, torch.Generator().manual_seed(0))
+    seen = set()
+    for before, after in zip(images, moved, strict=True):
+        padded = torch.full((2, 7, 8), -1.0)
+        padded[:, 1:6, 1:7] = before
+        fits = [(y, x) for y in range(3) for x in range(3) if padded[:, y : y + 5, x : x + 6].equal(after)]
+        assert len(fits) == 1
+        seen.update(fits)
+    assert len(seen) == 9
