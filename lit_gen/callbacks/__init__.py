@@ -1,0 +1,9 @@
+"""What happens around training: scores, sample grids, checkpoints, progress."""
+
+from lit_gen.callbacks.checkpoint import AtomicCheckpointIO, RunCheckpoint
+from lit_gen.callbacks.evaluate import Evaluate
+from lit_gen.callbacks.predictions import PredictionWriter
+from lit_gen.callbacks.progress import RunProgress
+from lit_gen.callbacks.samples import SampleGrid
+
+__all__ = ["AtomicCheckpointIO", "Evaluate", "PredictionWriter", "RunCheckpoint", "RunProgress", "SampleGrid"]

@@ -1,0 +1,107 @@
+"""Checkpoints that are whole or absent, and resumable from any batch."""
+
+import math
+import signal
+import threading
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning.pytorch as L
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
+
+from lit_gen.files import whole_file
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target, flushes to disk and renames: a reader never sees half a file."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write ``checkpoint`` to ``path``; on any error the previous file stays as it was."""
+        with whole_file(path) as file:
+            torch.save(checkpoint, file)
+
+
+class RunCheckpoint(Checkpoint):
+    """Saves ``checkpoints/last.ckpt`` at a steady pace and at the end, and ``best.ckpt`` by a score.
+
+    Saving happens at the end of a batch, the only place from which a resumed run repeats and skips nothing.
+    So does stopping: the first Ctrl-C finishes the batch and saves, a second one stops at once.
+
+    Args:
+        every_n_steps: Training batches between two ``last.ckpt``.
+        monitor: Name of a logged score, e.g. ``val/fd_digits_1000``; null for no ``best.ckpt``.
+        mode: Whether the best score is the smallest or the largest.
+    """
+
+    def __init__(
+        self, every_n_steps: int = 500, monitor: str | None = None, mode: Literal["min", "max"] = "min"
+    ) -> None:
+        if every_n_steps < 1:
+            raise ValueError(f"every_n_steps={every_n_steps}: at least 1 batch between two checkpoints")
+        self.every_n_steps, self.monitor, self.mode = every_n_steps, monitor, mode
+        self.best_score = math.inf if mode == "min" else -math.inf
+        self._interrupted = False
+        self._usual: Any = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take over Ctrl-C."""
+        self._interrupted = False
+        if threading.current_thread() is threading.main_thread():
+            usual = signal.getsignal(signal.SIGINT)
+
+            def finish_the_batch(*_: Any) -> None:
+                self._interrupted = True
+                signal.signal(signal.SIGINT, usual)
+                rank_zero_info("Ctrl-C: finishing the batch and saving; once more to stop at once.")
+
+            signal.signal(signal.SIGINT, finish_the_batch)
+            self._usual = usual
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Give Ctrl-C back."""
+        if self._usual is not None:
+            signal.signal(signal.SIGINT, self._usual)
+            self._usual = None
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save ``last.ckpt`` when it is due, or the run ends with this batch."""
+        epochs = trainer.max_epochs
+        last_epoch = epochs is not None and epochs >= 0 and trainer.current_epoch + 1 >= epochs
+        ends = trainer.global_step == trainer.max_steps or (last_epoch and trainer.is_last_batch)
+        interrupted = self._interrupted
+        if trainer.world_size > 1:  # all processes stop after the same batch
+            interrupted = trainer.strategy.reduce_boolean_decision(interrupted, all=False)
+        if ends or interrupted or trainer.global_step % self.every_n_steps == 0:
+            self._save(trainer, "last.ckpt")
+        if interrupted:
+            raise KeyboardInterrupt
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save ``best.ckpt`` when the score has improved."""
+        if self.monitor is None or trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+            return
+        if self.monitor not in trainer.callback_metrics:
+            known = ", ".join(sorted(k for k in trainer.callback_metrics if "/" in k)) or "none yet"
+            raise ValueError(f"checkpoint.monitor={self.monitor}: no such score is logged (logged: {known})")
+        score = float(trainer.callback_metrics[self.monitor])
+        if score < self.best_score if self.mode == "min" else score > self.best_score:
+            self.best_score = score
+            self._save(trainer, "best.ckpt")
+
+    def _save(self, trainer: L.Trainer, name: str) -> None:
+        if trainer.log_dir is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            trainer.save_checkpoint(Path(trainer.log_dir) / "checkpoints" / name, weights_only=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best score so far."""
+        return {"best_score": self.best_score}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the best score."""
+        self.best_score = state_dict["best_score"]

@@ -1,0 +1,122 @@
+"""One progress bar over the whole run, with the losses and the last scores."""
+
+import time
+from typing import Any
+
+import lightning.pytorch as L
+from lightning.pytorch.callbacks import ProgressBar
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+REFRESH_SECONDS = 0.2
+LINES_PER_RUN = 20
+
+
+class RunProgress(ProgressBar):
+    """A rich bar in a terminal; in a file or pipe, about twenty plain lines a run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._console = Console()
+        self._progress: Progress | None = None
+        self._enabled = True
+        self._started = self._refreshed = 0.0
+        self._first_step = 0
+
+    def disable(self) -> None:
+        """Show nothing (on every process but the first)."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Show the progress again."""
+        self._enabled = True
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the bar where the run starts, which after a resume isn't zero."""
+        self._started, self._first_step = time.monotonic(), trainer.global_step
+        self._begin("fit", self._total(trainer), trainer.global_step)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Advance, at most five times a second."""
+        step, total = trainer.global_step, self._total(trainer)
+        now = time.monotonic()
+        if self._progress is not None and (now - self._refreshed > REFRESH_SECONDS or step == total):
+            self._refreshed = now
+            self._progress.update(self._progress.task_ids[0], completed=step, values=self._values(trainer, pl_module))
+        elif self._progress is None and self._enabled and (step == total or step % max(1, total // LINES_PER_RUN) == 0):
+            speed = (step - self._first_step) / max(now - self._started, 1e-9)
+            values = self._values(trainer, pl_module)
+            print(f"step {step}/{total}  {speed:.1f} steps/s  {values}", flush=True)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show new scores."""
+        if self._progress is not None and self._progress.tasks:
+            self._progress.update(self._progress.task_ids[0], values=self._values(trainer, pl_module))
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave the last state on the screen."""
+        if self._progress is None and self._enabled:
+            print(f"done: step {trainer.global_step}  {self._values(trainer, pl_module)}", flush=True)
+        self._end()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Give the terminal back."""
+        self._end()
+
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the bar of a prediction."""
+        self._begin("predict", int(sum(trainer.num_predict_batches)), 0)
+
+    def on_predict_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        """Advance by a batch."""
+        if self._progress is not None:
+            self._progress.update(self._progress.task_ids[0], completed=batch_idx + 1)
+
+    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Close the bar."""
+        self._end()
+
+    def _begin(self, name: str, total: int, completed: int) -> None:
+        if not (self._enabled and self._console.is_terminal):
+            return
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[values]}"),
+            console=self._console,
+            refresh_per_second=1 / REFRESH_SECONDS,
+        )
+        self._progress.add_task(name, total=total, completed=completed, values="")
+        self._progress.start()
+
+    def _end(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _values(self, trainer: L.Trainer, pl_module: L.LightningModule) -> str:
+        metrics = self.get_metrics(trainer, pl_module)
+        shown = {k.removeprefix("train/"): v for k, v in metrics.items() if k != "v_num"}
+        return "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in shown.items())
+
+    @staticmethod
+    def _total(trainer: L.Trainer) -> int:
+        if trainer.max_steps > 0:
+            return trainer.max_steps
+        epochs = trainer.max_epochs or 0
+        return int(trainer.num_training_batches * epochs) if epochs > 0 else 0

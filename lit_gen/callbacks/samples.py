@@ -1,0 +1,161 @@
+"""Pictures of the model's samples, from the same noise throughout training."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from PIL import Image
+from torch import Tensor
+
+from lit_gen.files import whole_file
+from lit_gen.randomness import mix
+
+NUM_POINTS = 2500  # samples, and data beside them, in a scatter plot
+_GAP = 2  # pixels between the images of a grid
+
+
+def image_grid(images: Tensor, columns: int | None = None, cell: int = 48) -> Tensor:
+    """Images side by side as one uint8 picture ``(C, H, W)``.
+
+    [-1, 1] becomes [0, 255] whatever the images' own range; values outside are cut off. Small images are magnified by a
+    whole factor without smoothing, until their longer side has at least ``cell`` pixels.
+
+    Args:
+        images: ``(N, C, H, W)`` with N > 0 and 1 (grey, kept so) or 3 channels.
+        columns: images in a row; by default the grid is about square.
+        cell: pixels.
+
+    Raises:
+        ValueError: another shape, or ``columns`` or ``cell`` below 1.
+    """
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
+        raise ValueError(f"images of shape {tuple(images.shape)}: expected (N, C, H, W) with 1 or 3 channels")
+    if cell < 1 or (columns is not None and columns < 1):
+        raise ValueError(f"columns={columns}, cell={cell}: at least 1 is needed")
+    pixels = ((images.detach().float().nan_to_num(nan=-1.0).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
+    factor = math.ceil(cell / max(pixels.shape[-2:]))
+    pixels = pixels.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
+    count, channels, height, width = pixels.shape
+    columns = min(columns or math.ceil(math.sqrt(count)), count)
+    rows = math.ceil(count / columns)
+    grid = pixels.new_full((channels, rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP), 128)
+    for i in range(count):
+        top, left = i // columns * (height + _GAP), i % columns * (width + _GAP)
+        grid[:, top : top + height, left : left + width] = pixels[i]
+    return grid
+
+
+def save_png(path: str | Path, image: Tensor) -> None:
+    """Write a uint8 picture ``(C, H, W)`` of 1 or 3 channels. The file appears whole or not at all."""
+    with whole_file(path) as file:
+        Image.fromarray(_channels_last(image)).save(file, format="PNG")
+
+
+def scatter(samples: Tensor, data: Tensor) -> Tensor:
+    """Sampled points over data points, both ``(N, 2)``, as a uint8 picture ``(3, H, W)``. The data fix the axes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and no window system is asked for one
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 6), dpi=100, layout="tight")
+    canvas, axes = FigureCanvasAgg(figure), figure.add_subplot()
+    for points, colour, label in ((data, "0.7", "data"), (samples, "tab:blue", "samples")):
+        x, y = points.detach().float().cpu().numpy().T
+        axes.scatter(x, y, s=4, color=colour, linewidths=0, label=label)
+    low, high = data.amin(0).tolist(), data.amax(0).tolist()
+    margin = 0.25 * max(b - a for a, b in zip(low, high, strict=True)) or 1.0
+    axes.set(xlim=(low[0] - margin, high[0] + margin), ylim=(low[1] - margin, high[1] + margin), aspect="equal")
+    axes.legend(loc="upper right")
+    canvas.draw()
+    picture = torch.from_numpy(np.asarray(canvas.buffer_rgba()).copy())
+    return picture[..., :3].movedim(-1, 0)
+
+
+class SampleGrid(L.Callback):
+    """Draws samples of the same noise at the start, at every n-th validation and at the end of ``fit``.
+
+    A picture goes to ``samples/step_<step>.png`` under the trainer's log directory, and to every logger that takes
+    images (W&B, TensorBoard) as ``samples``. Points in the plane are drawn as 2,500 samples over as many data.
+
+    Args:
+        num_samples: images in the grid.
+        every_n_epochs: draw at every n-th validation.
+        seed: of the samples' noise.
+    """
+
+    def __init__(self, num_samples: int = 64, every_n_epochs: int = 1, seed: int = 0) -> None:
+        if num_samples < 1:
+            raise ValueError(f"num_samples={num_samples}: at least 1 is needed")
+        if every_n_epochs < 1:
+            raise ValueError(f"every_n_epochs={every_n_epochs}: at least 1 is needed")
+        self.num_samples, self.every_n_epochs, self.seed = num_samples, every_n_epochs, seed
+        self._validations = 0
+        self._drawn: int | None = None
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say so if there is nothing to look at."""
+        self._drawn = None
+        if not _drawable(shape := tuple(pl_module.image_shape)):  # type: ignore[arg-type]
+            rank_zero_info(f"SampleGrid: image_shape={shape} is neither grey nor colour nor 2-D points: no pictures.")
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The untrained (or resumed) model."""
+        self._draw(trainer, pl_module)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Every n-th validation of a fit."""
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        self._validations += 1
+        if self._validations % self.every_n_epochs == 0:
+            self._draw(trainer, pl_module)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The trained model."""
+        self._draw(trainer, pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The count behind ``every_n_epochs``."""
+        return {"validations": self._validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self._validations = state_dict["validations"]
+
+    def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        directory, step = trainer.log_dir, trainer.global_step  # log_dir is a collective
+        if trainer.fast_dev_run or not trainer.is_global_zero or self._drawn == step:  # type: ignore[attr-defined]
+            return
+        shape: tuple[int, ...] = tuple(pl_module.image_shape)  # type: ignore[arg-type]
+        if not _drawable(shape):
+            return
+        self._drawn = step
+        generator = torch.Generator().manual_seed(mix(self.seed, "grid"))
+        samples = pl_module.sample(self.num_samples if len(shape) == 3 else NUM_POINTS, generator=generator)  # type: ignore[operator]
+        picture = image_grid(samples) if len(shape) == 3 else scatter(samples, self._points(trainer))
+        if directory is not None:
+            save_png(Path(directory) / "samples" / f"step_{step:06d}.png", picture)
+        for logger in trainer.loggers:
+            experiment: Any = getattr(logger, "experiment", None)
+            if hasattr(logger, "log_image"):
+                logger.log_image("samples", [_channels_last(picture)], step=step)
+            elif hasattr(experiment, "add_image"):
+                experiment.add_image("samples", picture, step)
+
+    def _points(self, trainer: L.Trainer) -> Tensor:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        dataset = data.dataset("train")
+        points, _ = dataset.__getitems__(list(range(min(NUM_POINTS, len(dataset)))))
+        return data.to_float(points)
+
+
+def _drawable(shape: tuple[int, ...]) -> bool:
+    return shape == (2,) or (len(shape) == 3 and shape[0] in (1, 3))
+
+
+def _channels_last(picture: Tensor) -> np.ndarray:
+    array = picture.movedim(0, -1).contiguous().numpy()
+    return array[..., 0] if array.shape[-1] == 1 else array
