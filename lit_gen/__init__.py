@@ -1,0 +1,29 @@
+"""lit-gen: generative models for PyTorch Lightning.
+
+Names are imported on first use, so that ``import lit_gen`` is instant and its networks stay free of Lightning.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "GAN": "lit_gen.modules",
+    "WGAN": "lit_gen.modules",
+    "WGANGP": "lit_gen.modules",
+    "VAE": "lit_gen.modules",
+    "GenerativeModule": "lit_gen.modules",
+}
+
+__all__ = ["GAN", "VAE", "WGAN", "WGANGP", "GenerativeModule"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lit_gen' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,94 @@
+"""Errors of the command line in one line, with what would have been accepted."""
+
+import difflib
+import inspect
+import re
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from torch.optim.lr_scheduler import LRScheduler
+
+import datamodules
+import lit_gen
+from lit_gen import losses, modules, networks, optimizers
+from lit_gen.distributions import Likelihood
+
+_NOISE = re.compile(r"^(Does not validate against|Subtypes:|Errors:|Given value|expected NoneType|Expected a path but)")
+
+
+def choices(key: str) -> list[str]:
+    """Names of this project's classes that the argument ``key`` takes, those of torch for schedulers."""
+    if key.endswith("optimizer"):
+        return sorted(name for name, value in vars(optimizers).items() if _defined_in(value, optimizers.__name__))
+    bases: dict[str, type] = {
+        "model": modules.GenerativeModule,
+        "data": datamodules.DataModule,
+        "loss": losses.AdversarialLoss,
+        "penalty": losses.Penalty,
+        "constraint": losses.Constraint,
+        "generator": networks.Generator,
+        "discriminator": networks.Discriminator,
+        "encoder": networks.Encoder,
+        "decoder": networks.Decoder,
+        "likelihood": Likelihood,
+        "scheduler": LRScheduler,
+    }
+    base = next((base for name, base in bases.items() if key == name or key.endswith(f"_{name}")), None)
+    return sorted({c.__name__ for c in _subclasses(base) if not inspect.isabstract(c)}) if base else []
+
+
+def _defined_in(value: Any, module: str) -> bool:
+    return isinstance(value, type) and value.__module__ == module
+
+
+def _subclasses(base: type) -> Iterable[type]:
+    subclass: type
+    for subclass in base.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
+
+
+def shorten(message: str, accepted: Iterable[str] = ()) -> str:
+    """The telling part of jsonargparse's nested message in one line, with the accepted choices.
+
+    Args:
+        message: What jsonargparse says.
+        accepted: Names of the options where the error occurred.
+    """
+    if unknown := re.search(r"[Oo]ption '(\S+)' is not accepted|does not accept option '(\S+)'", message):
+        name = unknown[1] or unknown[2]
+        return f"unknown option {name}; {_suggest(name.rpartition('.')[2], accepted)}"
+    keys = re.findall(r'Parser key "([^"]+)"', message)
+    key = keys[-1].rpartition(".")[2] if keys else ""
+    if missing := re.search(r"Expected a dot import path string: (\S+)|No module named|has no attribute", message):
+        name = missing[1] or message.splitlines()[-1].strip(" -")
+        return f"{key}: no class {name}; {_suggest(name, choices(key))}, or give an import path"
+    message = re.sub(r"Expected an? <class '(\w+)'>", r"expected \1", message)
+    message = message.replace("Expected a typing.Literal", "expected one of ")
+    lines = (line.strip(" -") for line in message.splitlines())
+    telling = [line for line in lines if line and not _NOISE.match(line)]
+    return " ".join(dict.fromkeys(telling)).replace("Parser key ", "")
+
+
+def _suggest(name: str, known: Iterable[str]) -> str:
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, 3, 0.6)
+    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    return f"{hint}accepted: {', '.join(known)}" if known else f"{hint}see --help"
+
+
+def users_error(error: BaseException) -> str | None:
+    """The message of an error that this library raised on purpose, or None if it is a bug or someone else's.
+
+    Such an error was raised in our own files; the framework may have wrapped it in others.
+    """
+    folders = tuple(str(Path(package.__path__[0])) for package in (lit_gen, datamodules))
+    cause: BaseException | None = error
+    while cause is not None:
+        frames = traceback.extract_tb(cause.__traceback__)
+        if isinstance(cause, (ValueError, OSError)) and frames and frames[-1].filename.startswith(folders):
+            return " ".join(str(cause).split())
+        cause = cause.__cause__ or cause.__context__
+    return None

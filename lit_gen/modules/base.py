@@ -1,0 +1,190 @@
+"""What every training procedure shares: players, the update step, averaging, counters and sampling."""
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer, do_nothing_closure
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from torch import Tensor, nn
+
+from lit_gen.averaging import ExponentialMovingAverage
+from lit_gen.modules.player import Player, average_over_processes
+from lit_gen.modules.sampling import Sampler
+from lit_gen.randomness import Randomness, mix
+from lit_gen.specification import describe_module
+
+Batch = tuple[Tensor, Tensor]
+Objective = Callable[..., tuple[Tensor, dict[str, Tensor]]]
+
+
+class GenerativeModule(Sampler):
+    """A generative model and its training procedure. The base holds no mathematics.
+
+    A subclass builds its networks, names its players by :meth:`define`, writes ``training_step`` in calls of
+    :meth:`update` and gives ``decode``, from which ``sample`` draws.
+
+    ``trainer.global_step``, the loggers' axis and ``max_steps`` all count training batches. ``updates`` (of each
+    player) and ``images_seen`` (by all processes) are logged beside them and live in the checkpoint.
+    """
+
+    def __init__(self, image_shape: tuple[int, ...], latent_dim: int, ema_half_life: float | None) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        if "_class_path" not in self.hparams:  # built in Python, not by the command line
+            self.save_hyperparameters(describe_module(type(self), dict(self.hparams)))
+        if latent_dim < 1:
+            raise ValueError(f"latent_dim={latent_dim}: at least 1 is needed")
+        if ema_half_life is not None and not ema_half_life > 0:
+            raise ValueError(f"ema_half_life={ema_half_life}: a positive number of images, or null for no average")
+        self.automatic_optimization = False
+        self.image_shape = tuple(image_shape)
+        self.latent_dim = latent_dim
+        self.ema_half_life = ema_half_life
+        self.averages = nn.ModuleDict()
+        self.random = Randomness()
+        self.seed: int | None = None
+        self.images_seen = 0
+        self.updates: dict[str, int] = {}
+        self._players: list[Player] = []
+        self._losses: dict[str, dict[str, Tensor]] = {}
+
+    def define(self, players: list[Player], averaged: list[str]) -> None:
+        """Name the players, first the one that steps once per training batch, and the networks to average."""
+        self._players = players
+        self.updates = {player.name: 0 for player in players}
+        if self.ema_half_life is not None:
+            for name in averaged:
+                self.averages[name] = ExponentialMovingAverage(self.get_submodule(name), self.ema_half_life)
+
+    def configure_optimizers(self) -> Any:
+        """One optimizer and at most one scheduler for each player."""
+        return [player.configuration(self) for player in self._players]
+
+    def update(self, name: str, objective: Objective, *batch: Tensor) -> None:
+        """One optimizer step of player ``name`` on ``objective(*batch) -> (loss, values to log)``.
+
+        Only this player's weights get gradients. With ``accumulate`` = k the batch is taken in k parts whose
+        gradients add up to the whole batch's. Gradients travel between processes once, after the last part.
+        """
+        index = list(self.updates).index(name)
+        player, optimizer, n = self._players[index], self._optimizers[index], len(batch[0])
+        if index > 0:  # global_step counts every optimizer's steps; the loop restores these hooks at each batch
+            optimizer._on_before_step = optimizer._on_after_step = do_nothing_closure
+        losses: dict[str, Tensor] = {}
+        with player.alone(self._players):
+            optimizer.zero_grad()
+            for part in zip(*(tensor.chunk(player.accumulate) for tensor in batch), strict=True):
+                loss, values = objective(*part)
+                self._require_finite(name, loss, values)
+                share = len(part[0]) / n
+                with self._without_synchronisation():
+                    self.manual_backward(loss * share)
+                for key, value in values.items():
+                    losses[key] = losses.get(key, 0.0) + share * value.detach()
+            if self.trainer.world_size > 1:
+                average_over_processes([p.grad for p in player.parameters if p.grad is not None])
+                average_over_processes(self._running_statistics)
+            optimizer.step()
+        if player.lr_scheduler is not None:
+            player.lr_scheduler.step()
+        self._losses[name] = losses
+        self.updates[name] += 1
+        images = n * self.trainer.world_size
+        self.images_seen += images if index == 0 else 0
+        for network in player.networks:
+            if network in self.averages:
+                self.averages[network].follow(self.get_submodule(network), images)  # type: ignore[operator]
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip the gradient: here, because fp16 gradients are unscaled only just before."""
+        for player in self._players:
+            if player.torch_optimizer is optimizer and player.clip_norm is not None:
+                self.clip_gradients(optimizer, player.clip_norm, "norm")
+
+    @property
+    def _optimizers(self) -> list[LightningOptimizer]:
+        optimizers: Any = self.optimizers()
+        return optimizers if isinstance(optimizers, list) else [optimizers]
+
+    @property
+    def _running_statistics(self) -> list[Tensor]:
+        # Batch norm's; DDP would keep the first process's at times of its own choosing.
+        owners = (self.get_submodule(network) for player in self._players for network in player.networks)
+        return [buffer for owner in owners for buffer in owner.buffers() if buffer.is_floating_point()]
+
+    def _without_synchronisation(self) -> AbstractContextManager[None]:
+        # DDP would send all players' gradients at each backward and refuse the idle ones'.
+        strategy = self.trainer.strategy
+        return strategy.block_backward_sync() if isinstance(strategy, DDPStrategy) else nullcontext()
+
+    def _require_finite(self, name: str, loss: Tensor, values: dict[str, Tensor]) -> None:
+        # Reading a value makes a GPU wait, so there it is done only when the values are logged anyway.
+        if (loss.device.type == "cpu" or self._log_due) and not torch.isfinite(loss):
+            terms = ", ".join(f"{key}={value.item():g}" for key, value in values.items())
+            raise ValueError(
+                f"the {name}'s loss is {loss.item()} at step {self.trainer.global_step} ({terms}): check the data for "
+                "non-finite values, or lower the learning rate"
+            )
+
+    def setup(self, stage: str) -> None:
+        """Learn this process's place and refuse what the update step can't do."""
+        strategy, precision = self.trainer.strategy, self.trainer.precision
+        if not isinstance(strategy, (SingleDeviceStrategy, DDPStrategy)):
+            raise ValueError(f"strategy={type(strategy).__name__}: one device or 'ddp' is supported")
+        if precision in ("bf16-true", "16-true", "transformer-engine", "transformer-engine-float16"):
+            raise ValueError(
+                f"precision={precision}: averages and small updates vanish in 16-bit weights; take bf16-mixed, "
+                "16-mixed, 32-true or 64-true"
+            )
+        self.random = Randomness(self.trainer.global_rank, self.trainer.world_size)
+
+    def on_fit_start(self) -> None:
+        """Fix the run's seed, the same on every process and after every resume."""
+        if self.seed is None:
+            seed = int(os.environ.get("PL_GLOBAL_SEED", torch.initial_seed() % 2**32))
+            self.seed = self.trainer.strategy.broadcast(seed)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Make all randomness of the step a function of (seed, step): nothing to save, nothing repeated."""
+        step = self.trainer.global_step
+        self.random.reseed(self.seed or 0, "train", step, device=self.device)
+        torch.manual_seed(mix(self.seed or 0, "networks", step, self.trainer.global_rank))
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Hand the players' last losses to the loggers and the progress bar."""
+        trainer: Any = self.trainer
+        if trainer.fast_dev_run or trainer.global_step % max(1, trainer.log_every_n_steps) == 0:
+            losses = {f"train/{key}": v for terms in self._losses.values() for key, v in terms.items()}
+            counts = {f"updates/{name}": float(count) for name, count in self.updates.items()}
+            self.log_dict(losses, prog_bar=True, sync_dist=self.trainer.world_size > 1)
+            self.log_dict({**counts, "images_seen": float(self.images_seen)})
+
+    def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """The same noise at every validation, on any number of processes."""
+        self.random.reseed(self.seed or 0, "evaluation", batch_idx)
+
+    on_test_batch_start = on_validation_batch_start
+    on_predict_batch_start = on_validation_batch_start
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the counters."""
+        checkpoint["lit_gen"] = {
+            "seed": self.seed,
+            "images_seen": self.images_seen,
+            "updates": dict(self.updates),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the counters."""
+        counters = checkpoint.get("lit_gen", {})
+        self.seed = counters.get("seed")
+        self.images_seen = counters.get("images_seen", 0)
+        self.updates.update(counters.get("updates", {}))
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """As many samples as the batch has images, the same on any number of processes."""
+        z = self.random.normal(len(batch[0]), self.latent_dim)
+        return self.decode(z.to(self.device, self.dtype))  # type: ignore[arg-type]

@@ -1,0 +1,210 @@
+"""Generative adversarial networks: one procedure; the papers differ by loss, penalty, constraint and n_critic."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+
+from lit_gen.losses import (
+    AdversarialLoss,
+    Constraint,
+    GradientPenalty,
+    NonSaturating,
+    Penalty,
+    Wasserstein,
+    WeightClip,
+)
+from lit_gen.modules.base import Batch, GenerativeModule
+from lit_gen.modules.player import Player
+from lit_gen.networks import Discriminator, Generator, auto_discriminator, auto_generator, has_batch_norm
+from lit_gen.optimizers import GANAdam, WGANGPAdam, WGANRMSprop
+
+GeneratorFactory = Callable[[tuple[int, ...], int], Generator]
+DiscriminatorFactory = Callable[[tuple[int, ...]], Discriminator]
+
+
+class GAN(GenerativeModule):
+    """Generative adversarial network (Goodfellow et al. 2014, arXiv:1406.2661).
+
+    Each training batch is one discriminator step; every ``n_critic`` of them are followed by ``n_generator``
+    generator steps on fresh noise.
+
+    Args:
+        image_shape: ``(C, H, W)`` or ``(D,)``; on the command line it comes from the data module.
+        latent_dim: Dimension of z ~ N(0, I).
+        generator: Makes the generator from (image_shape, latent_dim); by default DCGAN's for images, else an MLP.
+        discriminator: Makes the discriminator from (image_shape).
+        loss: What the two players minimise.
+        penalty: Added to the discriminator's loss.
+        constraint: Kept on the discriminator's weights.
+        n_critic: Discriminator steps for each round of generator steps.
+        n_generator: Generator steps in a round.
+        generator_optimizer: Any class of torch.optim or lit_gen.optimizers.
+        discriminator_optimizer: Likewise.
+        generator_scheduler: Learning-rate schedule counted in generator updates.
+        discriminator_scheduler: Learning-rate schedule counted in discriminator updates.
+        generator_clip_norm: Largest gradient norm.
+        discriminator_clip_norm: Largest gradient norm.
+        generator_accumulate: Parts in which a batch is taken, to save memory.
+        discriminator_accumulate: Likewise.
+        ema_half_life: Half-life of the generator's weight average, in images generated for its updates;
+            null for none. Samples and scores come from the average.
+
+    Raises:
+        ValueError: for counts below 1, or a penalty on a discriminator whose normalisation couples the batch.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        latent_dim: int = 128,
+        generator: GeneratorFactory = auto_generator,
+        discriminator: DiscriminatorFactory = auto_discriminator,
+        loss: AdversarialLoss = NonSaturating(),
+        penalty: Penalty | None = None,
+        constraint: Constraint | None = None,
+        n_critic: int = 1,
+        n_generator: int = 1,
+        generator_optimizer: OptimizerCallable = GANAdam,
+        discriminator_optimizer: OptimizerCallable = GANAdam,
+        generator_scheduler: LRSchedulerCallable | None = None,
+        discriminator_scheduler: LRSchedulerCallable | None = None,
+        generator_clip_norm: float | None = None,
+        discriminator_clip_norm: float | None = None,
+        generator_accumulate: int = 1,
+        discriminator_accumulate: int = 1,
+        ema_half_life: float | None = 10_000,
+    ) -> None:
+        super().__init__(image_shape, latent_dim, ema_half_life)
+        for name, count in {"n_critic": n_critic, "n_generator": n_generator}.items():
+            if count < 1:
+                raise ValueError(f"{name}={count}: at least 1 step is needed")
+        self.loss, self.penalty, self.constraint = loss, penalty, constraint
+        self.n_critic, self.n_generator = n_critic, n_generator
+        self.generator = generator(self.image_shape, latent_dim)
+        self.discriminator = discriminator(self.image_shape)
+        if penalty is not None:
+            penalty.check(self.discriminator)
+        if constraint is not None:
+            constraint.prepare(self.discriminator)
+        # Real and fake images share a pass unless batch statistics would mix them.
+        self.shared_pass = not has_batch_norm(self.discriminator)
+        self.define(
+            [
+                Player(
+                    "discriminator",
+                    ("discriminator",),
+                    discriminator_optimizer,
+                    discriminator_scheduler,
+                    discriminator_clip_norm,
+                    discriminator_accumulate,
+                ),
+                Player(
+                    "generator",
+                    ("generator",),
+                    generator_optimizer,
+                    generator_scheduler,
+                    generator_clip_norm,
+                    generator_accumulate,
+                ),
+            ],
+            averaged=["generator"],
+        )
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """One discriminator step, and after every ``n_critic`` of them the generator's."""
+        real, _ = batch
+        n = len(real)
+        self.update("discriminator", self.discriminator_loss, real, self.noise(n), self.random.uniform(n))
+        if self.constraint is not None:
+            self.constraint.after_step(self.discriminator)
+        if self.updates["discriminator"] % self.n_critic == 0:
+            for _ in range(self.n_generator):
+                self.update("generator", self.generator_loss, self.noise(n))
+
+    def discriminator_loss(self, real: Tensor, z: Tensor, epsilon: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """L_D(D(x), D(G(z))) plus the penalty, in one loss, so that Adam sees their sum."""
+        with torch.no_grad():
+            fake = self.generator(z)
+        real_scores, fake_scores = self.scores(real, fake)
+        loss = self.loss.discriminator(real_scores, fake_scores)
+        values = {"real_score": real_scores.mean(), "fake_score": fake_scores.mean()}
+        if self.penalty is not None:
+            values["penalty"] = self.penalty(self.discriminator, real, fake, epsilon)
+            loss = loss + values["penalty"]
+        return loss, {"discriminator_loss": loss, **values}
+
+    def generator_loss(self, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """L_G(D(G(z)))."""
+        loss = self.loss.generator(self.discriminator(self.generator(z)))
+        return loss, {"generator_loss": loss}
+
+    def scores(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """The discriminator's raw scores ``(N,)`` of real and of fake images."""
+        if not self.shared_pass:
+            return self.discriminator(real), self.discriminator(fake)
+        scores = self.discriminator(torch.cat([real, fake.to(real.dtype)]))
+        return scores[: len(real)], scores[len(real) :]
+
+    def noise(self, n: int) -> Tensor:
+        """z ~ N(0, I), ``(n, latent_dim)``."""
+        return self.random.normal(n, self.latent_dim)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """G(z) of the averaged generator."""
+        return self.network("generator")(z)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Nothing by itself: callbacks score the samples at the end of the epoch."""
+
+    test_step = validation_step
+
+
+class WGAN(GAN):
+    """Wasserstein GAN with weight clipping (Arjovsky et al. 2017, arXiv:1701.07875)."""
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        loss: AdversarialLoss = Wasserstein(),
+        constraint: Constraint | None = WeightClip(),
+        n_critic: int = 5,
+        generator_optimizer: OptimizerCallable = WGANRMSprop,
+        discriminator_optimizer: OptimizerCallable = WGANRMSprop,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            image_shape,
+            loss=loss,
+            constraint=constraint,
+            n_critic=n_critic,
+            generator_optimizer=generator_optimizer,
+            discriminator_optimizer=discriminator_optimizer,
+            **kwargs,
+        )
+
+
+class WGANGP(GAN):
+    """Wasserstein GAN with gradient penalty (Gulrajani et al. 2017, arXiv:1704.00028)."""
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        loss: AdversarialLoss = Wasserstein(),
+        penalty: Penalty | None = GradientPenalty(),
+        n_critic: int = 5,
+        generator_optimizer: OptimizerCallable = WGANGPAdam,
+        discriminator_optimizer: OptimizerCallable = WGANGPAdam,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            image_shape,
+            loss=loss,
+            penalty=penalty,
+            n_critic=n_critic,
+            generator_optimizer=generator_optimizer,
+            discriminator_optimizer=discriminator_optimizer,
+            **kwargs,
+        )

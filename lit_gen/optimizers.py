@@ -1,0 +1,55 @@
+"""Optimizers with the settings of the papers, as typed classes that a saved configuration can name again.
+
+Any class of ``torch.optim`` is accepted in their place: ``--model.generator_optimizer torch.optim.AdamW``.
+"""
+
+from collections.abc import Iterable
+
+import torch
+
+
+class GANAdam(torch.optim.Adam):
+    """Adam with the settings of DCGAN (Radford et al. 2016, arXiv:1511.06434)."""
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float = 2e-4,
+        betas: tuple[float, float] = (0.5, 0.999),
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay)
+
+
+class WGANGPAdam(torch.optim.Adam):
+    """Adam with the settings of WGAN-GP (Gulrajani et al. 2017, arXiv:1704.00028): no momentum."""
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float = 1e-4,
+        betas: tuple[float, float] = (0.0, 0.9),
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay)
+
+
+class WGANRMSprop(torch.optim.RMSprop):
+    """RMSprop with the settings of WGAN (Arjovsky et al. 2017, arXiv:1701.07875): no momentum."""
+
+    def __init__(self, params: Iterable, lr: float = 5e-5, alpha: float = 0.99, weight_decay: float = 0.0) -> None:
+        super().__init__(params, lr=lr, alpha=alpha, weight_decay=weight_decay)
+
+
+class VAEAdam(torch.optim.Adam):
+    """Adam with its authors' settings (Kingma and Ba 2015, arXiv:1412.6980), the usual choice for VAEs."""
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)

@@ -1,0 +1,70 @@
+from functools import partial
+
+import pytest
+import torch
+
+from lit_gen import GAN, VAE
+from lit_gen.networks import DCGANGenerator, MLPDecoder, MLPDiscriminator, MLPEncoder
+
+
+def gan(**kwargs):
+    return GAN(
+        (1, 8, 8), latent_dim=4, generator=partial(DCGANGenerator, width=4),
+        discriminator=partial(MLPDiscriminator, width=8), **kwargs,
+    )  # fmt: skip
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 600])
+def test_shape_range_and_repeatability(n):
+    module = gan()
+    images = module.sample(n, generator=seeded())
+    assert images.shape == (n, 1, 8, 8)
+    assert not images.requires_grad
+    assert n == 0 or (images.min() >= -1 and images.max() <= 1)
+    assert torch.equal(images, module.sample(n, generator=seeded()))
+    assert n == 0 or not torch.equal(images, module.sample(n, generator=seeded(1)))
+
+
+def test_samples_come_from_the_average():
+    module = gan(ema_half_life=100)
+    before = module.sample(3, generator=seeded())
+    with torch.no_grad():
+        for p in module.generator.parameters():
+            p.add_(1.0)
+    assert torch.equal(before, module.sample(3, generator=seeded()))
+    without = gan(ema_half_life=None)
+    before = without.sample(3, generator=seeded())
+    with torch.no_grad():
+        for p in without.generator.parameters():
+            p.add_(1.0)
+    assert not torch.equal(before, without.sample(3, generator=seeded()))
+
+
+@pytest.mark.parametrize("half_life", [None, 100])
+def test_sampling_leaves_modes_and_batch_statistics_alone(half_life):
+    module = gan(ema_half_life=half_life).train()
+    module.discriminator.eval()
+    state = {key: value.clone() for key, value in module.state_dict().items()}
+    modes = [m.training for m in module.modules()]
+    one = module.sample(1, generator=seeded())
+    assert torch.allclose(one, module.sample(2, generator=seeded())[:1], atol=1e-6) or half_life is None
+    assert [m.training for m in module.modules()] == modes
+    assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
+
+
+def test_vae_samples_are_the_means_of_the_likelihood():
+    module = VAE((1, 8, 8), 4, partial(MLPEncoder, width=8), partial(MLPDecoder, width=8))
+    z = torch.randn(5, 4, generator=seeded())
+    expected = 2 * torch.sigmoid(module.decoder(z)) - 1
+    torch.testing.assert_close(module.sample(5, generator=seeded()), expected)
+
+
+def test_bad_requests():
+    with pytest.raises(ValueError, match="n=-1"):
+        gan().sample(-1)
+    with pytest.raises(ValueError, match="labels"):
+        gan().sample(2, labels=torch.tensor([0, 1]))

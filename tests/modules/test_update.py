@@ -1,0 +1,259 @@
+"""The update step: who moves, by how much, what is counted."""
+
+import warnings
+from functools import partial
+
+import lightning.pytorch as L
+import pytest
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import ExponentialLR, ReduceLROnPlateau
+
+from datamodules import DigitsDataModule
+from lit_gen import GAN, VAE, WGAN, WGANGP
+from lit_gen.losses import R1, Hinge
+from lit_gen.modules import GenerativeModule, Player
+from lit_gen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator
+
+SHAPE = (1, 8, 8)
+SMALL = {
+    "latent_dim": 4,
+    "generator": partial(MLPGenerator, width=16, depth=1),
+    "discriminator": partial(MLPDiscriminator, width=16, depth=1),
+}
+SMALL_VAE = {
+    "latent_dim": 4,
+    "encoder": partial(MLPEncoder, width=16, depth=1),
+    "decoder": partial(MLPDecoder, width=16, depth=1),
+}
+
+
+def fit(module, steps=4, batch_size=32, **kwargs):
+    warnings.simplefilter("ignore")
+    trainer = L.Trainer(
+        accelerator="cpu", max_steps=steps, max_epochs=-1, limit_val_batches=0, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, **kwargs,
+    )  # fmt: skip
+    L.seed_everything(3, verbose=False)
+    trainer.fit(module, datamodule=DigitsDataModule(batch_size=batch_size))
+    return trainer
+
+
+def build(kind, seed=0, **kwargs):
+    torch.manual_seed(seed)
+    return VAE(SHAPE, **{**SMALL_VAE, **kwargs}) if kind is VAE else kind(SHAPE, **{**SMALL, **kwargs})
+
+
+@pytest.mark.parametrize("n_critic", [1, 2, 3])
+def test_steps_are_batches_and_each_player_has_its_count(n_critic):
+    module = build(GAN, n_critic=n_critic, n_generator=2)
+    trainer = fit(module, steps=7)
+    assert trainer.global_step == 7
+    assert module.updates == {"discriminator": 7, "generator": 2 * (7 // n_critic)}
+    assert module.images_seen == 7 * 32
+
+
+def test_critic_steps_are_counted_across_epochs():
+    # Two batches an epoch: a count that restarts with the epoch would never reach three.
+    module = build(WGANGP, n_critic=3)
+    fit(module, steps=12, batch_size=500)
+    assert module.updates == {"discriminator": 12, "generator": 4}
+
+
+def test_players_move_only_in_their_own_turn():
+    seen = []
+
+    class Watch(GAN):
+        def update(self, name, objective, *batch):
+            before = {n: nn.utils.parameters_to_vector(getattr(self, n).parameters()) for n in self.updates}
+            super().update(name, objective, *batch)
+            after = {n: nn.utils.parameters_to_vector(getattr(self, n).parameters()) for n in self.updates}
+            seen.append((name, {n for n in before if not torch.equal(before[n], after[n])}))
+
+    fit(build(Watch), steps=3)
+    assert seen == [("discriminator", {"discriminator"}), ("generator", {"generator"})] * 3
+
+
+def test_no_gradient_is_computed_for_the_idle_player():
+    class Watch(GAN):
+        def generator_loss(self, z):
+            self.discriminator.zero_grad()
+            assert not any(p.requires_grad for p in self.discriminator.parameters())
+            return super().generator_loss(z)
+
+        def discriminator_loss(self, real, z, epsilon):
+            self.generator.zero_grad()
+            assert not any(p.requires_grad for p in self.generator.parameters())
+            with torch.no_grad():
+                assert not self.generator(z).requires_grad
+            return super().discriminator_loss(real, z, epsilon)
+
+    module = build(Watch)
+    fit(module, steps=1)
+    assert all(p.requires_grad for name in ("generator", "discriminator") for p in getattr(module, name).parameters())
+
+
+def test_layers_frozen_by_the_user_stay_frozen():
+    module = build(GAN)
+    first = next(module.generator.parameters())
+    first.requires_grad_(False)
+    before = first.clone()
+    fit(module, steps=3)
+    assert not first.requires_grad
+    assert torch.equal(before, first)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 32, 50])
+@pytest.mark.parametrize("kind", [GAN, WGANGP, VAE])
+def test_accumulated_parts_equal_the_whole_batch(kind, parts):
+    names = [""] if kind is VAE else ["generator_", "discriminator_"]
+    whole, split = build(kind), build(kind, **{f"{name}accumulate": parts for name in names})
+    for module in (whole, split):
+        fit(module, steps=3)
+    for (name, a), b in zip(whole.named_parameters(), split.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=2e-5, msg=lambda m, name=name: f"{name}: {m}")
+
+
+def test_one_step_of_plain_pytorch():
+    """A hand-written WGAN-GP-free loop with SGD gives the same weights."""
+    sgd = partial(torch.optim.SGD, lr=0.1)
+    module = build(
+        GAN, loss=Hinge(), penalty=R1(weight=0.5), generator_optimizer=sgd, discriminator_optimizer=sgd,
+        ema_half_life=None,
+    )  # fmt: skip
+    oracle = build(GAN, loss=Hinge())
+    batches = []
+
+    class Recorder(L.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            batches.append(batch[0].clone())
+
+    fit(module, steps=1, callbacks=[Recorder()])
+    real = batches[0]
+    module.random.reseed(3, "train", 0)
+    z, _, z2 = module.noise(32), module.random.uniform(32), module.noise(32)
+    g, d = oracle.generator, oracle.discriminator
+    x = real.clone().requires_grad_()
+    loss = (1 - d(x)).relu().mean() + (1 + d(g(z).detach())).relu().mean()
+    (gradient,) = torch.autograd.grad(d(x).sum(), x, create_graph=True)
+    loss = loss + 0.25 * gradient.flatten(1).square().sum(1).mean()
+    for p, grad in zip(d.parameters(), torch.autograd.grad(loss, list(d.parameters()), allow_unused=True), strict=True):
+        if grad is not None:
+            p.data -= 0.1 * grad
+    loss = -d(g(z2)).mean()
+    for p, grad in zip(g.parameters(), torch.autograd.grad(loss, list(g.parameters())), strict=True):
+        p.data -= 0.1 * grad
+    for network in ("generator", "discriminator"):
+        for a, b in zip(getattr(module, network).parameters(), getattr(oracle, network).parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_clipping_bounds_one_players_step():
+    sgd = partial(torch.optim.SGD, lr=1.0)
+    module = build(GAN, generator_optimizer=sgd, discriminator_optimizer=sgd, generator_clip_norm=1e-3)
+    before = {n: nn.utils.parameters_to_vector(getattr(module, n).parameters()).clone() for n in module.updates}
+    fit(module, steps=1)
+    after = {n: nn.utils.parameters_to_vector(getattr(module, n).parameters()) for n in before}
+    moved = {n: (after[n] - before[n]).norm().item() for n in before}
+    assert moved["generator"] == pytest.approx(1e-3, rel=1e-3)
+    assert moved["discriminator"] > 1e-2
+
+
+def test_schedules_count_their_players_updates():
+    module = build(
+        GAN, n_critic=2, generator_scheduler=partial(ExponentialLR, gamma=0.5),
+        discriminator_scheduler=partial(ExponentialLR, gamma=0.9),
+    )  # fmt: skip
+    trainer = fit(module, steps=6)
+    d, g = (optimizer.param_groups[0]["lr"] for optimizer in trainer.optimizers)
+    assert d == pytest.approx(2e-4 * 0.9**6)
+    assert g == pytest.approx(2e-4 * 0.5**3)
+
+
+def test_weights_are_in_the_box_after_every_step():
+    largest = []
+
+    class Watch(L.Callback):
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            largest.append(max(p.abs().max().item() for p in pl_module.discriminator.parameters()))
+
+    fit(build(WGAN), steps=5, callbacks=[Watch()])
+    assert all(value <= 0.01 + 1e-9 for value in largest)
+    assert len(largest) == 5
+
+
+@pytest.mark.parametrize("kind", [GAN, WGAN, WGANGP, VAE])
+def test_bf16_mixed_trains_every_module(kind):
+    module = build(kind)
+    before = {name: p.clone() for name, p in module.named_parameters() if p.requires_grad}
+    fit(module, steps=2 * getattr(module, "n_critic", 1), precision="bf16-mixed")
+    after = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    assert all(p.dtype == torch.float32 and p.isfinite().all() for p in after.values())
+    still = {name for name in before if torch.equal(before[name], after[name])}
+    # A constant added to all scores doesn't change the Wasserstein loss: the critic's last bias has no gradient.
+    assert still <= ({"discriminator.layers.3.bias"} if kind in (WGAN, WGANGP) else set())
+
+
+def test_half_precision_weights_are_refused():
+    with pytest.raises(ValueError, match="precision=bf16-true"):
+        fit(build(GAN), precision="bf16-true")
+
+
+def test_a_non_finite_loss_names_player_step_and_terms():
+    class Broken(GAN):
+        def training_step(self, batch, batch_idx):
+            if self.trainer.global_step == 2:
+                batch = (batch[0] * float("nan"), batch[1])
+            super().training_step(batch, batch_idx)
+
+    with pytest.raises(ValueError, match=r"discriminator's loss is nan at step 2 .*real_score=nan"):
+        fit(build(Broken, penalty=R1(weight=1.0)), steps=4)
+
+
+def test_plateau_schedules_are_refused():
+    with pytest.raises(ValueError, match="ReduceLROnPlateau"):
+        fit(build(GAN, generator_scheduler=ReduceLROnPlateau))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_critic": 0}, "n_critic=0"),
+        ({"n_generator": -1}, "n_generator=-1"),
+        ({"latent_dim": 0}, "latent_dim=0"),
+        ({"generator_accumulate": 0}, "generator_accumulate=0"),
+        ({"discriminator_clip_norm": 0.0}, "discriminator_clip_norm=0"),
+        ({"ema_half_life": 0}, "ema_half_life=0"),
+        ({"ema_half_life": float("nan")}, "ema_half_life=nan"),
+    ],
+)
+def test_settings_out_of_range(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        build(GAN, **arguments)
+
+
+def test_a_player_without_weights_is_refused():
+    class Empty(GenerativeModule):
+        def __init__(self, image_shape: tuple[int, ...] = SHAPE):
+            super().__init__(image_shape, 2, None)
+            self.network_ = nn.Identity()
+            self.define([Player("artist", ("network_",), torch.optim.SGD)], averaged=[])
+
+        def decode(self, z):
+            return z
+
+    with pytest.raises(ValueError, match="artist"):
+        Empty().configure_optimizers()
+
+
+def test_logged_names():
+    class Keep(L.Callback):
+        def on_train_end(self, trainer, pl_module):
+            self.names = set(trainer.logged_metrics)
+
+    keep = Keep()
+    fit(build(WGANGP, n_critic=2), steps=4, callbacks=[keep], log_every_n_steps=2)
+    assert keep.names == {
+        "train/discriminator_loss", "train/generator_loss", "train/penalty", "train/real_score", "train/fake_score",
+        "updates/discriminator", "updates/generator", "images_seen",
+    }  # fmt: skip

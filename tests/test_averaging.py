@@ -1,0 +1,56 @@
+import pytest
+import torch
+from torch import nn
+
+from lit_gen.averaging import ExponentialMovingAverage
+
+
+def test_average_halves_its_distance_every_half_life():
+    network = nn.Linear(3, 2).double()
+    average = ExponentialMovingAverage(network, half_life=1000)
+    start = network.weight.detach().float().clone()
+    with torch.no_grad():
+        network.weight.copy_(start + 8.0)
+    for _ in range(30):  # three half-lives in updates of 100 images
+        average.follow(network, images=100)
+    torch.testing.assert_close(average.network.weight, start + 7.0, rtol=1e-5, atol=1e-5)
+
+
+def test_closed_form_for_moving_weights():
+    network = nn.Linear(1, 1, bias=False)
+    average = ExponentialMovingAverage(network, half_life=64)
+    decay, expected = 0.5 ** (32 / 64), network.weight.item()
+    for step in range(20):
+        nn.init.constant_(network.weight, float(step))
+        average.follow(network, images=32)
+        expected = decay * expected + (1 - decay) * step
+    assert average.network.weight.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_average_stays_in_float32_and_eval_mode_without_gradients():
+    network = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout()).to(torch.bfloat16)
+    average = ExponentialMovingAverage(network, half_life=100)
+    outer = nn.ModuleList([average]).train()
+    assert not any(module.training for module in average.modules())
+    assert outer.training
+    assert all(p.dtype == torch.float32 and not p.requires_grad for p in average.parameters())
+
+
+def test_small_steps_do_not_stall():
+    # In bfloat16 arithmetic an average with this decay would never move.
+    network = nn.Linear(1, 1, bias=False).to(torch.bfloat16)
+    nn.init.ones_(network.weight)
+    average = ExponentialMovingAverage(network, half_life=10_000 * 64)
+    nn.init.constant_(network.weight, 2.0)
+    for _ in range(1000):
+        average.follow(network, images=64)
+    assert average.network.weight.item() == pytest.approx(2 - 0.5 ** (1000 / 10_000), rel=1e-4)
+
+
+def test_batch_statistics_are_copied():
+    network = nn.BatchNorm1d(3)
+    average = ExponentialMovingAverage(network, half_life=1e9)
+    network(torch.randn(50, 3) + 4)
+    average.follow(network, images=50)
+    assert torch.equal(average.network.running_mean, network.running_mean)
+    assert average.network.num_batches_tracked == 1

@@ -1,0 +1,101 @@
+"""Runs trainings as a program of its own, so that Lightning's launcher can start it once more for each process.
+
+    python training_script.py FOLDER DEVICES JOBS
+
+JOBS is a JSON list of {"name", "module", "batch_size", "max_steps"[, "ckpt_path"][, "precision"]}. Every process
+writes what it holds at the end of a job to FOLDER/<name>.rank<r>.pt, checkpoints go to FOLDER/<name>/checkpoints.
+"""
+
+import json
+import logging
+import sys
+import warnings
+from functools import partial
+from pathlib import Path
+
+import lightning.pytorch as L
+import torch
+from torch.optim.lr_scheduler import ExponentialLR
+
+from datamodules import DigitsDataModule
+from lit_gen import GAN, VAE, WGAN, WGANGP
+from lit_gen.callbacks import AtomicCheckpointIO, RunCheckpoint
+from lit_gen.losses import R1
+from lit_gen.networks import (
+    DCGANDiscriminator,
+    DCGANGenerator,
+    MLPDecoder,
+    MLPDiscriminator,
+    MLPEncoder,
+    MLPGenerator,
+)
+
+SHAPE = (1, 8, 8)
+MLP = {
+    "latent_dim": 4,
+    "generator": partial(MLPGenerator, width=16, depth=1),
+    "discriminator": partial(MLPDiscriminator, width=16, depth=1),
+    "ema_half_life": 200,
+}
+BUILD = {
+    "GAN": lambda: GAN(SHAPE, **MLP, penalty=R1(weight=1.0)),
+    "WGAN": lambda: WGAN(SHAPE, **MLP, n_critic=3),
+    "WGANGP": lambda: WGANGP(SHAPE, **MLP, n_critic=2, generator_clip_norm=1.0, discriminator_accumulate=2),
+    "VAE": lambda: VAE(
+        SHAPE,
+        latent_dim=4,
+        encoder=partial(MLPEncoder, width=16, depth=1),
+        decoder=partial(MLPDecoder, width=16, depth=1),
+        ema_half_life=200,
+    ),
+    # Everything that a checkpoint must hold: batch statistics, averages, two optimizers with schedules.
+    "DCGAN": lambda: GAN(
+        SHAPE,
+        latent_dim=4,
+        generator=partial(DCGANGenerator, width=4),
+        discriminator=partial(DCGANDiscriminator, width=4),
+        n_critic=3,
+        generator_scheduler=partial(ExponentialLR, gamma=0.9),
+        discriminator_scheduler=partial(ExponentialLR, gamma=0.95),
+        ema_half_life=200,
+    ),
+}
+
+
+def run(folder: Path, devices: int, job: dict) -> None:
+    L.seed_everything(7, verbose=False)
+    module = BUILD[job["module"]]()
+    trainer = L.Trainer(
+        accelerator="cpu",
+        devices=devices,
+        precision=job.get("precision", "32-true"),
+        max_steps=job["max_steps"],
+        max_epochs=-1,
+        val_check_interval=10,
+        check_val_every_n_epoch=None,
+        limit_val_batches=1,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder / job["name"],
+        callbacks=[RunCheckpoint(every_n_steps=1000)],
+        plugins=[AtomicCheckpointIO()],
+    )
+    data = DigitsDataModule(batch_size=job["batch_size"])
+    trainer.fit(module, datamodule=data, ckpt_path=job.get("ckpt_path"), weights_only=True)
+    held = {
+        "weights": module.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in trainer.optimizers],
+        "schedulers": [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs],
+        "counters": {"images_seen": module.images_seen, "updates": module.updates, "step": trainer.global_step},
+    }
+    torch.save(held, folder / f"{job['name']}.rank{trainer.global_rank}.pt")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for job in json.loads(sys.argv[3]):
+        run(Path(sys.argv[1]), int(sys.argv[2]), job)
