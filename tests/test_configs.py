@@ -1,0 +1,40 @@
+"""Every shipped config runs all four commands; data that must be downloaded are replaced by a file of their shape."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from lit_gen.cli import main
+from lit_gen.cli_support import configs_folder
+
+CONFIGS = sorted(path.stem for path in configs_folder().glob("*.yaml") if path.stem != "default")
+SHAPES = {"mnist": (28, 28), "cifar10": (32, 32, 3)}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
+def test_config_runs(name, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ["--trainer.fast_dev_run=true", "--trainer.accelerator=cpu", "--data.batch_size=4"]
+    options += ["--trainer.precision=32-true", "--evaluate.batch_size=16"]
+    shape = next((shape for key, shape in SHAPES.items() if name.endswith(key)), None)
+    if shape:
+        np.savez("images.npz", images=np.random.default_rng(0).integers(0, 256, (40, *shape), np.uint8))
+        options[:0] = ["--data=ArrayDataModule", "--data.path=images.npz"]
+    main([command, "--config", name, *options])
+    assert not Path("runs").exists() or not any(path.is_file() for path in Path("runs").rglob("*"))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_config_says_what_it_is(name):
+    text = (configs_folder() / f"{name}.yaml").read_text()
+    assert re.match(r"# \w.{30,}", text)
+    assert {"model", "data", "trainer"} <= yaml.safe_load(text).keys()
+
+
+def test_the_owed_configs_are_shipped():
+    owed = {"gan_digits", "dcgan_mnist", "wgan_digits", "wgan_gp_digits", "wgan_gp_cifar10", "vae_digits", "vae_mnist"}
+    assert owed | {"gan_grid25"} <= set(CONFIGS)
