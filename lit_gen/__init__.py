@@ -4,7 +4,10 @@ Names are imported on first use, so that ``import lit_gen`` is instant and its n
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lit_gen.modules import GAN, VAE, WGAN, WGANGP, GenerativeModule
 
 __version__ = "0.1.0"
 

@@ -1,11 +1,12 @@
 """One progress bar over the whole run, with the losses and the last scores."""
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import ProgressBar
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -14,9 +15,19 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 REFRESH_SECONDS = 0.2
 LINES_PER_RUN = 20
+
+
+class _ProgressWithValues(Progress):
+    """The bar, and under it a line or two of values, which a narrow terminal wraps."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            yield Text(task.fields["values"], style="dim")
 
 
 class RunProgress(ProgressBar):
@@ -91,13 +102,12 @@ class RunProgress(ProgressBar):
     def _begin(self, name: str, total: int, completed: int) -> None:
         if not (self._enabled and self._console.is_terminal):
             return
-        self._progress = Progress(
+        self._progress = _ProgressWithValues(
             SpinnerColumn(),
             TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
+            BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[values]}"),
             console=self._console,
             refresh_per_second=1 / REFRESH_SECONDS,
         )

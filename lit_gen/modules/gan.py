@@ -168,6 +168,7 @@ class WGAN(GAN):
     def __init__(
         self,
         image_shape: tuple[int, ...],
+        latent_dim: int = 128,
         loss: AdversarialLoss = Wasserstein(),
         constraint: Constraint | None = WeightClip(),
         n_critic: int = 5,
@@ -177,6 +178,7 @@ class WGAN(GAN):
     ) -> None:
         super().__init__(
             image_shape,
+            latent_dim,
             loss=loss,
             constraint=constraint,
             n_critic=n_critic,
@@ -192,6 +194,7 @@ class WGANGP(GAN):
     def __init__(
         self,
         image_shape: tuple[int, ...],
+        latent_dim: int = 128,
         loss: AdversarialLoss = Wasserstein(),
         penalty: Penalty | None = GradientPenalty(),
         n_critic: int = 5,
@@ -201,6 +204,7 @@ class WGANGP(GAN):
     ) -> None:
         super().__init__(
             image_shape,
+            latent_dim,
             loss=loss,
             penalty=penalty,
             n_critic=n_critic,
