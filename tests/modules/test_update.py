@@ -2,10 +2,12 @@
 
 import warnings
 from functools import partial
+from types import SimpleNamespace
 
 import lightning.pytorch as L
 import pytest
 import torch
+from lightning.pytorch.plugins import MixedPrecision
 from torch import nn
 from torch.optim.lr_scheduler import ExponentialLR, ReduceLROnPlateau
 
@@ -257,3 +259,42 @@ def test_logged_names():
         "train/discriminator_loss", "train/generator_loss", "train/penalty", "train/real_score", "train/fake_score",
         "updates/discriminator", "updates/generator", "images_seen",
     }  # fmt: skip
+
+
+def test_clipping_acts_on_unscaled_fp16_gradients():
+    """A large loss scale must change neither the clipped step nor the penalty's gradient."""
+    weights = []
+    for scale in (1.0, 64.0):
+        sgd = partial(torch.optim.SGD, lr=1.0)
+        module = build(
+            WGANGP, generator_optimizer=sgd, discriminator_optimizer=sgd, generator_clip_norm=1e-2,
+            discriminator_clip_norm=1e-2, n_critic=1,
+        )  # fmt: skip
+        scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        fit(module, steps=2, plugins=[MixedPrecision("16-mixed", device="cpu", scaler=scaler)])
+        weights.append(nn.utils.parameters_to_vector(module.parameters()).detach())
+    start = nn.utils.parameters_to_vector(build(WGANGP).parameters()).detach()
+    moved = (weights[0] - start).norm()
+    assert moved > 1e-2
+    assert (weights[0] - weights[1]).norm() < 0.02 * moved
+
+
+def test_only_what_is_sampled_is_averaged():
+    assert set(build(WGANGP).averages) == {"generator"}
+    assert set(build(VAE, ema_half_life=100).averages) == {"encoder", "decoder"}
+    assert not build(VAE).averages
+
+
+@pytest.mark.parametrize("kind", [GAN, WGAN, WGANGP, VAE])
+def test_no_attribute_that_checkpoint_callbacks_misread(kind):
+    # Lightning's ModelCheckpoint saves `saved_models[-1]` in place of a module that has both.
+    module = build(kind)
+    assert not hasattr(module, "saved_models")
+    assert not hasattr(module, "layer")
+
+
+def test_other_strategies_are_refused():
+    module = build(GAN)
+    module._trainer = SimpleNamespace(strategy=object(), precision="32-true")
+    with pytest.raises(ValueError, match=r"strategy=object.*ddp"):
+        module.setup("fit")
