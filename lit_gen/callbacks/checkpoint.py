@@ -86,6 +86,8 @@ class RunCheckpoint(Checkpoint):
         """Save ``best.ckpt`` when the score has improved."""
         if self.monitor is None or trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]  # fewer samples, so other names
+            return
         if self.monitor not in trainer.callback_metrics:
             known = ", ".join(sorted(k for k in trainer.callback_metrics if "/" in k)) or "none yet"
             raise ValueError(f"checkpoint.monitor={self.monitor}: no such score is logged (logged: {known})")
