@@ -117,6 +117,9 @@ class CLI(LightningCLI):
         paths = [str(path) for path in config.get("config") or [] if path is not None and str(path).endswith("ml")]
         if paths:
             return Path(paths[-1]).stem
+        checkpoint = Path(config.get("ckpt_path") or "")
+        if checkpoint.parent.name == "checkpoints":  # runs/<experiment>/<time>/checkpoints/last.ckpt
+            return checkpoint.absolute().parents[2].name
         model, data = (config[key].class_path.rpartition(".")[2] for key in ("model", "data"))
         return f"{model}-{data.removesuffix('DataModule')}".lower()
 
@@ -152,6 +155,8 @@ class CLI(LightningCLI):
             if self.trainer.is_global_zero and not useful:
                 shutil.rmtree(self.run_folder, ignore_errors=True)
             raise
+        if self.trainer.is_global_zero and self.run_folder.exists():
+            print(f"lit-gen: results in {self.run_folder}")
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         arguments = super()._prepare_subcommand_kwargs(subcommand)

@@ -38,7 +38,7 @@ def _config_path(name: str) -> str:
         return name
     shipped = configs_folder() / f"{Path(name).name.removesuffix('.yaml')}.yaml"
     if not shipped.is_file():
-        known = ", ".join(sorted(path.stem for path in configs_folder().glob("*.yaml")))
+        known = ", ".join(sorted(path.stem for path in configs_folder().glob("*.yaml") if path.stem != "default"))
         raise ValueError(f"--config {name}: neither a file nor the name of a shipped config ({known})")
     return str(shipped)
 

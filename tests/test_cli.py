@@ -42,13 +42,14 @@ def files(folder):
     return {str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file()}
 
 
-def test_fit_without_yaml_leaves_one_folder_and_nothing_else(elsewhere):
+def test_fit_without_yaml_leaves_one_folder_and_nothing_else(elsewhere, capsys):
     main(["fit", "--model", "WGANGP", *DIGITS, *SMALL, *QUICK])
     assert files(run_folder("wgangp-digits")) == {
         "config.yaml", "metrics.csv", "hparams.yaml", "checkpoints/last.ckpt",
         "samples/step_000000.png", "samples/step_000002.png", "samples/step_000004.png",
     }  # fmt: skip
     assert {path.name for path in elsewhere.iterdir()} == {"runs"}
+    assert f"lit-gen: results in {run_folder('wgangp-digits')}" in capsys.readouterr().out
     metrics = (run_folder("wgangp-digits") / "metrics.csv").read_text()
     assert "val/fd_digits_20" in metrics
     assert "images_seen" in metrics
@@ -59,8 +60,9 @@ def test_a_checkpoint_alone_is_enough(options, capsys):
     main(["fit", *options, *DIGITS, *QUICK, "--experiment", "a"])
     checkpoint = str(run_folder("a") / "checkpoints/last.ckpt")
     for command in ("validate", "test"):
-        main([command, "--ckpt_path", checkpoint, *QUICK[2:], "--experiment", command])
+        main([command, "--ckpt_path", checkpoint, *QUICK[2:]])
         assert "fd_digits_20" in capsys.readouterr().out
+    assert len(list(Path("runs/a").iterdir())) == 3  # beside the training
     main(["predict", "--ckpt_path", checkpoint, "--trainer.limit_predict_batches=2", "--experiment", "predict"])
     pictures = sorted((run_folder("predict") / "predictions").iterdir())
     assert [picture.name for picture in pictures] == [f"{i:06d}.png" for i in range(32)]
