@@ -10,6 +10,7 @@ from lit_gen.losses.adversarial import (
 )
 from lit_gen.losses.constraints import Constraint, SpectralNorm, WeightClip
 from lit_gen.losses.penalties import R1, R2, GradientPenalty, Penalty
+from lit_gen.losses.relativistic import RelativisticAverage, RelativisticPairing
 
 __all__ = [
     "R1",
@@ -22,6 +23,8 @@ __all__ = [
     "Minimax",
     "NonSaturating",
     "Penalty",
+    "RelativisticAverage",
+    "RelativisticPairing",
     "SpectralNorm",
     "Wasserstein",
     "WeightClip",

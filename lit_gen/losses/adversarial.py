@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,55 +15,78 @@ class AdversarialLoss(ABC):
     """What the discriminator D and the generator G minimise, given raw scores `(N,)` or of any other shape.
 
     Losses are float32 with autocast off, float64 if the scores are.
+
+    Attributes:
+        needs_real: whether the generator's loss compares its samples with real ones, whose scores it then needs.
     """
+
+    needs_real: ClassVar[bool] = False
 
     @abstractmethod
     def discriminator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         """The discriminator's loss, a scalar, of D(x) and D(G(z))."""
 
     @abstractmethod
-    def generator(self, fake_scores: Tensor) -> Tensor:
-        """The generator's loss, a scalar, of D(G(z))."""
-
-
-def _cross_entropy(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """−E log s(D(x)) − E log(1 − s(D(G(z)))), s the logistic function: −log s(t) = softplus(−t)."""
-    return F.softplus(-real_scores).mean() + F.softplus(fake_scores).mean()
+    def generator(self, fake_scores: Tensor, real_scores: Tensor | None = None) -> Tensor:
+        """The generator's loss, a scalar, of D(G(z)), and of D(x) where `needs_real`."""
 
 
 @dataclass(frozen=True)
-class NonSaturating(AdversarialLoss):
-    """GAN whose generator maximises log s(D(G(z))) (Goodfellow et al. 2014, arXiv:1406.2661, section 3).
+class _CrossEntropy(AdversarialLoss):
+    """A game whose discriminator tells real from fake by cross-entropy."""
 
-    D: −E log s(D(x)) − E log(1 − s(D(G(z)))).  G: −E log s(D(G(z))).
-    """
+    real_label: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.real_label <= 1:
+            raise ValueError(f"real_label={self.real_label}: {type(self).__name__} needs a number above 0, at most 1")
 
     @float32_or_better
     def discriminator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """Binary cross-entropy, real against fake; 2 log 2 where D can't tell."""
-        return _cross_entropy(real_scores, fake_scores)
+        """Cross-entropy, real against fake; 2 log 2 where D can't tell. Here −log s(t) = softplus(−t)."""
+        real = self.real_label * F.softplus(-real_scores).mean()
+        if self.real_label < 1:
+            real = real + (1 - self.real_label) * F.softplus(real_scores).mean()
+        return real + F.softplus(fake_scores).mean()
+
+
+@dataclass(frozen=True)
+class NonSaturating(_CrossEntropy):
+    """GAN whose generator maximises log s(D(G(z))) (Goodfellow et al. 2014, arXiv:1406.2661, section 3).
+
+    D: −E log s(D(x)) − E log(1 − s(D(G(z)))), s the logistic function.  G: −E log s(D(G(z))).
+
+    Args:
+        real_label: a, the discriminator's label for data: −E [a log s(D(x)) + (1 − a) log(1 − s(D(x)))] takes the
+            place of its first term. Below 1 it is one-sided label smoothing (Salimans et al. 2016,
+            arXiv:1606.03498, section 3.4), for which the best s(D) is a p/(p + p_G); the generator's loss stays.
+
+    Raises:
+        ValueError: for a label that is not above 0 and at most 1.
+    """
 
     @float32_or_better
-    def generator(self, fake_scores: Tensor) -> Tensor:
+    def generator(self, fake_scores: Tensor, real_scores: Tensor | None = None) -> Tensor:
         """−E log s(D(G(z))): its slope in the score tends to −1 where D rejects the fakes."""
         return F.softplus(-fake_scores).mean()
 
 
 @dataclass(frozen=True)
-class Minimax(AdversarialLoss):
+class Minimax(_CrossEntropy):
     """GAN as the two-player zero-sum game (Goodfellow et al. 2014, arXiv:1406.2661, equation 1).
 
-    D: −E log s(D(x)) − E log(1 − s(D(G(z)))).  G: E log(1 − s(D(G(z)))), which saturates where D rejects the
-        fakes.
+    D: −E log s(D(x)) − E log(1 − s(D(G(z)))) = −V(D, G), at best log 4 − 2 JS(p ‖ p_G).
+    G: E log(1 − s(D(G(z)))), which saturates where D rejects the fakes.
+
+    Args:
+        real_label: the discriminator's label for data; below 1 one-sided label smoothing, as in `NonSaturating`.
+
+    Raises:
+        ValueError: for a label that is not above 0 and at most 1.
     """
 
     @float32_or_better
-    def discriminator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """Binary cross-entropy, real against fake: −V(D, G), at best log 4 − 2 JS(p ‖ p_G)."""
-        return _cross_entropy(real_scores, fake_scores)
-
-    @float32_or_better
-    def generator(self, fake_scores: Tensor) -> Tensor:
+    def generator(self, fake_scores: Tensor, real_scores: Tensor | None = None) -> Tensor:
         """E log(1 − s(D(G(z)))): its slope in the score tends to 0 where D rejects the fakes."""
         return -F.softplus(fake_scores).mean()
 
@@ -74,7 +98,8 @@ class LeastSquares(AdversarialLoss):
     D: ½E(D(x) − b)² + ½E(D(G(z)) − a)².  G: ½E(D(G(z)) − c)².
 
     Args:
-        real_target: b, the discriminator's target for data.
+        real_target: b, the discriminator's target for data; 0.9 with the other defaults is one-sided label
+            smoothing (Salimans et al. 2016, arXiv:1606.03498).
         fake_target: a, its target for generated samples.
         generator_target: c, what the generator wants D to say. With b − c = 1 and b − a = 2 the game is
             Pearson's χ².
@@ -102,7 +127,7 @@ class LeastSquares(AdversarialLoss):
         return 0.5 * (real + fake)
 
     @float32_or_better
-    def generator(self, fake_scores: Tensor) -> Tensor:
+    def generator(self, fake_scores: Tensor, real_scores: Tensor | None = None) -> Tensor:
         """Half the squared distance from the generator's target."""
         return 0.5 * (fake_scores - self.generator_target).square().mean()
 
@@ -120,7 +145,7 @@ class Hinge(AdversarialLoss):
         return F.relu(1 - real_scores).mean() + F.relu(1 + fake_scores).mean()
 
     @float32_or_better
-    def generator(self, fake_scores: Tensor) -> Tensor:
+    def generator(self, fake_scores: Tensor, real_scores: Tensor | None = None) -> Tensor:
         """Minus the mean score."""
         return -fake_scores.mean()
 
@@ -138,6 +163,6 @@ class Wasserstein(AdversarialLoss):
         return fake_scores.mean() - real_scores.mean()
 
     @float32_or_better
-    def generator(self, fake_scores: Tensor) -> Tensor:
+    def generator(self, fake_scores: Tensor, real_scores: Tensor | None = None) -> Tensor:
         """Minus the mean score."""
         return -fake_scores.mean()

@@ -29,7 +29,7 @@ class GAN(GenerativeModule):
     """Generative adversarial network (Goodfellow et al. 2014, arXiv:1406.2661).
 
     Each training batch is one discriminator step; every ``n_critic`` of them are followed by ``n_generator``
-    generator steps on fresh noise.
+    generator steps on fresh noise, with this batch's images where the loss compares real and generated ones.
 
     Args:
         image_shape: ``(C, H, W)`` or ``(D,)``; on the command line it comes from the data module.
@@ -121,8 +121,9 @@ class GAN(GenerativeModule):
         if self.constraint is not None:
             self.constraint.after_step(self.discriminator)
         if self.updates["discriminator"] % self.n_critic == 0:
+            compared = (real,) if self.loss.needs_real else ()
             for _ in range(self.n_generator):
-                self.update("generator", self.generator_loss, self.noise(n))
+                self.update("generator", self.generator_loss, self.noise(n), *compared)
 
     def discriminator_loss(self, real: Tensor, z: Tensor, epsilon: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """L_D(D(x), D(G(z))) plus the penalty, in one loss, so that Adam sees their sum."""
@@ -136,9 +137,14 @@ class GAN(GenerativeModule):
             loss = loss + values["penalty"]
         return loss, {"discriminator_loss": loss, **values}
 
-    def generator_loss(self, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """L_G(D(G(z)))."""
-        loss = self.loss.generator(self.discriminator(self.generator(z)))
+    def generator_loss(self, z: Tensor, real: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """L_G(D(G(z))), or L_G(D(G(z)), D(x)) of a loss that compares them."""
+        fake = self.generator(z)
+        if real is None:
+            loss = self.loss.generator(self.discriminator(fake))
+        else:
+            real_scores, fake_scores = self.scores(real, fake)
+            loss = self.loss.generator(fake_scores, real_scores)
         return loss, {"generator_loss": loss}
 
     def scores(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:

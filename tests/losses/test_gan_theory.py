@@ -48,6 +48,12 @@ def test_the_optimal_discriminator_is_the_posterior_of_the_data(loss):
     assert -value.item() == pytest.approx(2 * jensen_shannon.item() - math.log(4), abs=1e-10)
 
 
+@pytest.mark.parametrize("loss", [NonSaturating(real_label=0.7), Minimax(real_label=0.7)], ids=str)
+def test_smoothed_labels_shrink_the_posterior(loss):
+    table, _ = optimal_table(loss)
+    torch.testing.assert_close(torch.sigmoid(table), 0.7 * P / (P + Q), rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("loss", [NonSaturating(), Minimax()], ids=str)
 def test_the_games_value_is_minus_log_four_where_the_model_is_the_data(loss):
     table, value = optimal_table(loss, DATA, DATA)

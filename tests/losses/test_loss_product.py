@@ -3,7 +3,18 @@
 import pytest
 import torch
 
-from lit_gen.losses import R1, R2, GradientPenalty, Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
+from lit_gen.losses import (
+    R1,
+    R2,
+    GradientPenalty,
+    Hinge,
+    LeastSquares,
+    Minimax,
+    NonSaturating,
+    RelativisticAverage,
+    RelativisticPairing,
+    Wasserstein,
+)
 from lit_gen.networks import (
     DCGANDiscriminator,
     DCGANGenerator,
@@ -14,6 +25,7 @@ from lit_gen.networks import (
 )
 
 LOSSES = [NonSaturating(), Minimax(), LeastSquares(), Hinge(), Wasserstein()]
+LOSSES += [RelativisticPairing(), RelativisticAverage()]
 PENALTIES = [None, GradientPenalty(), R1(), R2()]
 IMAGES = [(channels, side, side) for channels in (1, 3, 5) for side in (8, 28, 32)]
 NETWORKS = [
@@ -47,7 +59,7 @@ def test_every_loss_and_penalty_reaches_every_parameter(generator, discriminator
             for name, parameter in discriminator.named_parameters():
                 assert parameter.grad.isfinite().all(), (loss, penalty, name)
         generator.zero_grad(set_to_none=True)
-        loss.generator(discriminator(generator(z))).backward()
+        loss.generator(discriminator(generator(z)), discriminator(real)).backward()
         for name, parameter in generator.named_parameters():
             assert parameter.grad.isfinite().all(), (loss, name)
         assert any(parameter.grad.abs().max() > 0 for parameter in generator.parameters())
