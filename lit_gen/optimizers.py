@@ -3,7 +3,7 @@
 Any class of ``torch.optim`` is accepted in their place: ``--model.generator_optimizer torch.optim.AdamW``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 
@@ -53,3 +53,28 @@ class VAEAdam(torch.optim.Adam):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+
+
+def for_lazy_penalty(
+    make: Callable[[Iterable], torch.optim.Optimizer], interval: int
+) -> Callable[[Iterable], torch.optim.Optimizer]:
+    """Adam corrected for a penalty at every ``interval``-th update (StyleGAN2, arXiv:1912.04958, appendix B).
+
+    With c = interval / (interval + 1) it gets lr c and betas to the power of c, so that ``interval`` updates move
+    and forget as much as the interval + 1 of a penalty stepped by itself.
+
+    Raises:
+        ValueError: by the result, for an optimizer without betas.
+    """
+
+    def corrected(parameters: Iterable) -> torch.optim.Optimizer:
+        optimizer = make(parameters)
+        c = interval / (interval + 1)
+        for group in optimizer.param_groups:
+            if "betas" not in group:
+                raise ValueError(f"correct_optimizer=True: {type(optimizer).__name__} has no betas; take an Adam")
+            group["lr"] *= c
+            group["betas"] = tuple(beta**c for beta in group["betas"])
+        return optimizer
+
+    return corrected

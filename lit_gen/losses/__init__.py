@@ -9,11 +9,13 @@ from lit_gen.losses.adversarial import (
     Wasserstein,
 )
 from lit_gen.losses.constraints import Constraint, SpectralNorm, WeightClip
-from lit_gen.losses.penalties import R1, R2, GradientPenalty, Penalty
+from lit_gen.losses.penalties import DRAGAN, R1, R1R2, R2, GradientPenalty, Penalty
 from lit_gen.losses.relativistic import RelativisticAverage, RelativisticPairing
 
 __all__ = [
+    "DRAGAN",
     "R1",
+    "R1R2",
     "R2",
     "AdversarialLoss",
     "Constraint",

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -25,18 +25,32 @@ class Penalty(ABC):
     gradients leave the range; norms, squares and means are float32 with autocast off, float64 if the network
     is.
 
+    Every penalty also takes these (the module that calls it heeds them):
+
     Args:
         weight: the penalty's factor, at least 0.
+        interval: k, computes the penalty at every k-th discriminator update only, the first among them, times k:
+            lazy regularisation (Karras et al. 2020, arXiv:1912.04958, appendix B).
+        correct_optimizer: with an interval k, gives Adam lr c and betas to the power of c, c = k/(k + 1), as
+            there, since its k updates hold k + 1 terms.
 
     Raises:
-        ValueError: for a weight that is negative or not finite.
+        ValueError: for a weight that is negative or not finite, or an interval below 1.
     """
 
     weight: float = 10.0
+    interval: int = field(default=1, kw_only=True)
+    correct_optimizer: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight < math.inf:
             raise ValueError(f"weight={self.weight}: {type(self).__name__} needs a finite number, at least 0")
+        if self.interval < 1:
+            raise ValueError(f"interval={self.interval}: {type(self).__name__} needs at least 1 update")
+
+    def epsilon_shape(self, sample_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the uniform numbers that each sample of `sample_shape` takes: by default one, `()`."""
+        return ()
 
     @abstractmethod
     def __call__(
@@ -48,7 +62,7 @@ class Penalty(ABC):
             discriminator: raw scores of a batch. A `nn.Module` is given points in its parameters' precision.
             real: data, `(N, *)`.
             fake: generated samples, `(N, *)`; no gradient goes to them.
-            epsilon: uniform in [0, 1), one a sample, `(N,)`; a penalty without interpolation ignores it.
+            epsilon: uniform in [0, 1), `(N, *epsilon_shape)`; a penalty without randomness ignores it.
         """
 
     def check(self, discriminator: nn.Module) -> None:
@@ -73,7 +87,8 @@ class GradientPenalty(Penalty):
     Args:
         weight: λ.
         target: t, the norm wanted.
-        one_sided: penalise only norms above the target, max(0, ‖∇D‖ − t)² (WGAN-LP, arXiv:1709.08894).
+        one_sided: penalise only norms above the target, max(0, ‖∇D‖ − t)²: WGAN-LP (Petzka et al. 2018,
+            arXiv:1709.08894, equation 7), as a 1-Lipschitz critic need not have slope 1 everywhere.
 
     Raises:
         ValueError: for a weight or target that is negative or not finite.
@@ -96,7 +111,7 @@ class GradientPenalty(Penalty):
             ValueError: for `real`, `fake` and `epsilon` that don't pair sample by sample.
         """
         points = _interpolate(real, fake, epsilon).to(real.dtype)
-        norms = torch.sqrt(_squared_norms(discriminator, points) + EPS)
+        norms = _norms(discriminator, points)
         excess = torch.relu(norms - self.target) if self.one_sided else norms - self.target
         return self.weight * excess.square().mean()
 
@@ -131,6 +146,72 @@ class R2(Penalty):
         return self.weight / 2 * _squared_norms(discriminator, fake).mean()
 
 
+@dataclass(frozen=True)
+class R1R2(Penalty):
+    """R₁ and R₂ together, γ/2 · (E‖∇D(x)‖² + E‖∇D(G(z))‖²), by one pass over both.
+
+    R3GAN (Huang et al. 2025, arXiv:2501.05441) needs both, with `RelativisticPairing`, to converge.
+
+    Args:
+        weight: γ, of both.
+    """
+
+    def __call__(
+        self, discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, epsilon: Tensor
+    ) -> Tensor:
+        """γ/2 times the sum of the mean squared gradient norms at the data and at the samples."""
+        squares = _squared_norms(discriminator, torch.cat([real, fake.to(real.dtype)]))
+        return self.weight / 2 * (squares[: len(real)].mean() + squares[len(real) :].mean())
+
+
+@dataclass(frozen=True)
+class DRAGAN(Penalty):
+    """DRAGAN (Kodali et al. 2017, arXiv:1705.07215): λ E(‖∇D(x + δ)‖ − k)² around the data, δ ~ N(0, c I).
+
+    The normal δ is the quantile of the uniform numbers that this penalty declares, one for each entry of x.
+
+    Args:
+        weight: λ.
+        target: k, the norm wanted.
+        variance: c, 10 in the paper. For images in [-1, 1] less keeps the points near the data.
+
+    Raises:
+        ValueError: for a weight, target or variance that is negative or not finite.
+    """
+
+    target: float = 1.0
+    variance: float = 10.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, value in {"target": self.target, "variance": self.variance}.items():
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name}={value}: DRAGAN needs a finite number, at least 0")
+
+    def epsilon_shape(self, sample_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """One uniform number for each entry of a sample."""
+        return sample_shape
+
+    def __call__(
+        self, discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, epsilon: Tensor
+    ) -> Tensor:
+        """λ times the mean squared distance of the gradient's norm from k at perturbed data.
+
+        Raises:
+            ValueError: for an `epsilon` of another shape than `real`.
+        """
+        if epsilon.shape != real.shape:
+            raise ValueError(f"epsilon {tuple(epsilon.shape)}: DRAGAN needs the shape of real, {tuple(real.shape)}")
+        points = _perturb(real, epsilon, math.sqrt(self.variance)).to(real.dtype)
+        return self.weight * (_norms(discriminator, points) - self.target).square().mean()
+
+
+@float32_or_better
+def _perturb(real: Tensor, epsilon: Tensor, scale: float) -> Tensor:
+    """x + δ, δ normal: the quantile of a uniform number kept off 0 and 1, where it is infinite."""
+    return real + scale * torch.special.ndtri(epsilon.clamp(2**-25, 1 - 2**-24))
+
+
 @float32_or_better
 def _interpolate(real: Tensor, fake: Tensor, epsilon: Tensor) -> Tensor:
     """x̂ = εx + (1 − ε)G(z), one ε a sample."""
@@ -140,6 +221,10 @@ def _interpolate(real: Tensor, fake: Tensor, epsilon: Tensor) -> Tensor:
             "GradientPenalty pairs them one by one, and needs batches of one shape (N, *) and an epsilon (N,)"
         )
     return torch.lerp(fake, real, epsilon.reshape(-1, *[1] * (real.ndim - 1)))
+
+
+def _norms(discriminator: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
+    return torch.sqrt(_squared_norms(discriminator, points) + EPS)
 
 
 def _squared_norms(discriminator: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ class GenerativeModule(Sampler):
             optimizer.step()
         if player.lr_scheduler is not None:
             player.lr_scheduler.step()
-        self._losses[name] = losses
+        self._losses.setdefault(name, {}).update(losses)  # a term skipped this time keeps its last value
         self.updates[name] += 1
         images = n * self.trainer.world_size
         self.images_seen += images if index == 0 else 0

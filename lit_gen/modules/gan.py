@@ -1,5 +1,6 @@
 """Generative adversarial networks: one procedure; the papers differ by loss, penalty, constraint and n_critic."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ from lit_gen.losses import (
 from lit_gen.modules.base import Batch, GenerativeModule
 from lit_gen.modules.player import Player
 from lit_gen.networks import Discriminator, Generator, auto_discriminator, auto_generator, has_batch_norm
-from lit_gen.optimizers import GANAdam, WGANGPAdam, WGANRMSprop
+from lit_gen.optimizers import GANAdam, WGANGPAdam, WGANRMSprop, for_lazy_penalty
 
 GeneratorFactory = Callable[[tuple[int, ...], int], Generator]
 DiscriminatorFactory = Callable[[tuple[int, ...]], Discriminator]
@@ -51,6 +52,9 @@ class GAN(GenerativeModule):
         discriminator_accumulate: Likewise.
         ema_half_life: Half-life of the generator's weight average, in images generated for its updates;
             null for none. Samples and scores come from the average.
+        instance_noise: Standard deviation of the normal noise on all that the discriminator and its penalty see,
+            real and generated (Sønderby et al. 2017, arXiv:1610.04490; Arjovsky and Bottou 2017, arXiv:1701.04862).
+        instance_noise_images: Real images after which the noise has gone linearly to zero; null for never.
 
     Raises:
         ValueError: for counts below 1, or a penalty on a discriminator whose normalisation couples the batch.
@@ -76,17 +80,26 @@ class GAN(GenerativeModule):
         generator_accumulate: int = 1,
         discriminator_accumulate: int = 1,
         ema_half_life: float | None = 10_000,
+        instance_noise: float = 0.0,
+        instance_noise_images: int | None = None,
     ) -> None:
         super().__init__(image_shape, latent_dim, ema_half_life)
         for name, count in {"n_critic": n_critic, "n_generator": n_generator}.items():
             if count < 1:
                 raise ValueError(f"{name}={count}: at least 1 step is needed")
+        if not 0 <= instance_noise < math.inf:
+            raise ValueError(f"instance_noise={instance_noise}: a finite standard deviation, at least 0")
+        if instance_noise_images is not None and instance_noise_images < 1:
+            raise ValueError(f"instance_noise_images={instance_noise_images}: at least 1 image, or null for no end")
+        self.instance_noise, self.instance_noise_images = instance_noise, instance_noise_images
         self.loss, self.penalty, self.constraint = loss, penalty, constraint
         self.n_critic, self.n_generator = n_critic, n_generator
         self.generator = generator(self.image_shape, latent_dim)
         self.discriminator = discriminator(self.image_shape)
         if penalty is not None:
             penalty.check(self.discriminator)
+            if penalty.correct_optimizer:
+                discriminator_optimizer = for_lazy_penalty(discriminator_optimizer, penalty.interval)
         if constraint is not None:
             constraint.prepare(self.discriminator)
         # Real and fake images share a pass unless batch statistics would mix them.
@@ -117,34 +130,42 @@ class GAN(GenerativeModule):
         """One discriminator step, and after every ``n_critic`` of them the generator's."""
         real, _ = batch
         n = len(real)
-        self.update("discriminator", self.discriminator_loss, real, self.noise(n), self.random.uniform(n))
+        z, epsilon = self.noise(n), self.uniform(n)
+        for noise in self.blur(real):
+            real = real + noise
+        self.update("discriminator", self.discriminator_loss, real, z, epsilon, *self.blur(real))
         if self.constraint is not None:
             self.constraint.after_step(self.discriminator)
         if self.updates["discriminator"] % self.n_critic == 0:
-            compared = (real,) if self.loss.needs_real else ()
             for _ in range(self.n_generator):
-                self.update("generator", self.generator_loss, self.noise(n), *compared)
+                z, blur = self.noise(n), self.blur(real)
+                compared = (real,) if self.loss.needs_real or blur else ()
+                self.update("generator", self.generator_loss, z, *compared, *blur)
 
-    def discriminator_loss(self, real: Tensor, z: Tensor, epsilon: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def discriminator_loss(
+        self, real: Tensor, z: Tensor, epsilon: Tensor, fake_noise: Tensor | float = 0.0
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """L_D(D(x), D(G(z))) plus the penalty, in one loss, so that Adam sees their sum."""
         with torch.no_grad():
-            fake = self.generator(z)
+            fake = self.generator(z) + fake_noise
         real_scores, fake_scores = self.scores(real, fake)
         loss = self.loss.discriminator(real_scores, fake_scores)
         values = {"real_score": real_scores.mean(), "fake_score": fake_scores.mean()}
-        if self.penalty is not None:
+        if self.penalty is not None and self.updates["discriminator"] % self.penalty.interval == 0:
             values["penalty"] = self.penalty(self.discriminator, real, fake, epsilon)
-            loss = loss + values["penalty"]
+            loss = loss + self.penalty.interval * values["penalty"]
         return loss, {"discriminator_loss": loss, **values}
 
-    def generator_loss(self, z: Tensor, real: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def generator_loss(
+        self, z: Tensor, real: Tensor | None = None, fake_noise: Tensor | float = 0.0
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """L_G(D(G(z))), or L_G(D(G(z)), D(x)) of a loss that compares them."""
-        fake = self.generator(z)
-        if real is None:
-            loss = self.loss.generator(self.discriminator(fake))
-        else:
+        fake = self.generator(z) + fake_noise
+        if self.loss.needs_real and real is not None:
             real_scores, fake_scores = self.scores(real, fake)
             loss = self.loss.generator(fake_scores, real_scores)
+        else:
+            loss = self.loss.generator(self.discriminator(fake))
         return loss, {"generator_loss": loss}
 
     def scores(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,6 +178,18 @@ class GAN(GenerativeModule):
     def noise(self, n: int) -> Tensor:
         """z ~ N(0, I), ``(n, latent_dim)``."""
         return self.random.normal(n, self.latent_dim)
+
+    def uniform(self, n: int) -> Tensor:
+        """The penalty's U[0, 1), ``(n, *epsilon_shape)``."""
+        shape = () if self.penalty is None else self.penalty.epsilon_shape(self.image_shape)
+        return self.random.uniform(n, *shape)
+
+    def blur(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Instance noise for a batch like ``x``; empty where there is none."""
+        left = 1.0 if self.instance_noise_images is None else 1 - self.images_seen / self.instance_noise_images
+        if self.instance_noise == 0 or left <= 0:
+            return ()
+        return (self.instance_noise * left * self.random.normal(*x.shape),)
 
     def decode(self, z: Tensor) -> Tensor:
         """G(z) of the averaged generator."""

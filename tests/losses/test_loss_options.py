@@ -7,7 +7,9 @@ from jsonargparse import ArgumentParser
 
 from lit_gen.distributions import Bernoulli, Gaussian, Likelihood
 from lit_gen.losses import (
+    DRAGAN,
     R1,
+    R1R2,
     R2,
     AdversarialLoss,
     Constraint,
@@ -45,6 +47,8 @@ def parse(base, *arguments):
         (Penalty, GradientPenalty(weight=3.0, target=2.0, one_sided=True)),
         (Penalty, R1(weight=0.5)),
         (Penalty, R2(weight=0.0)),
+        (Penalty, R1R2(weight=0.5, interval=16, correct_optimizer=True)),
+        (Penalty, DRAGAN(weight=3.0, target=2.0, variance=0.5)),
         (Constraint, WeightClip(bound=0.1)),
         (Constraint, SpectralNorm(n_power_iterations=3)),
     ],

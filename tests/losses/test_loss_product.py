@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from lit_gen.losses import (
+    DRAGAN,
     R1,
+    R1R2,
     R2,
     GradientPenalty,
     Hinge,
@@ -26,7 +28,7 @@ from lit_gen.networks import (
 
 LOSSES = [NonSaturating(), Minimax(), LeastSquares(), Hinge(), Wasserstein()]
 LOSSES += [RelativisticPairing(), RelativisticAverage()]
-PENALTIES = [None, GradientPenalty(), R1(), R2()]
+PENALTIES = [None, GradientPenalty(), R1(), R2(), R1R2(), DRAGAN()]
 IMAGES = [(channels, side, side) for channels in (1, 3, 5) for side in (8, 28, 32)]
 NETWORKS = [
     *[(MLPGenerator, MLPDiscriminator, shape) for shape in [(1,), (2,), (7,), (1, 5, 9), *IMAGES]],
@@ -44,7 +46,7 @@ def test_every_loss_and_penalty_reaches_every_parameter(generator, discriminator
     torch.manual_seed(0)
     generator = generator(shape, 3, width=4, norm="batch")
     discriminator = discriminator(shape, width=4, norm="layer")
-    real, z, epsilon = torch.rand(3, *shape) * 2 - 1, torch.randn(3, 3), torch.rand(3)
+    real, z = torch.rand(3, *shape) * 2 - 1, torch.randn(3, 3)
     for loss in LOSSES:
         for penalty in PENALTIES:
             discriminator.zero_grad(set_to_none=True)
@@ -53,6 +55,7 @@ def test_every_loss_and_penalty_reaches_every_parameter(generator, discriminator
             value = loss.discriminator(discriminator(real), discriminator(fake))
             if penalty is not None:
                 penalty.check(discriminator)
+                epsilon = torch.rand(3, *penalty.epsilon_shape(shape))
                 value = value + penalty(discriminator, real, fake, epsilon)
             value.backward()
             assert value.isfinite(), (loss, penalty)

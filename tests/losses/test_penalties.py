@@ -4,16 +4,25 @@ import pytest
 import torch
 from torch import nn
 
-from lit_gen.losses import R1, R2, GradientPenalty
+from lit_gen.losses import DRAGAN, R1, R1R2, R2, GradientPenalty
 from lit_gen.networks import DCGANDiscriminator, MLPDiscriminator, ResNetDiscriminator
 
-PENALTIES = [GradientPenalty(), GradientPenalty(one_sided=True), GradientPenalty(target=0.0), R1(), R2()]
+PENALTIES = [
+    GradientPenalty(),
+    GradientPenalty(one_sided=True),
+    GradientPenalty(target=0.0),
+    R1(),
+    R2(),
+    R1R2(),
+    DRAGAN(),
+]
 
 
-def batches(*shape, dtype=torch.float64, n=5):
+def batches(*shape, dtype=torch.float64, n=5, penalty=None):
     generator = torch.Generator().manual_seed(1)
     real, fake = (torch.randn(n, *shape, dtype=dtype, generator=generator) for _ in range(2))
-    return real, fake, torch.rand(n, dtype=dtype, generator=generator)
+    epsilon_shape = penalty.epsilon_shape(shape) if penalty else ()
+    return real, fake, torch.rand(n, *epsilon_shape, dtype=dtype, generator=generator)
 
 
 class Smooth(nn.Module):
@@ -49,6 +58,9 @@ def test_linear_critics_have_closed_forms(shape, norm):
     assert one_sided == pytest.approx(10 * max(norm - 1, 0) ** 2, rel=1e-5, abs=1e-20)
     assert R1(10.0)(critic, real, fake, epsilon).item() == pytest.approx(5 * norm**2)
     assert R2(10.0)(critic, real, fake, epsilon).item() == pytest.approx(5 * norm**2)
+    assert R1R2(10.0)(critic, real, fake, epsilon).item() == pytest.approx(10 * norm**2)
+    around = DRAGAN(10.0, target=2.0)(critic, real, fake, torch.rand_like(real)).item()
+    assert around == pytest.approx(10 * (norm - 2) ** 2, rel=1e-5)
 
 
 def test_a_unit_linear_critic_scores_zero_in_float32_too():
@@ -113,13 +125,14 @@ def test_penalties_equal_a_loop_over_samples_and_dimensions(shape):
         (GradientPenalty(7.0, target=3.0, one_sided=True), 7 * (norms - 3).clamp(min=0).square().mean()),
         (R1(7.0), 3.5 * brute_force(critic, real).square().mean()),
         (R2(7.0), 3.5 * brute_force(critic, fake).square().mean()),
+        (R1R2(7.0), 3.5 * (brute_force(critic, real).square().mean() + brute_force(critic, fake).square().mean())),
     ]:
         torch.testing.assert_close(penalty(critic, real, fake, epsilon), expected, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("penalty", PENALTIES, ids=str)
 def test_parameter_gradients_equal_finite_differences(penalty):
-    real, fake, epsilon = batches(3, 2, 2)
+    real, fake, epsilon = batches(3, 2, 2, penalty=penalty)
     critic = Smooth(3, 2, 2)
     penalty(critic, real, fake, epsilon).backward()
     h = 1e-6
@@ -141,7 +154,7 @@ def test_parameter_gradients_equal_finite_differences(penalty):
     "critic", [MLPDiscriminator((3, 8, 8)), DCGANDiscriminator((3, 8, 8), width=4, norm="layer")], ids=["mlp", "conv"]
 )
 def test_a_sample_is_penalised_by_itself(penalty, critic):
-    real, fake, epsilon = batches(3, 8, 8, dtype=torch.float32, n=4)
+    real, fake, epsilon = batches(3, 8, 8, dtype=torch.float32, n=4, penalty=penalty)
     whole = penalty(critic, real, fake, epsilon)
     one_by_one = [penalty(critic, real[i : i + 1], fake[i : i + 1], epsilon[i : i + 1]) for i in range(len(real))]
     torch.testing.assert_close(whole, torch.stack(one_by_one).mean())
@@ -149,26 +162,26 @@ def test_a_sample_is_penalised_by_itself(penalty, critic):
 
 @pytest.mark.parametrize("penalty", PENALTIES, ids=str)
 def test_a_flat_critic_gives_finite_gradients(penalty):
-    real, fake, epsilon = batches(2, dtype=torch.float32)
+    real, fake, epsilon = batches(2, dtype=torch.float32, penalty=penalty)
     critic = MLPDiscriminator((2,), width=4)
     for parameter in critic.parameters():
         nn.init.zeros_(parameter)
     value = penalty(critic, real, fake, epsilon)
     value.backward()
-    flat = 10.0 if penalty == GradientPenalty() else 0.0
+    flat = 10.0 if penalty in (GradientPenalty(), DRAGAN()) else 0.0
     assert value.item() == pytest.approx(flat, rel=1e-4, abs=1e-6)
     assert all(parameter.grad.isfinite().all() for parameter in critic.parameters() if parameter.grad is not None)
 
 
 def test_no_gradient_goes_to_the_generator_and_none_is_needed_around():
-    real, fake, epsilon = batches(2)
-    fake.requires_grad_()
     critic = Smooth(2)
     for penalty in PENALTIES:
+        real, fake, epsilon = batches(2, penalty=penalty)
+        fake.requires_grad_()
         penalty(critic, real, fake, epsilon).backward()
         with torch.no_grad():
             assert penalty(critic, real, fake, epsilon).isfinite()
-    assert fake.grad is None
+        assert fake.grad is None
 
 
 def conv_critic():
@@ -200,7 +213,7 @@ def test_bfloat16_autocast_changes_the_gradient_by_less_than_three_percent(penal
 @pytest.mark.parametrize("penalty", PENALTIES, ids=str)
 def test_float16_autocast_leaves_the_penalty_in_float32(penalty):
     critic = conv_critic()
-    real, fake, epsilon = batches(3, 32, 32, dtype=torch.float32, n=3)
+    real, fake, epsilon = batches(3, 32, 32, dtype=torch.float32, n=3, penalty=penalty)
     real, fake = real.half(), fake.half()
     value, exact = gradient_of(penalty, critic, real.float(), fake.float(), epsilon)
     dtypes = []
@@ -217,7 +230,7 @@ def test_float16_autocast_leaves_the_penalty_in_float32(penalty):
 @pytest.mark.parametrize("penalty", PENALTIES, ids=str)
 def test_true_bfloat16_networks_get_points_in_their_precision(penalty):
     critic = conv_critic().bfloat16()
-    real, fake, epsilon = batches(3, 32, 32, dtype=torch.float32, n=3)
+    real, fake, epsilon = batches(3, 32, 32, dtype=torch.float32, n=3, penalty=penalty)
     value, gradient = gradient_of(penalty, critic, real, fake.bfloat16(), epsilon)
     assert value.dtype == torch.float32
     assert gradient.isfinite().all()
@@ -242,7 +255,7 @@ def test_compiled_critics_are_penalised():
     torch.testing.assert_close(compiled, exact)
 
 
-@pytest.mark.parametrize("penalty", [GradientPenalty(), R1(), R2()], ids=str)
+@pytest.mark.parametrize("penalty", [GradientPenalty(), R1(), R2(), R1R2(), DRAGAN()], ids=str)
 def test_batch_norm_is_refused_by_name(penalty):
     with pytest.raises(
         ValueError, match=rf"{type(penalty).__name__} .*'trunk\.3' of DCGAN.*'none', 'layer' or, for images, 'instance'"
@@ -261,7 +274,7 @@ def test_unpaired_batches_are_refused(real, fake, epsilon):
         GradientPenalty()(Smooth(2), torch.zeros(real), torch.zeros(fake), torch.zeros(epsilon))
 
 
-@pytest.mark.parametrize("make", [GradientPenalty, R1, R2])
+@pytest.mark.parametrize("make", [GradientPenalty, R1, R2, R1R2, DRAGAN])
 @pytest.mark.parametrize("weight", [-1.0, math.inf, math.nan])
 def test_wrong_weights_are_named(make, weight):
     with pytest.raises(ValueError, match=rf"weight={weight}: {make.__name__}"):
@@ -271,3 +284,42 @@ def test_wrong_weights_are_named(make, weight):
 def test_wrong_targets_are_named():
     with pytest.raises(ValueError, match=r"target=-1\.0: GradientPenalty"):
         GradientPenalty(target=-1.0)
+    with pytest.raises(ValueError, match=r"target=nan: DRAGAN"):
+        DRAGAN(target=math.nan)
+    with pytest.raises(ValueError, match=r"variance=-0\.5: DRAGAN"):
+        DRAGAN(variance=-0.5)
+
+
+@pytest.mark.parametrize("make", [GradientPenalty, R1, R2, R1R2, DRAGAN])
+def test_wrong_intervals_are_named(make):
+    with pytest.raises(ValueError, match=rf"interval=0: {make.__name__}"):
+        make(interval=0)
+
+
+def test_dragan_looks_around_the_data_by_the_paper_s_normal_noise():
+    seen = []
+
+    def critic(x):
+        seen.append(x.detach())
+        return x.sum(1)
+
+    real, n = torch.tensor([[3.0, -1.0]]).double().expand(20_000, 2), 20_000
+    epsilon = torch.rand(n, 2, generator=torch.Generator().manual_seed(0)).double()
+    DRAGAN(variance=4.0)(critic, real, torch.full((n, 2), math.nan), epsilon)
+    delta = seen[0] - real
+    torch.testing.assert_close(delta, 2 * torch.distributions.Normal(0.0, 1.0).icdf(epsilon))
+    torch.testing.assert_close(torch.cov(delta.T), 4 * torch.eye(2).double(), atol=0.15, rtol=0)
+    for edge in (torch.zeros(n, 2), torch.full((n, 2), 1 - 2**-24)):
+        assert DRAGAN()(critic, real.float(), real.float(), edge).isfinite()
+    assert seen[-1].isfinite().all()
+    with pytest.raises(ValueError, match=r"epsilon \(20000,\): DRAGAN needs the shape of real, \(20000, 2\)"):
+        DRAGAN()(critic, real, real, epsilon[:, 0])
+
+
+def test_r1r2_is_the_sum_of_both_by_one_gradient():
+    real, fake, epsilon = batches(3)
+    critic, sizes = Smooth(3), []
+    critic.register_forward_hook(lambda *call: sizes.append(len(call[-1])))
+    joined = R1R2(3.0)(critic, real, fake[:4], epsilon)
+    assert sizes == [9]
+    torch.testing.assert_close(joined, R1(3.0)(critic, real, fake, epsilon) + R2(3.0)(critic, real, fake[:4], epsilon))

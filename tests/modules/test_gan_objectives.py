@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lit_gen import GAN
-from lit_gen.losses import R1, RelativisticAverage, RelativisticPairing
+from lit_gen.losses import DRAGAN, R1, R1R2, GradientPenalty, Hinge, RelativisticAverage, RelativisticPairing
 
 SGD = partial(torch.optim.SGD, lr=0.1)
 
@@ -85,3 +85,118 @@ def test_relativistic_generators_of_batch_norm_discriminators_score_real_and_fak
     r, f = module.discriminator(real), module.discriminator(module.generator(z))
     expected = F.softplus(-(f - r.mean())).mean() + F.softplus(r - f.mean()).mean()
     torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("interval", [1, 3])
+def test_a_lazy_penalty_is_part_of_every_kth_update_times_k(interval):
+    terms = []
+
+    class Watch(GAN):
+        def discriminator_loss(self, real, z, epsilon):
+            loss, values = super().discriminator_loss(real, z, epsilon)
+            plain = self.loss.discriminator(values["real_score"], values["fake_score"])
+            assert ("penalty" in values) == (self.updates["discriminator"] % interval == 0)
+            terms.append(((loss - plain) / values["penalty"]).item() if "penalty" in values else 0.0)
+            if "penalty" not in values:
+                assert loss == plain
+            return loss, values
+
+    # The scores stay within (-1, 1), where the hinge is linear: the loss of their means is the mean loss.
+    module = build(Watch, loss=Hinge(), penalty=GradientPenalty(weight=2.0, interval=interval))
+    fit(module, steps=7)
+    expected = [float(interval) if step % interval == 0 else 0.0 for step in range(7)]
+    assert terms == pytest.approx(expected, rel=1e-4)
+
+
+def test_lazy_penalties_follow_the_count_that_checkpoints_hold():
+    module = build(GAN, penalty=R1(interval=4))
+    module.on_load_checkpoint({"lit_gen": {"updates": {"discriminator": 7}}})
+    arguments = torch.rand(4, 1, 8, 8), torch.randn(4, 4), torch.rand(4)
+    assert "penalty" not in module.discriminator_loss(*arguments)[1]
+    module.updates["discriminator"] += 1
+    assert "penalty" in module.discriminator_loss(*arguments)[1]
+
+
+def test_a_penalty_skipped_at_the_logged_step_is_logged_by_its_last_value():
+    logged = []
+
+    class Watch(GAN):
+        def log_dict(self, values, **kwargs):
+            logged.extend([values["train/penalty"].item()] if "train/penalty" in values else [])
+
+    fit(build(Watch, penalty=R1(interval=4)), steps=5, log_every_n_steps=1)
+    assert len(logged) == 5
+    assert logged[0] == logged[1] == logged[2] == logged[3] != logged[4]
+
+
+def test_the_optimizers_correction_for_a_lazy_penalty():
+    for correct, lr, betas in [(False, 2e-4, (0.5, 0.999)), (True, 2e-4 * 0.8, (0.5**0.8, 0.999**0.8))]:
+        module = build(GAN, penalty=R1(interval=4, correct_optimizer=correct))
+        discriminator, generator = (player["optimizer"].param_groups[0] for player in module.configure_optimizers())
+        assert discriminator["lr"] == pytest.approx(lr)
+        assert discriminator["betas"] == pytest.approx(betas)
+        assert (generator["lr"], generator["betas"]) == (2e-4, (0.5, 0.999))
+    module = build(GAN, penalty=R1(interval=4, correct_optimizer=True), discriminator_optimizer=SGD)
+    with pytest.raises(ValueError, match="correct_optimizer=True: SGD has no betas"):
+        module.configure_optimizers()
+
+
+@pytest.mark.parametrize("penalty", [DRAGAN(variance=0.1), R1R2(weight=1.0)], ids=str)
+def test_accumulated_parts_of_new_penalties_equal_the_whole_batch(penalty):
+    options = {"penalty": penalty, "instance_noise": 0.1, "generator_optimizer": SGD, "discriminator_optimizer": SGD}
+    whole = build(GAN, **options)
+    parts = build(GAN, generator_accumulate=2, discriminator_accumulate=3, **options)
+    for module in (whole, parts):
+        fit(module, steps=3)
+    assert_same_weights(whole, parts, rtol=1e-4, atol=1e-6)
+
+
+def test_dragan_draws_one_number_for_each_pixel():
+    module = build(GAN, penalty=DRAGAN())
+    module.random.reseed(0)
+    assert module.uniform(5).shape == (5, 1, 8, 8)
+    assert build(GAN, penalty=R1()).uniform(5).shape == build(GAN).uniform(5).shape == (5,)
+
+
+def test_the_discriminator_sees_all_images_with_instance_noise_that_ends_on_time():
+    stds = {"real": [], "fake": [], "generator": []}
+
+    class Watch(GAN):
+        def discriminator_loss(self, real, z, epsilon, *blur):
+            stds["real"].append((real - self.clean).std().item())
+            stds["fake"] += [noise.std().item() for noise in blur]
+            plain, noisy = (
+                super().discriminator_loss(real, z, epsilon),
+                super().discriminator_loss(real, z, epsilon, *blur),
+            )
+            assert (plain[0] != noisy[0]) == bool(blur)
+            return noisy
+
+        def generator_loss(self, z, real=None, *blur):
+            stds["generator"] += [noise.std().item() for noise in blur]
+            if blur:
+                expected = self.loss.generator(self.discriminator(self.generator(z) + blur[0]))
+                torch.testing.assert_close(super().generator_loss(z, real, *blur)[0], expected)
+            return super().generator_loss(z, real, *blur)
+
+        def training_step(self, batch, batch_idx):
+            self.clean = batch[0]
+            super().training_step(batch, batch_idx)
+
+    fit(build(Watch, instance_noise=0.4, instance_noise_images=128), steps=6)
+    assert stds["real"] == pytest.approx([0.4, 0.3, 0.2, 0.1, 0.0, 0.0], rel=0.06)
+    assert stds["fake"] == pytest.approx([0.4, 0.3, 0.2, 0.1], rel=0.06)
+    assert stds["generator"] == pytest.approx([0.3, 0.2, 0.1], rel=0.06)  # after the discriminator's 32 images
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"instance_noise": -0.1}, "instance_noise=-0.1"),
+        ({"instance_noise": float("nan")}, "instance_noise=nan"),
+        ({"instance_noise_images": 0}, "instance_noise_images=0"),
+    ],
+)
+def test_settings_out_of_range(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        build(GAN, **arguments)
