@@ -132,7 +132,7 @@ DCGAN = ["--model.discriminator", "DCGANDiscriminator"]
         (["fit", "--model", "WGANG", *DIGITS], ["model: no class WGANG", "WGANGP", "VAE"]),
         (["fit", "--model", "GAN", "--data", "Digit"], ["data: no class Digit", "DigitsDataModule"]),
         ([*GAN, "--model.loss", "Hing"], ["loss: no class Hing", "did you mean Hinge?", "Wasserstein"]),
-        ([*GAN, "--model.penalty", "R3"], ["penalty: no class R3", "GradientPenalty, R1, R2"]),
+        ([*GAN, "--model.penalty", "R3"], ["penalty: no class R3", "GradientPenalty, R1, R1R2, R2"]),
         ([*GAN, "--model.generator", "Gen"], ["generator: no class Gen", "DCGANGenerator"]),
         ([*GAN, "--model.generator_optimizer", "Adm"], ["generator_optimizer: no class Adm", "GANAdam"]),
         ([*GAN, "--model.n_criti", "3"], ["unknown option n_criti", "did you mean n_critic?", "latent_dim"]),

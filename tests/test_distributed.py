@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-MODULES = ["GAN", "WGAN", "WGANGP", "VAE"]
+MODULES = ["GAN", "WGAN", "WGANGP", "PacGAN", "VAE"]
 STEPS = 20
 
 

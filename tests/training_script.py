@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import ExponentialLR
 from datamodules import DigitsDataModule
 from lit_gen import GAN, VAE, WGAN, WGANGP
 from lit_gen.callbacks import AtomicCheckpointIO, RunCheckpoint
-from lit_gen.losses import R1
+from lit_gen.losses import DRAGAN, R1, RelativisticPairing
 from lit_gen.networks import (
     DCGANDiscriminator,
     DCGANGenerator,
@@ -47,6 +47,18 @@ BUILD = {
         encoder=partial(MLPEncoder, width=16, depth=1),
         decoder=partial(MLPDecoder, width=16, depth=1),
         ema_half_life=200,
+    ),
+    # Everything that is drawn or grouped by position. Pairs leave the last bias without gradient, whose rounding errors
+    # Adam would blow up.
+    "PacGAN": lambda: GAN(
+        SHAPE,
+        **MLP,
+        pack=2,
+        loss=RelativisticPairing(),
+        penalty=DRAGAN(variance=0.1, interval=3),
+        instance_noise=0.1,
+        instance_noise_images=1000,
+        discriminator_optimizer=partial(torch.optim.SGD, lr=0.05),
     ),
     # Everything that a checkpoint must hold: batch statistics, averages, two optimizers with schedules.
     "DCGAN": lambda: GAN(

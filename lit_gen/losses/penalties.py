@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from lit_gen.networks.layers import batch_norm_layers
+from lit_gen.networks.layers import batch_norm_layers, couples_batch
 from lit_gen.precision import float32_or_better
 
 # Inside the square root: the norm's derivative stays finite at zero gradient, where the double backward would
@@ -67,6 +67,10 @@ class Penalty(ABC):
 
     def check(self, discriminator: nn.Module) -> None:
         """Refuse batch norm, which couples the samples of a batch so that ∇D has no meaning for one of them.
+
+        Every activation behind it depends on the whole batch. Features that compare the batch's samples in front
+        of the score are let through, as in their authors' own training, with WGAN-GP (arXiv:1710.10196) and R₁
+        (arXiv:1912.04958): ∇D is then that of the batch's sum of scores, and the penalty's points are a batch.
 
         Raises:
             ValueError: naming the first such layer.
@@ -150,6 +154,8 @@ class R2(Penalty):
 class R1R2(Penalty):
     """R₁ and R₂ together, γ/2 · (E‖∇D(x)‖² + E‖∇D(G(z))‖²), by one pass over both.
 
+    A discriminator that compares the samples of a batch sees real and generated ones apart, in two passes.
+
     R3GAN (Huang et al. 2025, arXiv:2501.05441) needs both, with `RelativisticPairing`, to converge.
 
     Args:
@@ -160,8 +166,12 @@ class R1R2(Penalty):
         self, discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, epsilon: Tensor
     ) -> Tensor:
         """γ/2 times the sum of the mean squared gradient norms at the data and at the samples."""
-        squares = _squared_norms(discriminator, torch.cat([real, fake.to(real.dtype)]))
-        return self.weight / 2 * (squares[: len(real)].mean() + squares[len(real) :].mean())
+        if isinstance(discriminator, nn.Module) and couples_batch(discriminator):
+            of_real, of_fake = (_squared_norms(discriminator, points) for points in (real, fake))
+        else:
+            squares = _squared_norms(discriminator, torch.cat([real, fake.to(real.dtype)]))
+            of_real, of_fake = squares.tensor_split([len(real)])
+        return self.weight / 2 * (of_real.mean() + of_fake.mean())
 
 
 @dataclass(frozen=True)

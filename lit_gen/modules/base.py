@@ -46,6 +46,7 @@ class GenerativeModule(Sampler):
         self.averages = nn.ModuleDict()
         self.random = Randomness()
         self.seed: int | None = None
+        self.pack = 1  # images in a row of the batches that update() gets
         self.images_seen = 0
         self.updates: dict[str, int] = {}
         self._players: list[Player] = []
@@ -92,7 +93,7 @@ class GenerativeModule(Sampler):
             player.lr_scheduler.step()
         self._losses.setdefault(name, {}).update(losses)  # a term skipped this time keeps its last value
         self.updates[name] += 1
-        images = n * self.trainer.world_size
+        images = n * self.pack * self.trainer.world_size
         self.images_seen += images if index == 0 else 0
         for network in player.networks:
             if network in self.averages:

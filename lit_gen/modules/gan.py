@@ -19,7 +19,7 @@ from lit_gen.losses import (
 )
 from lit_gen.modules.base import Batch, GenerativeModule
 from lit_gen.modules.player import Player
-from lit_gen.networks import Discriminator, Generator, auto_discriminator, auto_generator, has_batch_norm
+from lit_gen.networks import Discriminator, Generator, auto_discriminator, auto_generator, couples_batch
 from lit_gen.optimizers import GANAdam, WGANGPAdam, WGANRMSprop, for_lazy_penalty
 
 GeneratorFactory = Callable[[tuple[int, ...], int], Generator]
@@ -55,9 +55,13 @@ class GAN(GenerativeModule):
         instance_noise: Standard deviation of the normal noise on all that the discriminator and its penalty see,
             real and generated (Sønderby et al. 2017, arXiv:1610.04490; Arjovsky and Bottou 2017, arXiv:1701.04862).
         instance_noise_images: Real images after which the noise has gone linearly to zero; null for never.
+        pack: m samples that the discriminator judges as one, joined along the channels, or features of points
+            (PacGAN, Lin et al. 2018, arXiv:1712.04086). Its factory gets the joined shape, losses and penalties
+            N/m scores and joined samples.
 
     Raises:
-        ValueError: for counts below 1, or a penalty on a discriminator whose normalisation couples the batch.
+        ValueError: for counts below 1, a batch that doesn't divide by ``pack``, or a penalty on a discriminator
+            with batch norm.
     """
 
     def __init__(
@@ -82,11 +86,12 @@ class GAN(GenerativeModule):
         ema_half_life: float | None = 10_000,
         instance_noise: float = 0.0,
         instance_noise_images: int | None = None,
+        pack: int = 1,
     ) -> None:
         super().__init__(image_shape, latent_dim, ema_half_life)
-        for name, count in {"n_critic": n_critic, "n_generator": n_generator}.items():
+        for name, count in {"n_critic": n_critic, "n_generator": n_generator, "pack": pack}.items():
             if count < 1:
-                raise ValueError(f"{name}={count}: at least 1 step is needed")
+                raise ValueError(f"{name}={count}: at least 1 {'sample' if name == 'pack' else 'step'} is needed")
         if not 0 <= instance_noise < math.inf:
             raise ValueError(f"instance_noise={instance_noise}: a finite standard deviation, at least 0")
         if instance_noise_images is not None and instance_noise_images < 1:
@@ -95,15 +100,16 @@ class GAN(GenerativeModule):
         self.loss, self.penalty, self.constraint = loss, penalty, constraint
         self.n_critic, self.n_generator = n_critic, n_generator
         self.generator = generator(self.image_shape, latent_dim)
-        self.discriminator = discriminator(self.image_shape)
+        self.pack, self.packed_shape = pack, (pack * self.image_shape[0], *self.image_shape[1:])
+        self.discriminator = discriminator(self.packed_shape)
         if penalty is not None:
             penalty.check(self.discriminator)
             if penalty.correct_optimizer:
                 discriminator_optimizer = for_lazy_penalty(discriminator_optimizer, penalty.interval)
         if constraint is not None:
             constraint.prepare(self.discriminator)
-        # Real and fake images share a pass unless batch statistics would mix them.
-        self.shared_pass = not has_batch_norm(self.discriminator)
+        # Real and fake images share a pass unless the discriminator compares the samples of a batch.
+        self.shared_pass = not couples_batch(self.discriminator)
         self.define(
             [
                 Player(
@@ -128,9 +134,8 @@ class GAN(GenerativeModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One discriminator step, and after every ``n_critic`` of them the generator's."""
-        real, _ = batch
-        n = len(real)
-        z, epsilon = self.noise(n), self.uniform(n)
+        n, real = len(batch[0]), self.joined(self.grouped(batch[0]))
+        z, epsilon = self.grouped(self.noise(n)), self.uniform(len(real))
         for noise in self.blur(real):
             real = real + noise
         self.update("discriminator", self.discriminator_loss, real, z, epsilon, *self.blur(real))
@@ -138,16 +143,16 @@ class GAN(GenerativeModule):
             self.constraint.after_step(self.discriminator)
         if self.updates["discriminator"] % self.n_critic == 0:
             for _ in range(self.n_generator):
-                z, blur = self.noise(n), self.blur(real)
+                z, blur = self.grouped(self.noise(n)), self.blur(real)
                 compared = (real,) if self.loss.needs_real or blur else ()
                 self.update("generator", self.generator_loss, z, *compared, *blur)
 
     def discriminator_loss(
-        self, real: Tensor, z: Tensor, epsilon: Tensor, fake_noise: Tensor | float = 0.0
+        self, real: Tensor, z: Tensor, epsilon: Tensor, fake_noise: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """L_D(D(x), D(G(z))) plus the penalty, in one loss, so that Adam sees their sum."""
         with torch.no_grad():
-            fake = self.generator(z) + fake_noise
+            fake = self.generated(z, fake_noise)
         real_scores, fake_scores = self.scores(real, fake)
         loss = self.loss.discriminator(real_scores, fake_scores)
         values = {"real_score": real_scores.mean(), "fake_score": fake_scores.mean()}
@@ -157,16 +162,39 @@ class GAN(GenerativeModule):
         return loss, {"discriminator_loss": loss, **values}
 
     def generator_loss(
-        self, z: Tensor, real: Tensor | None = None, fake_noise: Tensor | float = 0.0
+        self, z: Tensor, real: Tensor | None = None, fake_noise: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """L_G(D(G(z))), or L_G(D(G(z)), D(x)) of a loss that compares them."""
-        fake = self.generator(z) + fake_noise
+        fake = self.generated(z, fake_noise)
         if self.loss.needs_real and real is not None:
             real_scores, fake_scores = self.scores(real, fake)
             loss = self.loss.generator(fake_scores, real_scores)
         else:
             loss = self.loss.generator(self.discriminator(fake))
         return loss, {"generator_loss": loss}
+
+    def generated(self, z: Tensor, noise: Tensor | None = None) -> Tensor:
+        """G(z) as the discriminator takes it, ``(N/m, *packed_shape)``, with instance noise."""
+        if self.pack == 1:
+            fake = self.generator(z)
+        else:
+            fake = self.joined(self.generator(z.flatten(0, 1)).unflatten(0, (-1, self.pack)))
+        return fake if noise is None else fake + noise
+
+    def grouped(self, x: Tensor) -> Tensor:
+        """Packs ``(N/m, m, *)`` of a batch ``(N, *)``, which is left as it is if m = 1.
+
+        Sample i goes with i + N/m, i + 2N/m, …, and so with the same ones on any number of processes.
+        """
+        if self.pack == 1:
+            return x
+        if len(x) % self.pack:
+            raise ValueError(f"pack={self.pack}: the batch of {len(x)} samples on each process must divide by it")
+        return x.unflatten(0, (self.pack, -1)).transpose(0, 1)
+
+    def joined(self, packs: Tensor) -> Tensor:
+        """Packs ``(N/m, m, C, *)`` as samples of m C channels or features, ``(N/m, m C, *)``."""
+        return packs if self.pack == 1 else packs.flatten(1, 2)
 
     def scores(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """The discriminator's raw scores ``(N,)`` of real and of fake images."""
@@ -181,7 +209,7 @@ class GAN(GenerativeModule):
 
     def uniform(self, n: int) -> Tensor:
         """The penalty's U[0, 1), ``(n, *epsilon_shape)``."""
-        shape = () if self.penalty is None else self.penalty.epsilon_shape(self.image_shape)
+        shape = () if self.penalty is None else self.penalty.epsilon_shape(self.packed_shape)
         return self.random.uniform(n, *shape)
 
     def blur(self, x: Tensor) -> tuple[Tensor, ...]:

@@ -3,7 +3,8 @@
 from lit_gen.networks.auto import auto_decoder, auto_discriminator, auto_encoder, auto_generator
 from lit_gen.networks.base import Decoder, Discriminator, Encoder, Generator
 from lit_gen.networks.dcgan import DCGANDecoder, DCGANDiscriminator, DCGANEncoder, DCGANGenerator
-from lit_gen.networks.layers import Norm, has_batch_norm
+from lit_gen.networks.layers import Norm, couples_batch, has_batch_norm
+from lit_gen.networks.minibatch import Minibatch, MinibatchDiscrimination, MinibatchStdDev
 from lit_gen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator
 from lit_gen.networks.resnet import ResNetDiscriminator, ResNetGenerator
 
@@ -20,6 +21,9 @@ __all__ = [
     "MLPDiscriminator",
     "MLPEncoder",
     "MLPGenerator",
+    "Minibatch",
+    "MinibatchDiscrimination",
+    "MinibatchStdDev",
     "Norm",
     "ResNetDiscriminator",
     "ResNetGenerator",
@@ -27,5 +31,6 @@ __all__ = [
     "auto_discriminator",
     "auto_encoder",
     "auto_generator",
+    "couples_batch",
     "has_batch_norm",
 ]

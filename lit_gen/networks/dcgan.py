@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lit_gen.networks.base import Decoder, Discriminator, Encoder, Generator
 from lit_gen.networks.layers import Norm, init_dcgan, norm_2d, split_gaussian
+from lit_gen.networks.minibatch import Minibatch, MinibatchStdDev, compare_vectors
 
 
 def accepts(image_shape: tuple[int, ...]) -> bool:
@@ -55,7 +56,9 @@ def _growing_trunk(shape: tuple[int, ...], latent_dim: int, widths: list[int], n
     return nn.Sequential(*layers, nn.ConvTranspose2d(channels, shape[0], 4, 2, 1))
 
 
-def _shrinking_trunk(shape: tuple[int, ...], out_features: int, widths: list[int], norm: Norm) -> nn.Module:
+def _shrinking_trunk(
+    shape: tuple[int, ...], out_features: int, widths: list[int], norm: Norm, minibatch: Minibatch = "none"
+) -> nn.Module:
     """Images of `shape` to a vector: strided convolutions, no norm on the first, then a linear layer."""
     layers: list[nn.Module] = [nn.Conv2d(shape[0], widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
     channels = widths[0]
@@ -67,7 +70,10 @@ def _shrinking_trunk(shape: tuple[int, ...], out_features: int, widths: list[int
         ]
         channels = width
     height, width = (side >> len(widths) for side in shape[1:])
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * height * width, out_features))
+    if minibatch == "stddev":  # one more map, as in the paper, where a vector would get one more entry
+        layers, channels, minibatch = [*layers, MinibatchStdDev()], channels + 1, "none"
+    compared, features = compare_vectors(minibatch, channels * height * width)
+    return nn.Sequential(*layers, nn.Flatten(), *compared, nn.Linear(features, out_features))
 
 
 class DCGANGenerator(Generator):
@@ -98,12 +104,16 @@ class DCGANDiscriminator(Discriminator):
         image_shape: `(C, H, W)`, H and W divisible by 4, from 8 to 128.
         width: channels of the first stage; doubled at each, up to 8 times.
         norm: norm of all stages but the first. Gradient penalties need one that is not "batch".
+        minibatch: features that compare the batch's samples, "stddev", "discrimination" or "none", in front of
+            the score.
     """
 
-    def __init__(self, image_shape: tuple[int, ...], width: int = 64, norm: Norm = "batch"):
+    def __init__(
+        self, image_shape: tuple[int, ...], width: int = 64, norm: Norm = "batch", minibatch: Minibatch = "none"
+    ):
         super().__init__(image_shape)
         widths = _stage_widths(self, "image_shape", image_shape, width)
-        self.trunk = _shrinking_trunk(image_shape, 1, widths, norm)
+        self.trunk = _shrinking_trunk(image_shape, 1, widths, norm, minibatch)
         init_dcgan(self)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Literal, TypeVar
 from torch import Tensor, nn
 
 from lit_gen.distributions.gaussian import bound_log_scale
+from lit_gen.networks.minibatch import BATCH_COMPARISONS
 
 Norm = Literal["batch", "layer", "instance", "none"]
 M = TypeVar("M", bound=nn.Module)
@@ -67,8 +68,13 @@ def batch_norm_layers(module: nn.Module) -> list[str]:
 
 
 def has_batch_norm(module: nn.Module) -> bool:
-    """Whether batch statistics couple the samples of a batch: real and fake ones then need two passes."""
+    """Whether any layer of `module` is batch norm."""
     return bool(batch_norm_layers(module))
+
+
+def couples_batch(module: nn.Module) -> bool:
+    """Whether a sample's output depends on the rest of its batch: real and fake ones then need two passes."""
+    return any(isinstance(layer, (*BATCH_NORMS, *BATCH_COMPARISONS)) for layer in module.modules())
 
 
 def init_dcgan(network: nn.Module) -> None:

@@ -7,16 +7,26 @@ from torch import Tensor, nn
 
 from lit_gen.networks.base import Decoder, Discriminator, Encoder, Generator
 from lit_gen.networks.layers import Norm, norm_1d, split_gaussian
+from lit_gen.networks.minibatch import Minibatch, compare_vectors
 
 
-def _mlp(in_features: int, out_features: int, width: int, depth: int, norm: Norm, activation: nn.Module) -> nn.Module:
+def _mlp(
+    in_features: int,
+    out_features: int,
+    width: int,
+    depth: int,
+    norm: Norm,
+    activation: nn.Module,
+    minibatch: Minibatch = "none",
+) -> nn.Module:
     if width < 1 or depth < 0:
         raise ValueError(f"width={width}, depth={depth}: an MLP needs a width of at least 1, a depth of at least 0")
     layers: list[nn.Module] = []
     for _ in range(depth):
         layers += [nn.Linear(in_features, width, bias=norm == "none"), norm_1d(norm, width), activation]
         in_features = width
-    return nn.Sequential(*layers, nn.Linear(in_features, out_features))
+    compared, in_features = compare_vectors(minibatch, in_features)
+    return nn.Sequential(*layers, *compared, nn.Linear(in_features, out_features))
 
 
 class MLPGenerator(Generator):
@@ -55,11 +65,20 @@ class MLPDiscriminator(Discriminator):
         width: units of a hidden layer.
         depth: hidden layers; with 0 the network is linear.
         norm: "batch", "layer" or "none", between each hidden layer and its activation.
+        minibatch: features that compare the batch's samples, "stddev", "discrimination" or "none", in front of
+            the score.
     """
 
-    def __init__(self, image_shape: tuple[int, ...], width: int = 256, depth: int = 2, norm: Norm = "none"):
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        width: int = 256,
+        depth: int = 2,
+        norm: Norm = "none",
+        minibatch: Minibatch = "none",
+    ):
         super().__init__(image_shape)
-        self.layers = _mlp(math.prod(image_shape), 1, width, depth, norm, nn.LeakyReLU(0.2))
+        self.layers = _mlp(math.prod(image_shape), 1, width, depth, norm, nn.LeakyReLU(0.2), minibatch)
 
     def forward(self, x: Tensor) -> Tensor:
         """Score `(N,)`."""

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from lit_gen import GAN
 from lit_gen.losses import DRAGAN, R1, R1R2, GradientPenalty, Hinge, RelativisticAverage, RelativisticPairing
+from lit_gen.networks import MLPDiscriminator, MLPGenerator
 
 SGD = partial(torch.optim.SGD, lr=0.1)
 
@@ -195,8 +196,73 @@ def test_the_discriminator_sees_all_images_with_instance_noise_that_ends_on_time
         ({"instance_noise": -0.1}, "instance_noise=-0.1"),
         ({"instance_noise": float("nan")}, "instance_noise=nan"),
         ({"instance_noise_images": 0}, "instance_noise_images=0"),
+        ({"pack": 0}, "pack=0"),
     ],
 )
 def test_settings_out_of_range(arguments, message):
     with pytest.raises(ValueError, match=message):
         build(GAN, **arguments)
+
+
+@pytest.mark.parametrize(("shape", "packed"), [((3, 8, 8), (6, 8, 8)), ((5,), (10,))], ids=str)
+def test_a_pack_joins_the_channels_of_samples_half_a_batch_apart(shape, packed):
+    module = GAN(shape, 4, MLPGenerator, partial(MLPDiscriminator, width=8), pack=2, penalty=DRAGAN())
+    assert module.discriminator.image_shape == packed
+    x, z = torch.randn(6, *shape), torch.randn(6, 4)
+    joined = module.joined(module.grouped(x))
+    torch.testing.assert_close(joined, torch.stack([torch.cat([x[i], x[i + 3]]) for i in range(3)]))
+    torch.testing.assert_close(module.generated(module.grouped(z)), module.joined(module.grouped(module.generator(z))))
+    assert module.uniform(len(joined)).shape == (3, *packed)
+    real_scores, fake_scores = module.scores(joined, module.generated(module.grouped(z)))
+    assert real_scores.shape == fake_scores.shape == (3,)
+    with pytest.raises(ValueError, match=r"pack=2: the batch of 5 samples"):
+        module.grouped(x[:5])
+
+
+def test_one_packed_step_of_plain_pytorch():
+    options = {"generator_optimizer": SGD, "discriminator_optimizer": SGD, "ema_half_life": None}
+    module = build(GAN, pack=4, loss=Hinge(), penalty=GradientPenalty(weight=2.0), **options)
+    oracle = build(GAN, pack=4)
+    recorder = Recorder()
+    fit(module, steps=1, callbacks=[recorder])
+    assert module.images_seen == 32
+
+    def packs(x):
+        return torch.stack([torch.cat([x[i + 8 * k] for k in range(4)]) for i in range(8)])
+
+    g, d = oracle.generator, oracle.discriminator
+    module.random.reseed(3, "train", 0)
+    z, epsilon, z2 = module.noise(32), module.random.uniform(8), module.noise(32)
+    real, fake = packs(recorder.batches[0]), packs(g(z)).detach()
+    x = torch.lerp(fake, real, epsilon[:, None, None, None]).requires_grad_()
+    (gradient,) = torch.autograd.grad(d(x).sum(), x, create_graph=True)
+    penalty = (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    descend(d, (1 - d(real)).relu().mean() + (1 + d(fake)).relu().mean() + 2 * penalty)
+    descend(g, -d(packs(g(z2))).mean())
+    assert_same_weights(module.generator, g, rtol=1e-4, atol=1e-6)
+    assert_same_weights(module.discriminator, d, rtol=1e-4, atol=1e-6)
+
+
+def test_accumulated_packs_equal_the_whole_batch():
+    options = {"pack": 2, "loss": RelativisticPairing(), "generator_optimizer": SGD, "discriminator_optimizer": SGD}
+    whole = build(GAN, **options)
+    parts = build(GAN, generator_accumulate=3, discriminator_accumulate=5, **options)
+    for module in (whole, parts):
+        fit(module, steps=3)
+    assert_same_weights(whole, parts, rtol=1e-4, atol=1e-6)
+
+
+def test_samples_are_never_packed():
+    assert build(GAN, pack=2).sample(3).shape == (3, 1, 8, 8)
+
+
+@pytest.mark.parametrize("minibatch", ["stddev", "discrimination"])
+def test_discriminators_that_compare_samples_see_real_and_fake_apart(minibatch):
+    sizes = []
+    options = {"discriminator": partial(MLPDiscriminator, width=16, depth=1, minibatch=minibatch)}
+    module = build(GAN, penalty=R1R2(), **options)
+    module.discriminator.register_forward_hook(lambda *call: sizes.append(len(call[-1])))
+    fit(module, steps=1)
+    assert sizes == [32] * 5  # scores of real and fake, their penalties, the generator's
+    assert not module.shared_pass
+    assert build(GAN).shared_pass
