@@ -12,11 +12,16 @@ class ExponentialMovingAverage(nn.Module):
     After each update that showed ``images`` images the average is
     θ̄ ← θ + 2^(−images / half_life) (θ̄ − θ), as in Karras et al. (2020, arXiv:2006.06676).
     Buffers (batch-norm statistics) are copied, not averaged. The copy stays in eval mode.
+
+    With ``ramp_up`` the half-life is at most that share of the images seen so far, there 0.05: the average of a
+    young run forgets its first weights soon.
     """
 
-    def __init__(self, network: nn.Module, half_life: float) -> None:
+    def __init__(self, network: nn.Module, half_life: float, ramp_up: float | None = None) -> None:
         super().__init__()
-        self.half_life = half_life
+        if ramp_up is not None and not ramp_up > 0:
+            raise ValueError(f"ema_ramp_up={ramp_up}: a positive share of the images seen, or null for none")
+        self.half_life, self.ramp_up = half_life, ramp_up
         self.network = copy.deepcopy(network).float().requires_grad_(False)
         self.train(False)
 
@@ -29,9 +34,10 @@ class ExponentialMovingAverage(nn.Module):
         return self.network(*inputs)
 
     @torch.no_grad()
-    def follow(self, network: nn.Module, images: int) -> None:
-        """Follow ``network`` after an update that used up ``images`` images."""
-        weight = 1.0 - 0.5 ** (images / self.half_life)
+    def follow(self, network: nn.Module, images: int, images_seen: int = 0) -> None:
+        """Follow ``network`` after an update that used up ``images`` images, ``images_seen`` since the start."""
+        half_life = self.half_life if self.ramp_up is None else min(self.half_life, self.ramp_up * images_seen)
+        weight = 1.0 - 0.5 ** (images / half_life) if half_life > 0 else 1.0
         averages: list[Tensor] = list(self.network.parameters())
         torch._foreach_lerp_(averages, [p.float() for p in network.parameters()], weight)
         for average, buffer in zip(self.network.buffers(), network.buffers(), strict=True):

@@ -54,3 +54,31 @@ def test_batch_statistics_are_copied():
     average.follow(network, images=50)
     assert torch.equal(average.network.running_mean, network.running_mean)
     assert average.network.num_batches_tracked == 1
+
+
+def test_ramp_up_bounds_the_half_life_by_a_share_of_the_images_seen():
+    network = nn.Linear(1, 1, bias=False)
+    average = ExponentialMovingAverage(network, half_life=100, ramp_up=0.05)
+    expected = network.weight.item()
+    for step in range(1, 200):
+        seen = 32 * step
+        nn.init.constant_(network.weight, float(step))
+        average.follow(network, images=32, images_seen=seen)
+        decay = 0.5 ** (32 / min(100, 0.05 * seen))
+        expected = decay * expected + (1 - decay) * step
+    assert 0.05 * 32 < 100 < 0.05 * 32 * 199  # both cases were met
+    assert average.network.weight.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_first_update_of_a_ramp_forgets_the_initial_weights():
+    network = nn.Linear(1, 1, bias=False)
+    average = ExponentialMovingAverage(network, half_life=1e9, ramp_up=0.05)
+    nn.init.constant_(network.weight, 7.0)
+    average.follow(network, images=32, images_seen=32)
+    assert average.network.weight.item() == pytest.approx(7.0, rel=1e-5)
+
+
+@pytest.mark.parametrize("ramp_up", [0.0, -1.0, float("nan")])
+def test_ramps_out_of_range(ramp_up):
+    with pytest.raises(ValueError, match=f"ema_ramp_up={ramp_up}"):
+        ExponentialMovingAverage(nn.Linear(1, 1), half_life=1.0, ramp_up=ramp_up)

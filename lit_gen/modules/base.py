@@ -30,7 +30,13 @@ class GenerativeModule(Sampler):
     player) and ``images_seen`` (by all processes) are logged beside them and live in the checkpoint.
     """
 
-    def __init__(self, image_shape: tuple[int, ...], latent_dim: int, ema_half_life: float | None) -> None:
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        latent_dim: int,
+        ema_half_life: float | None,
+        ema_ramp_up: float | None = None,
+    ) -> None:
         super().__init__()
         self.save_hyperparameters()
         if "_class_path" not in self.hparams:  # built in Python, not by the command line
@@ -42,7 +48,7 @@ class GenerativeModule(Sampler):
         self.automatic_optimization = False
         self.image_shape = tuple(image_shape)
         self.latent_dim = latent_dim
-        self.ema_half_life = ema_half_life
+        self.ema_half_life, self.ema_ramp_up = ema_half_life, ema_ramp_up
         self.averages = nn.ModuleDict()
         self.random = Randomness()
         self.seed: int | None = None
@@ -58,7 +64,8 @@ class GenerativeModule(Sampler):
         self.updates = {player.name: 0 for player in players}
         if self.ema_half_life is not None:
             for name in averaged:
-                self.averages[name] = ExponentialMovingAverage(self.get_submodule(name), self.ema_half_life)
+                network = self.get_submodule(name)
+                self.averages[name] = ExponentialMovingAverage(network, self.ema_half_life, self.ema_ramp_up)
 
     def configure_optimizers(self) -> Any:
         """One optimizer and at most one scheduler for each player."""
@@ -97,7 +104,8 @@ class GenerativeModule(Sampler):
         self.images_seen += images if index == 0 else 0
         for network in player.networks:
             if network in self.averages:
-                self.averages[network].follow(self.get_submodule(network), images)  # type: ignore[operator]
+                average: Any = self.averages[network]
+                average.follow(self.get_submodule(network), images, self.images_seen)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradient: here, because fp16 gradients are unscaled only just before."""

@@ -197,6 +197,8 @@ def test_the_discriminator_sees_all_images_with_instance_noise_that_ends_on_time
         ({"instance_noise": float("nan")}, "instance_noise=nan"),
         ({"instance_noise_images": 0}, "instance_noise_images=0"),
         ({"pack": 0}, "pack=0"),
+        ({"ema_ramp_up": 0.0}, "ema_ramp_up=0"),
+        ({"standing_batches": -1}, "standing_batches=-1"),
     ],
 )
 def test_settings_out_of_range(arguments, message):

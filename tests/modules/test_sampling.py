@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from lit_gen import GAN, VAE
-from lit_gen.networks import DCGANGenerator, MLPDecoder, MLPDiscriminator, MLPEncoder
+from lit_gen.networks import DCGANGenerator, MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator
+from lit_gen.standing import standing_statistics
 
 
 def gan(**kwargs):
@@ -54,6 +55,40 @@ def test_sampling_leaves_modes_and_batch_statistics_alone(half_life):
     assert torch.allclose(one, module.sample(2, generator=seeded())[:1], atol=1e-6) or half_life is None
     assert [m.training for m in module.modules()] == modes
     assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
+
+
+@pytest.mark.parametrize("half_life", [None, 100])
+def test_standing_statistics_are_measured_once_for_the_same_weights(half_life, monkeypatch):
+    calls = []
+
+    def measured(network, latents):
+        calls.append(latents)
+        return standing_statistics(network, latents)
+
+    monkeypatch.setattr("lit_gen.modules.gan.standing_statistics", measured)
+    module = gan(ema_half_life=half_life, standing_batches=3).train()
+    state = {key: value.clone() for key, value in module.state_dict().items()}
+    images = module.sample(600, generator=seeded())
+    assert torch.equal(images, module.sample(600, generator=seeded()))
+    assert [latents.shape for latents in calls] == [(3, 64, 4)]
+    assert module.state_dict().keys() == state.keys()
+    assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
+    # On running statistics, which have seen nothing, the first layer's outputs are far from standardised.
+    plain = gan(ema_half_life=half_life)
+    plain.load_state_dict(module.state_dict())
+    assert not torch.allclose(images, plain.sample(600, generator=seeded()), atol=1e-3)
+    with torch.no_grad():
+        for network in (module.generator, module.network("generator")):
+            next(network.parameters()).mul_(2.0)
+    # Batch norm takes the seed's scale away again: only its statistics could hide that the weights have changed.
+    torch.testing.assert_close(module.sample(600, generator=seeded()), images, atol=1e-2, rtol=0)
+    assert len(calls) == 2
+
+
+def test_networks_without_batch_norm_stand_as_they_are():
+    module = GAN((2,), 4, MLPGenerator, MLPDiscriminator, standing_batches=2)
+    plain = module.network("generator")
+    assert module.standing(plain) is plain
 
 
 def test_vae_samples_are_the_means_of_the_likelihood():
