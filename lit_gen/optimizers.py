@@ -60,8 +60,8 @@ def for_lazy_penalty(
 ) -> Callable[[Iterable], torch.optim.Optimizer]:
     """Adam corrected for a penalty at every ``interval``-th update (StyleGAN2, arXiv:1912.04958, appendix B).
 
-    With c = interval / (interval + 1) it gets lr c and betas to the power of c, so that ``interval`` updates move
-    and forget as much as the interval + 1 of a penalty stepped by itself.
+    With c = interval / (interval + 1) it gets lr c and betas to the power of c. There the penalty has steps of its
+    own, and interval + 1 steps shall then move and forget as much as interval steps did.
 
     Raises:
         ValueError: by the result, for an optimizer without betas.

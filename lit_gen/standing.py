@@ -2,11 +2,44 @@
 
 import copy
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lit_gen.networks.layers import BATCH_NORMS
+
+BATCH_SIZE = 64
+
+
+class StandingStatistics:
+    """Networks on standing statistics, measured once for the same weights, on the same latents for all.
+
+    Args:
+        batches: Batches of 64 latents z ~ N(0, I).
+        latent_dim: Dimension of z.
+
+    Raises:
+        ValueError: for a negative number of batches.
+    """
+
+    def __init__(self, batches: int, latent_dim: int) -> None:
+        if batches < 0:
+            raise ValueError(f"standing_batches={batches}: a number of batches can't be negative")
+        self.shape = (batches, BATCH_SIZE, latent_dim)
+        self._weights: Any = None
+        self._standing = nn.Module()
+
+    def __call__(self, network: nn.Module) -> nn.Module:
+        """``network`` on its standing statistics, or as it is for 0 batches."""
+        if self.shape[0] == 0:
+            return network
+        weights = [(p.device, p.data_ptr(), p._version) for p in network.parameters()]
+        if weights != self._weights:
+            latents = torch.randn(self.shape, generator=torch.Generator().manual_seed(0))
+            self._standing = standing_statistics(network, latents.to(next(network.parameters())))
+            self._weights = weights
+        return self._standing
 
 
 @torch.inference_mode(False)

@@ -55,7 +55,12 @@ def test_fit_without_yaml_leaves_one_folder_and_nothing_else(elsewhere, capsys):
     assert "images_seen" in metrics
 
 
-@pytest.mark.parametrize("options", [["--model", "WGANGP", *SMALL], ["--model", "VAE", "--model.latent_dim=4"]])
+PAIRED = ["--model", "GAN", *SMALL, "--model.discriminator.minibatch=stddev", "--model.loss=RelativisticPairing"]
+PAIRED += ["--model.penalty=R1R2", "--model.penalty.interval=2", "--model.penalty.correct_optimizer=true"]
+PAIRED += ["--model.pack=2", "--model.instance_noise=0.1", "--model.ema_ramp_up=0.05", "--model.standing_batches=2"]
+
+
+@pytest.mark.parametrize("options", [["--model", "WGANGP", *SMALL], ["--model", "VAE", "--model.latent_dim=4"], PAIRED])
 def test_a_checkpoint_alone_is_enough(options, capsys):
     main(["fit", *options, *DIGITS, *QUICK, "--experiment", "a"])
     checkpoint = str(run_folder("a") / "checkpoints/last.ckpt")

@@ -31,11 +31,11 @@ class Penalty(ABC):
         weight: the penalty's factor, at least 0.
         interval: k, computes the penalty at every k-th discriminator update only, the first among them, times k:
             lazy regularisation (Karras et al. 2020, arXiv:1912.04958, appendix B).
-        correct_optimizer: with an interval k, gives Adam lr c and betas to the power of c, c = k/(k + 1), as
-            there, since its k updates hold k + 1 terms.
+        correct_optimizer: gives Adam lr c and betas to the power of c, c = k/(k + 1), as there, where the penalty
+            has a step of its own, k + 1 in all. Here it shares the loss's step, so this only reproduces their Adam.
 
     Raises:
-        ValueError: for a weight that is negative or not finite, or an interval below 1.
+        ValueError: for a weight that is negative or not finite, an interval below 1, or a correction without one.
     """
 
     weight: float = 10.0
@@ -47,6 +47,10 @@ class Penalty(ABC):
             raise ValueError(f"weight={self.weight}: {type(self).__name__} needs a finite number, at least 0")
         if self.interval < 1:
             raise ValueError(f"interval={self.interval}: {type(self).__name__} needs at least 1 update")
+        if self.correct_optimizer and self.interval == 1:
+            raise ValueError(
+                f"correct_optimizer=True, interval=1: {type(self).__name__} corrects for an interval above 1"
+            )
 
     def epsilon_shape(self, sample_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of the uniform numbers that each sample of `sample_shape` takes: by default one, `()`."""

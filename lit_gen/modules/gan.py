@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from torch import Tensor, nn
+from torch import Tensor
 
 from lit_gen.losses import (
     AdversarialLoss,
@@ -21,9 +21,7 @@ from lit_gen.modules.base import Batch, GenerativeModule
 from lit_gen.modules.player import Player
 from lit_gen.networks import Discriminator, Generator, auto_discriminator, auto_generator, couples_batch
 from lit_gen.optimizers import GANAdam, WGANGPAdam, WGANRMSprop, for_lazy_penalty
-from lit_gen.standing import standing_statistics
-
-STANDING_BATCH = 64  # latents in a batch of standing statistics
+from lit_gen.standing import StandingStatistics
 
 GeneratorFactory = Callable[[tuple[int, ...], int], Generator]
 DiscriminatorFactory = Callable[[tuple[int, ...]], Discriminator]
@@ -57,7 +55,7 @@ class GAN(GenerativeModule):
             null for none. Samples and scores come from the average.
         ema_ramp_up: Largest half-life as a share of the images seen so far, 0.05 in StyleGAN2-ADA (Karras et al.
             2020, arXiv:2006.06676); null for none.
-        standing_batches: Batches of latents on which the generator's batch norm is measured anew, for samples, at
+        standing_batches: Batches of 64 latents on which the generator's batch norm is measured anew, for samples, at
             the first of them after each change of the weights (``lit_gen.standing``); 0 for the training's running
             statistics.
         instance_noise: Standard deviation of the normal noise on all that the discriminator and its penalty see,
@@ -102,10 +100,7 @@ class GAN(GenerativeModule):
         for name, count in {"n_critic": n_critic, "n_generator": n_generator, "pack": pack}.items():
             if count < 1:
                 raise ValueError(f"{name}={count}: at least 1 {'sample' if name == 'pack' else 'step'} is needed")
-        if standing_batches < 0:
-            raise ValueError(f"standing_batches={standing_batches}: a number of batches can't be negative")
-        self.standing_batches = standing_batches
-        self._standing: tuple[Any, list[nn.Module]] = (None, [])  # in a list: no part of the module's state
+        self.standing = StandingStatistics(standing_batches, latent_dim)
         if not 0 <= instance_noise < math.inf:
             raise ValueError(f"instance_noise={instance_noise}: a finite standard deviation, at least 0")
         if instance_noise_images is not None and instance_noise_images < 1:
@@ -235,18 +230,7 @@ class GAN(GenerativeModule):
 
     def decode(self, z: Tensor) -> Tensor:
         """G(z) of the averaged generator."""
-        network = self.network("generator")
-        return (network if self.standing_batches == 0 else self.standing(network))(z)
-
-    def standing(self, network: nn.Module) -> nn.Module:
-        """The generator ``network`` on standing statistics, measured once for all samples of the same weights."""
-        weights = [(p.device, p.data_ptr(), p._version) for p in network.parameters()]
-        if self._standing[0] != weights:
-            source = torch.Generator().manual_seed(0)
-            shape = (self.standing_batches, STANDING_BATCH, self.latent_dim)
-            latents = torch.randn(*shape, generator=source).to(self.device, self.dtype)  # type: ignore[arg-type]
-            self._standing = (weights, [standing_statistics(network, latents)])
-        return self._standing[1][0]
+        return self.standing(self.network("generator"))(z)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Nothing by itself: callbacks score the samples at the end of the epoch."""

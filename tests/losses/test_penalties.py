@@ -294,6 +294,8 @@ def test_wrong_targets_are_named():
 def test_wrong_intervals_are_named(make):
     with pytest.raises(ValueError, match=rf"interval=0: {make.__name__}"):
         make(interval=0)
+    with pytest.raises(ValueError, match=rf"correct_optimizer=True, interval=1: {make.__name__}"):
+        make(correct_optimizer=True)
 
 
 def test_dragan_looks_around_the_data_by_the_paper_s_normal_noise():

@@ -65,7 +65,7 @@ def test_standing_statistics_are_measured_once_for_the_same_weights(half_life, m
         calls.append(latents)
         return standing_statistics(network, latents)
 
-    monkeypatch.setattr("lit_gen.modules.gan.standing_statistics", measured)
+    monkeypatch.setattr("lit_gen.standing.standing_statistics", measured)
     module = gan(ema_half_life=half_life, standing_batches=3).train()
     state = {key: value.clone() for key, value in module.state_dict().items()}
     images = module.sample(600, generator=seeded())
