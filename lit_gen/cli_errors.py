@@ -87,8 +87,14 @@ def users_error(error: BaseException) -> str | None:
     folders = tuple(str(Path(package.__path__[0])) for package in (lit_gen, datamodules))
     cause: BaseException | None = error
     while cause is not None:
-        frames = traceback.extract_tb(cause.__traceback__)
-        if isinstance(cause, (ValueError, OSError)) and frames and frames[-1].filename.startswith(folders):
-            return " ".join(str(cause).split())
+        if isinstance(cause, (ValueError, OSError)):
+            # A loader's worker sends its traceback as text.
+            text = str(cause) if "Original Traceback" in str(cause) else ""
+            files = re.findall(r'File "([^"]+)"', text) or [
+                f.filename for f in traceback.extract_tb(cause.__traceback__)
+            ]
+            if files and files[-1].startswith(folders):
+                message = text.strip().splitlines()[-1].partition(": ")[2] if text else str(cause)
+                return " ".join(message.split())
         cause = cause.__cause__ or cause.__context__
     return None

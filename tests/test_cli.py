@@ -175,6 +175,25 @@ def test_mistakes_are_one_line(arguments, expected, capsys, elsewhere):
     assert files(elsewhere) == before  # no half-written run
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_corrupt_image_is_named(workers, capsys, elsewhere):
+    Path("photos").mkdir()
+    for i in range(40):
+        path = Path(f"photos/{i:02d}.png")
+        if i % 4:
+            Image.new("RGB", (20, 20), (i, 0, 0)).save(path)
+        else:
+            path.write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    folder = ["--data", "ImageFolderDataModule", "--data.root=photos", "--data.image_size=16", "--data.batch_size=32"]
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--model", "GAN", *folder, f"--data.num_workers={workers}", *SMALL, *QUICK])
+    assert stop.value.code == 2
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "lit-gen: error" in line)
+    assert "photos/" in line
+    assert ".png: not a readable image" in line
+    assert not Path("runs").exists() or not files("runs")
+
+
 def test_non_finite_data_is_named_and_leaves_no_run(capsys, elsewhere):
     import numpy as np
 
