@@ -145,19 +145,16 @@ class GAN(GenerativeModule):
         """One discriminator step, and after every ``n_critic`` of them the generator's."""
         n, real = len(batch[0]), self.joined(self.grouped(batch[0]))
         z, epsilon = self.grouped(self.noise(n)), self.uniform(len(real))
-        for noise in self.blur(real):
-            real = real + noise
-        self.update("discriminator", self.discriminator_loss, real, z, epsilon, *self.blur(real))
+        real = real + self.blur(real)
+        self.update("discriminator", self.discriminator_loss, real, z, epsilon, self.blur(real))
         if self.constraint is not None:
             self.constraint.after_step(self.discriminator)
         if self.updates["discriminator"] % self.n_critic == 0:
             for _ in range(self.n_generator):
-                z, blur = self.grouped(self.noise(n)), self.blur(real)
-                compared = (real,) if self.loss.needs_real or blur else ()
-                self.update("generator", self.generator_loss, z, *compared, *blur)
+                self.update("generator", self.generator_loss, self.grouped(self.noise(n)), real, self.blur(real))
 
     def discriminator_loss(
-        self, real: Tensor, z: Tensor, epsilon: Tensor, fake_noise: Tensor | None = None
+        self, real: Tensor, z: Tensor, epsilon: Tensor, fake_noise: Tensor | float = 0.0
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """L_D(D(x), D(G(z))) plus the penalty, in one loss, so that Adam sees their sum."""
         with torch.no_grad():
@@ -171,7 +168,7 @@ class GAN(GenerativeModule):
         return loss, {"discriminator_loss": loss, **values}
 
     def generator_loss(
-        self, z: Tensor, real: Tensor | None = None, fake_noise: Tensor | None = None
+        self, z: Tensor, real: Tensor | None = None, fake_noise: Tensor | float = 0.0
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """L_G(D(G(z))), or L_G(D(G(z)), D(x)) of a loss that compares them."""
         fake = self.generated(z, fake_noise)
@@ -182,13 +179,11 @@ class GAN(GenerativeModule):
             loss = self.loss.generator(self.discriminator(fake))
         return loss, {"generator_loss": loss}
 
-    def generated(self, z: Tensor, noise: Tensor | None = None) -> Tensor:
+    def generated(self, z: Tensor, noise: Tensor | float = 0.0) -> Tensor:
         """G(z) as the discriminator takes it, ``(N/m, *packed_shape)``, with instance noise."""
         if self.pack == 1:
-            fake = self.generator(z)
-        else:
-            fake = self.joined(self.generator(z.flatten(0, 1)).unflatten(0, (-1, self.pack)))
-        return fake if noise is None else fake + noise
+            return self.generator(z) + noise
+        return self.joined(self.generator(z.flatten(0, 1)).unflatten(0, (-1, self.pack))) + noise
 
     def grouped(self, x: Tensor) -> Tensor:
         """Packs ``(N/m, m, *)`` of a batch ``(N, *)``, which is left as it is if m = 1.
@@ -221,12 +216,12 @@ class GAN(GenerativeModule):
         shape = () if self.penalty is None else self.penalty.epsilon_shape(self.packed_shape)
         return self.random.uniform(n, *shape)
 
-    def blur(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Instance noise for a batch like ``x``; empty where there is none."""
+    def blur(self, x: Tensor) -> Tensor:
+        """Instance noise for a batch like ``x``; zeros, without memory of their own, where there is none."""
         left = 1.0 if self.instance_noise_images is None else 1 - self.images_seen / self.instance_noise_images
         if self.instance_noise == 0 or left <= 0:
-            return ()
-        return (self.instance_noise * left * self.random.normal(*x.shape),)
+            return x.new_zeros(()).expand_as(x)
+        return self.instance_noise * left * self.random.normal(*x.shape)
 
     def decode(self, z: Tensor) -> Tensor:
         """G(z) of the averaged generator."""
