@@ -2,8 +2,18 @@
 
 from lit_gen.callbacks.checkpoint import AtomicCheckpointIO, RunCheckpoint
 from lit_gen.callbacks.evaluate import Evaluate
+from lit_gen.callbacks.game import GameMonitor, GameWarning
 from lit_gen.callbacks.predictions import PredictionWriter
 from lit_gen.callbacks.progress import RunProgress
 from lit_gen.callbacks.samples import SampleGrid
 
-__all__ = ["AtomicCheckpointIO", "Evaluate", "PredictionWriter", "RunCheckpoint", "RunProgress", "SampleGrid"]
+__all__ = [
+    "AtomicCheckpointIO",
+    "Evaluate",
+    "GameMonitor",
+    "GameWarning",
+    "PredictionWriter",
+    "RunCheckpoint",
+    "RunProgress",
+    "SampleGrid",
+]
