@@ -163,7 +163,7 @@ class GameMonitor(L.Callback):
         with substitutes(module) as twin:
             samples = twin.generator(twin.noise(count).float()).detach()
             real, fake = (twin.joined(twin.grouped(x)) for x in (images, samples))
-            real, fake = (sum(twin.blur(x), x).float() for x in (real, fake))
+            real, fake = ((x + twin.blur(x)).float() for x in (real, fake))
             real_scores, fake_scores = twin.scores(real, fake.requires_grad_())
             ratio = gradient_ratio(twin.loss, real_scores, fake_scores, fake)
             spread = mean_distance(samples) / mean_distance(images)
