@@ -111,6 +111,15 @@ def test_what_is_logged_is_the_game_recomputed():
     assert {"generator_gradient_norm", "discriminator_gradient_norm"} < logged[-1].keys()
 
 
+def test_instance_noise_is_on_what_is_judged_not_on_the_distances():
+    trainer, module, _ = fit(lambda: GAN(SHAPE, **MLP), 4, 4)
+    clean = GameMonitor()._play(trainer, module)
+    module.instance_noise = 100.0
+    noisy = GameMonitor()._play(trainer, module)
+    assert noisy["spread"] == clean["spread"]
+    assert noisy["auc"] < 0.7 < clean["auc"]
+
+
 # ---- alarms
 
 
