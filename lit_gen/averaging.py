@@ -11,7 +11,8 @@ class ExponentialMovingAverage(nn.Module):
 
     After each update that showed ``images`` images the average is
     θ̄ ← θ + 2^(−images / half_life) (θ̄ − θ), as in Karras et al. (2020, arXiv:2006.06676).
-    Buffers (batch-norm statistics) are copied, not averaged. The copy stays in eval mode.
+    Buffers (batch-norm statistics) are copied, not averaged. The copy stays in eval mode,
+    and in float32 unless it is made float64 with all else (64-true).
 
     With ``ramp_up`` the half-life is at most that share of the images seen so far, there 0.05: the average of a
     young run forgets its first weights soon.
@@ -39,6 +40,7 @@ class ExponentialMovingAverage(nn.Module):
         half_life = self.half_life if self.ramp_up is None else min(self.half_life, self.ramp_up * images_seen)
         weight = 1.0 - 0.5 ** (images / half_life) if half_life > 0 else 1.0
         averages: list[Tensor] = list(self.network.parameters())
-        torch._foreach_lerp_(averages, [p.float() for p in network.parameters()], weight)
+        weights = [p.to(average.dtype) for p, average in zip(network.parameters(), averages, strict=True)]
+        torch._foreach_lerp_(averages, weights, weight)
         for average, buffer in zip(self.network.buffers(), network.buffers(), strict=True):
             average.copy_(buffer)

@@ -143,7 +143,7 @@ class GAN(GenerativeModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One discriminator step, and after every ``n_critic`` of them the generator's."""
-        n, real = len(batch[0]), self.joined(self.grouped(batch[0]))
+        n, real = len(batch[0]), self.joined(self.grouped(batch[0].to(self.dtype)))
         z, epsilon = self.grouped(self.noise(n)), self.uniform(len(real))
         real = real + self.blur(real)
         self.update("discriminator", self.discriminator_loss, real, z, epsilon, self.blur(real))

@@ -89,8 +89,7 @@ class VAE(GenerativeModule):
 
     def draw(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The observation x that the likelihood models, and the noise of one z for each image."""
-        images, _ = batch
-        n = len(images)
+        images, n = batch[0].to(self.dtype), len(batch[0])
         observation_noise = self.random.uniform(n, *self.image_shape).to(images.device)
         x = self.likelihood.observe(images, observation_noise)
         return x, self.random.normal(n, self.latent_dim).to(images.device)

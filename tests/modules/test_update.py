@@ -196,6 +196,14 @@ def test_bf16_mixed_trains_every_module(kind):
     assert still <= ({"discriminator.layers.3.bias"} if kind in (WGAN, WGANGP) else set())
 
 
+@pytest.mark.parametrize("kind", [GAN, VAE])
+def test_double_precision_trains_with_an_average(kind):
+    module = build(kind, ema_half_life=100)
+    fit(module, steps=2, precision="64-true")
+    assert all(p.dtype == torch.float64 and p.isfinite().all() for p in module.parameters())
+    assert module.sample(2).dtype == torch.float64
+
+
 def test_half_precision_weights_are_refused():
     with pytest.raises(ValueError, match="precision=bf16-true"):
         fit(build(GAN), precision="bf16-true")
