@@ -1,6 +1,7 @@
 """Random numbers by position in the global batch, so that neither processes nor a resumed run change them."""
 
 import hashlib
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -40,7 +41,7 @@ class Randomness:
         """U[0, 1) for this process's ``n`` samples, ``(n, *shape)`` float32."""
         return self._draw(torch.rand, n, shape)
 
-    def _draw(self, draw: type | object, n: int, shape: tuple[int, ...]) -> Tensor:
+    def _draw(self, draw: Callable[..., Tensor], n: int, shape: tuple[int, ...]) -> Tensor:
         rows = -(-n * self.world_size // _BLOCK) * _BLOCK
-        numbers = draw(rows, *shape, generator=self._generator, device=self._generator.device)  # type: ignore[operator]
+        numbers = draw(rows, *shape, generator=self._generator, device=self._generator.device)
         return numbers[self.rank :: self.world_size][:n]
