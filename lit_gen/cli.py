@@ -1,5 +1,6 @@
 """The command ``lit-gen``: fit, validate, test and predict any model on any data, from options or YAML."""
 
+import importlib
 import itertools
 import os
 import shutil
@@ -35,6 +36,7 @@ from lit_gen.cli_support import (
 from lit_gen.modules import GenerativeModule
 
 COMMANDS = ("fit", "validate", "test", "predict")
+OWN_COMMANDS = ("sample", "evaluate")  # modules of lit_gen.commands, without a Trainer
 
 
 class Parser(LightningArgumentParser):
@@ -75,7 +77,8 @@ class CLI(LightningCLI):
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.add_lightning_class_args(SampleGrid, "samples")
         parser.add_lightning_class_args(Evaluate, "evaluate")
-        parser.link_arguments("data.image_shape", "model.init_args.image_shape", apply_on="instantiate")
+        for name in ("image_shape", "num_classes"):
+            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
 
     def _parse_ckpt_path(self) -> None:
         """Let the checkpoint say what the model is, and announce every option that it overrides."""
@@ -171,7 +174,10 @@ def main(args: Sequence[str] | None = None) -> None:
     quieten()
     arguments = list(sys.argv[1:] if args is None else args)
     try:
-        CLI(resolve_configs(arguments, COMMANDS))
+        if arguments and arguments[0] in OWN_COMMANDS:
+            importlib.import_module(f"lit_gen.commands.{arguments[0]}").run(arguments[1:])
+        else:
+            CLI(resolve_configs(arguments, COMMANDS))
     except KeyboardInterrupt:
         sys.exit(130)
     except SystemExit as stop:

@@ -79,7 +79,8 @@ def checkpoint_config(path: Any) -> dict[str, Any]:
             config[key] = {"class_path": arguments.pop("_class_path"), "init_args": arguments}
     if "model" not in config:
         raise ValueError(f"--ckpt_path {path}: not a checkpoint of lit-gen, it doesn't name its model's class")
-    shape = config["model"]["init_args"].pop("image_shape", None)  # on the command line it comes from the data
+    model = config["model"]["init_args"]
+    shape, _ = model.pop("image_shape", None), model.pop("num_classes", None)  # on the command line the data's
     return {**config, "global_step": checkpoint.get("global_step", 0), "image_shape": shape and list(shape)}
 
 

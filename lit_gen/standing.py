@@ -18,15 +18,16 @@ class StandingStatistics:
     Args:
         batches: Batches of 64 latents z ~ N(0, I).
         latent_dim: Dimension of z.
+        num_classes: Classes of a conditional network, whose labels are drawn uniformly; 0 for an unconditional one.
 
     Raises:
         ValueError: for a negative number of batches.
     """
 
-    def __init__(self, batches: int, latent_dim: int) -> None:
+    def __init__(self, batches: int, latent_dim: int, num_classes: int = 0) -> None:
         if batches < 0:
             raise ValueError(f"standing_batches={batches}: a number of batches can't be negative")
-        self.shape = (batches, BATCH_SIZE, latent_dim)
+        self.shape, self.num_classes = (batches, BATCH_SIZE, latent_dim), num_classes
         self._weights: Any = None
         self._standing = nn.Module()
 
@@ -36,24 +37,29 @@ class StandingStatistics:
             return network
         weights = [(p.device, p.data_ptr(), p._version) for p in network.parameters()]
         if weights != self._weights:
-            latents = torch.randn(self.shape, generator=torch.Generator().manual_seed(0))
-            self._standing = standing_statistics(network, latents.to(next(network.parameters())))
+            generator, parameter = torch.Generator().manual_seed(0), next(network.parameters())
+            inputs = [torch.randn(self.shape, generator=generator).to(parameter)]
+            if self.num_classes:
+                labels = torch.randint(self.num_classes, self.shape[:2], generator=generator)
+                inputs.append(labels.to(parameter.device))
+            self._standing = standing_statistics(network, *inputs)
             self._weights = weights
         return self._standing
 
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def standing_statistics(network: nn.Module, latents: Iterable[Tensor]) -> nn.Module:
-    """A frozen copy of ``network`` whose batch norms stand on ``latents`` (Brock et al. 2019, arXiv:1809.11096).
+def standing_statistics(network: nn.Module, *inputs: Iterable[Tensor]) -> nn.Module:
+    """A frozen copy of ``network`` whose batch norms stand on ``inputs`` (Brock et al. 2019, arXiv:1809.11096).
 
     In place of the running averages, which lag behind the weights and don't belong to averaged ones, every layer
-    takes the mean of the batches' means, and of their variances, over all batches of ``latents``: section 3 and
+    takes the mean of the batches' means, and of their variances, over all batches of ``inputs``: section 3 and
     appendix B. All other layers are in eval mode. A network without batch norm comes back as it is.
 
     Args:
         network: A generator; it is not changed.
-        latents: Batches ``(N, latent_dim)`` of at least 2, on the network's device.
+        inputs: Batches ``(N, latent_dim)`` of at least 2 latents, and of as many labels for a conditional network, on
+            its device.
     """
     if not any(isinstance(layer, BATCH_NORMS) for layer in network.modules()):
         return network
@@ -63,6 +69,6 @@ def standing_statistics(network: nn.Module, latents: Iterable[Tensor]) -> nn.Mod
             layer.reset_running_stats()
             layer.momentum = None  # the plain mean over all batches
             layer.training = True
-    for z in latents:
-        standing(z)
+    for batch in zip(*inputs, strict=True):
+        standing(*batch)
     return standing.eval()

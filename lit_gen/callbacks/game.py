@@ -158,13 +158,14 @@ class GameMonitor(L.Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         dataset = data.dataset("val" if len(data.dataset("val")) >= max(2, module.pack) else "train")
         count = min(max(self.num_samples, module.pack), len(dataset)) // module.pack * module.pack
-        images = dataset.__getitems__([i * len(dataset) // count for i in range(count)])[0].to(module.device)
-        images = data.to_float(images).float().clone()
+        images, labels = dataset.__getitems__([i * len(dataset) // count for i in range(count)])
+        images = data.to_float(images.to(module.device)).float().clone()
+        y = module.labels_of((images, labels.to(module.device)))
         with substitutes(module) as twin:
-            samples = twin.generator(twin.noise(count).float()).detach()
-            real, fake = (twin.joined(twin.grouped(x)) for x in (images, samples))
+            samples = twin.generator(twin.noise(count).float(), *y).detach()
+            real, fake = (twin.packing.pack(x) for x in (images, samples))
             real, fake = ((x + twin.blur(x)).float() for x in (real, fake))
-            real_scores, fake_scores = twin.scores(real, fake.requires_grad_())
+            real_scores, fake_scores, _ = twin.scores(real, fake.requires_grad_(), *y)
             ratio = gradient_ratio(twin.loss, real_scores, fake_scores, fake)
             spread = mean_distance(samples) / mean_distance(images)
             return {"gradient_ratio": ratio, "auc": auc(real_scores, fake_scores), "spread": spread}

@@ -1,10 +1,11 @@
-"""What every training procedure shares: players, the update step, averaging, counters and sampling."""
+"""What every training procedure shares: players, the update step, averaging and counters."""
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+import lightning.pytorch as L
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer, do_nothing_closure
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
@@ -12,7 +13,6 @@ from torch import Tensor, nn
 
 from lit_gen.averaging import ExponentialMovingAverage
 from lit_gen.modules.player import Player, average_over_processes
-from lit_gen.modules.sampling import Sampler
 from lit_gen.randomness import Randomness, mix
 from lit_gen.specification import describe_module
 
@@ -20,11 +20,11 @@ Batch = tuple[Tensor, Tensor]
 Objective = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 
 
-class GenerativeModule(Sampler):
+class GenerativeModule(L.LightningModule):
     """A generative model and its training procedure. The base holds no mathematics.
 
-    A subclass builds its networks, names its players by :meth:`define`, writes ``training_step`` in calls of
-    :meth:`update` and gives ``decode``, from which ``sample`` draws.
+    A subclass builds its networks, names its players by :meth:`define` and writes ``training_step`` in calls of
+    :meth:`update`.
 
     ``trainer.global_step``, the loggers' axis and ``max_steps`` all count training batches. ``updates`` (of each
     player) and ``images_seen`` (by all processes) are logged beside them and live in the checkpoint.
@@ -33,7 +33,6 @@ class GenerativeModule(Sampler):
     def __init__(
         self,
         image_shape: tuple[int, ...],
-        latent_dim: int,
         ema_half_life: float | None,
         ema_ramp_up: float | None = None,
     ) -> None:
@@ -41,13 +40,10 @@ class GenerativeModule(Sampler):
         self.save_hyperparameters()
         if "_class_path" not in self.hparams:  # built in Python, not by the command line
             self.save_hyperparameters(describe_module(type(self), dict(self.hparams)))
-        if latent_dim < 1:
-            raise ValueError(f"latent_dim={latent_dim}: at least 1 is needed")
         if ema_half_life is not None and not ema_half_life > 0:
             raise ValueError(f"ema_half_life={ema_half_life}: a positive number of images, or null for no average")
         self.automatic_optimization = False
         self.image_shape = tuple(image_shape)
-        self.latent_dim = latent_dim
         self.ema_half_life, self.ema_ramp_up = ema_half_life, ema_ramp_up
         self.averages = nn.ModuleDict()
         self.random = Randomness()
@@ -66,6 +62,21 @@ class GenerativeModule(Sampler):
             for name in averaged:
                 network = self.get_submodule(name)
                 self.averages[name] = ExponentialMovingAverage(network, self.ema_half_life, self.ema_ramp_up)
+
+    def network(self, name: str) -> nn.Module:
+        """The average of the network ``name`` if one is kept, else the network itself."""
+        return self.averages[name] if name in self.averages else self.get_submodule(name)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Within, all networks are in eval mode."""
+        modes = {module: module.training for module in self.modules()}
+        self.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
 
     def configure_optimizers(self) -> Any:
         """One optimizer and at most one scheduler for each player."""
@@ -192,8 +203,3 @@ class GenerativeModule(Sampler):
         self.seed = counters.get("seed")
         self.images_seen = counters.get("images_seen", 0)
         self.updates.update(counters.get("updates", {}))
-
-    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """As many samples as the batch has images, the same on any number of processes."""
-        z = self.random.normal(len(batch[0]), self.latent_dim)
-        return self.decode(z.to(self.device, self.dtype))  # type: ignore[arg-type]

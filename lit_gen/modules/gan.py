@@ -2,33 +2,33 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
+from torch.nn import functional as F
 
-from lit_gen.losses import (
-    AdversarialLoss,
-    Constraint,
-    GradientPenalty,
-    NonSaturating,
-    Penalty,
-    Wasserstein,
-    WeightClip,
-)
-from lit_gen.modules.base import Batch, GenerativeModule
+from lit_gen.losses import AdversarialLoss, Constraint, NonSaturating, Penalty
+from lit_gen.modules.base import Batch
+from lit_gen.modules.conditioned import Conditioned
 from lit_gen.modules.player import Player
+from lit_gen.modules.sampling import LatentVariableModel
 from lit_gen.networks import Discriminator, Generator, auto_discriminator, auto_generator, couples_batch
-from lit_gen.optimizers import GANAdam, WGANGPAdam, WGANRMSprop, for_lazy_penalty
+from lit_gen.optimizers import GANAdam, for_lazy_penalty
+from lit_gen.packing import Packing
+from lit_gen.precision import float32_or_better
 from lit_gen.standing import StandingStatistics
 
 GeneratorFactory = Callable[[tuple[int, ...], int], Generator]
 DiscriminatorFactory = Callable[[tuple[int, ...]], Discriminator]
 
 
-class GAN(GenerativeModule):
+class GAN(LatentVariableModel):
     """Generative adversarial network (Goodfellow et al. 2014, arXiv:1406.2661).
+
+    With ``conditional`` both players get the labels (Mirza and Osindero 2014, arXiv:1411.1784), each in the way that
+    its network's ``condition`` says; a discriminator that classifies makes it an AC-GAN (Odena et al. 2017,
+    arXiv:1610.09585): E log P(y|x) + E log P(y|G(z, y)) times ``auxiliary_weight`` is then part of both gains.
 
     Each training batch is one discriminator step; every ``n_critic`` of them are followed by ``n_generator``
     generator steps on fresh noise, with this batch's images where the loss compares real and generated ones.
@@ -36,8 +36,9 @@ class GAN(GenerativeModule):
     Args:
         image_shape: ``(C, H, W)`` or ``(D,)``; on the command line it comes from the data module.
         latent_dim: Dimension of z ~ N(0, I).
-        generator: Makes the generator from (image_shape, latent_dim); by default DCGAN's for images, else an MLP.
-        discriminator: Makes the discriminator from (image_shape).
+        generator: Makes the generator from (image_shape, latent_dim), and num_classes if conditional; by default
+            DCGAN's for images, else an MLP.
+        discriminator: Makes the discriminator from (image_shape), and num_classes if conditional.
         loss: What the two players minimise.
         penalty: Added to the discriminator's loss.
         constraint: Kept on the discriminator's weights.
@@ -64,10 +65,13 @@ class GAN(GenerativeModule):
         pack: m samples that the discriminator judges as one, joined along the channels, or features of points
             (PacGAN, Lin et al. 2018, arXiv:1712.04086). Its factory gets the joined shape, losses and penalties
             N/m scores and joined samples.
+        num_classes: Classes of the data; on the command line it comes from the data module.
+        conditional: Model p(x | y), from data with labels.
+        auxiliary_weight: Factor of the classification terms of an AC-GAN.
 
     Raises:
-        ValueError: for counts below 1, a batch that doesn't divide by ``pack``, or a penalty on a discriminator
-            with batch norm.
+        ValueError: for counts below 1, a batch that doesn't divide by ``pack``, a penalty on a discriminator
+            with batch norm, ``conditional`` without labels or together with ``pack``.
     """
 
     def __init__(
@@ -95,12 +99,22 @@ class GAN(GenerativeModule):
         instance_noise: float = 0.0,
         instance_noise_images: int | None = None,
         pack: int = 1,
+        num_classes: int = 0,
+        conditional: bool = False,
+        auxiliary_weight: float = 1.0,
     ) -> None:
-        super().__init__(image_shape, latent_dim, ema_half_life, ema_ramp_up)
+        super().__init__(image_shape, latent_dim, num_classes, conditional, ema_half_life, ema_ramp_up)
         for name, count in {"n_critic": n_critic, "n_generator": n_generator, "pack": pack}.items():
             if count < 1:
                 raise ValueError(f"{name}={count}: at least 1 {'sample' if name == 'pack' else 'step'} is needed")
-        self.standing = StandingStatistics(standing_batches, latent_dim)
+        if conditional and pack > 1:
+            raise ValueError(
+                f"pack={pack}, conditional=True: images of several classes can't be packed under one label"
+            )
+        if not 0 <= auxiliary_weight < math.inf:
+            raise ValueError(f"auxiliary_weight={auxiliary_weight}: a finite number, at least 0")
+        self.auxiliary_weight = auxiliary_weight
+        self.standing = StandingStatistics(standing_batches, latent_dim, self.condition.get("num_classes", 0))
         if not 0 <= instance_noise < math.inf:
             raise ValueError(f"instance_noise={instance_noise}: a finite standard deviation, at least 0")
         if instance_noise_images is not None and instance_noise_images < 1:
@@ -108,9 +122,11 @@ class GAN(GenerativeModule):
         self.instance_noise, self.instance_noise_images = instance_noise, instance_noise_images
         self.loss, self.penalty, self.constraint = loss, penalty, constraint
         self.n_critic, self.n_generator = n_critic, n_generator
-        self.generator = generator(self.image_shape, latent_dim)
-        self.pack, self.packed_shape = pack, (pack * self.image_shape[0], *self.image_shape[1:])
-        self.discriminator = discriminator(self.packed_shape)
+        self.generator = generator(self.image_shape, latent_dim, **self.condition)
+        self.pack, self.packing = pack, Packing(pack)
+        self.packed_shape = self.packing.shape(self.image_shape)
+        self.discriminator = discriminator(self.packed_shape, **self.condition)
+        self.auxiliary = conditional and self.discriminator.classifies
         if penalty is not None:
             penalty.check(self.discriminator)
             if penalty.correct_optimizer:
@@ -143,69 +159,69 @@ class GAN(GenerativeModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One discriminator step, and after every ``n_critic`` of them the generator's."""
-        n, real = len(batch[0]), self.joined(self.grouped(batch[0].to(self.dtype)))
-        z, epsilon = self.grouped(self.noise(n)), self.uniform(len(real))
+        n, y = len(batch[0]), self.labels_of(batch)
+        real = self.packing.pack(batch[0].to(self.dtype))
+        z, epsilon = self.packing.group(self.noise(n)), self.uniform(len(real))
         real = real + self.blur(real)
-        self.update("discriminator", self.discriminator_loss, real, z, epsilon, self.blur(real))
+        self.update("discriminator", self.discriminator_loss, real, z, epsilon, self.blur(real), *y)
         if self.constraint is not None:
             self.constraint.after_step(self.discriminator)
         if self.updates["discriminator"] % self.n_critic == 0:
             for _ in range(self.n_generator):
-                self.update("generator", self.generator_loss, self.grouped(self.noise(n)), real, self.blur(real))
+                z = self.packing.group(self.noise(n))
+                self.update("generator", self.generator_loss, z, real, self.blur(real), *y)
 
     def discriminator_loss(
-        self, real: Tensor, z: Tensor, epsilon: Tensor, fake_noise: Tensor | float = 0.0
+        self, real: Tensor, z: Tensor, epsilon: Tensor, fake_noise: Tensor | float = 0.0, *y: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """L_D(D(x), D(G(z))) plus the penalty, in one loss, so that Adam sees their sum."""
         with torch.no_grad():
-            fake = self.generated(z, fake_noise)
-        real_scores, fake_scores = self.scores(real, fake)
+            fake = self.generated(z, fake_noise, *y)
+        real_scores, fake_scores, classes = self.scores(real, fake, *y)
         loss = self.loss.discriminator(real_scores, fake_scores)
         values = {"real_score": real_scores.mean(), "fake_score": fake_scores.mean()}
         if self.penalty is not None and self.updates["discriminator"] % self.penalty.interval == 0:
-            values["penalty"] = self.penalty(self.discriminator, real, fake, epsilon)
+            discriminator = Conditioned(self.discriminator, *y) if y else self.discriminator
+            values["penalty"] = self.penalty(discriminator, real, fake, epsilon)
             loss = loss + self.penalty.interval * values["penalty"]
+        if classes is not None:
+            values["classification"] = cross_entropies(classes, *y)
+            loss = loss + self.auxiliary_weight * values["classification"]
         return loss, {"discriminator_loss": loss, **values}
 
     def generator_loss(
-        self, z: Tensor, real: Tensor | None = None, fake_noise: Tensor | float = 0.0
+        self, z: Tensor, real: Tensor | None = None, fake_noise: Tensor | float = 0.0, *y: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """L_G(D(G(z))), or L_G(D(G(z)), D(x)) of a loss that compares them."""
-        fake = self.generated(z, fake_noise)
+        fake = self.generated(z, fake_noise, *y)
         if self.loss.needs_real and real is not None:
-            real_scores, fake_scores = self.scores(real, fake)
+            real_scores, fake_scores, classes = self.scores(real, fake, *y)
             loss = self.loss.generator(fake_scores, real_scores)
+            classes = None if classes is None else classes[len(real) :]
         else:
-            loss = self.loss.generator(self.discriminator(fake))
+            fake_scores, classes = self.judged(fake, *y)
+            loss = self.loss.generator(fake_scores)
+        if classes is not None:
+            loss = loss + self.auxiliary_weight * cross_entropies(classes, *y)
         return loss, {"generator_loss": loss}
 
-    def generated(self, z: Tensor, noise: Tensor | float = 0.0) -> Tensor:
+    def generated(self, z: Tensor, noise: Tensor | float = 0.0, *y: Tensor) -> Tensor:
         """G(z) as the discriminator takes it, ``(N/m, *packed_shape)``, with instance noise."""
-        if self.pack == 1:
-            return self.generator(z) + noise
-        return self.joined(self.generator(z.flatten(0, 1)).unflatten(0, (-1, self.pack))) + noise
+        return self.packing.generate(self.generator, z, *y) + noise
 
-    def grouped(self, x: Tensor) -> Tensor:
-        """Packs ``(N/m, m, *)`` of a batch ``(N, *)``, which is left as it is if m = 1.
+    def judged(self, x: Tensor, *y: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The discriminator's raw scores ``(N,)``, and class scores ``(N, num_classes)`` if it classifies."""
+        return self.discriminator.classify(x) if self.auxiliary else (self.discriminator(x, *y), None)
 
-        Sample i goes with i + N/m, i + 2N/m, …, and so with the same ones on any number of processes.
-        """
-        if self.pack == 1:
-            return x
-        if len(x) % self.pack:
-            raise ValueError(f"pack={self.pack}: the batch of {len(x)} samples on each process must divide by it")
-        return x.unflatten(0, (self.pack, -1)).transpose(0, 1)
-
-    def joined(self, packs: Tensor) -> Tensor:
-        """Packs ``(N/m, m, C, *)`` as samples of m C channels or features, ``(N/m, m C, *)``."""
-        return packs if self.pack == 1 else packs.flatten(1, 2)
-
-    def scores(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """The discriminator's raw scores ``(N,)`` of real and of fake images."""
-        if not self.shared_pass:
-            return self.discriminator(real), self.discriminator(fake)
-        scores = self.discriminator(torch.cat([real, fake.to(real.dtype)]))
-        return scores[: len(real)], scores[len(real) :]
+    def scores(self, real: Tensor, fake: Tensor, *y: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Raw scores ``(N,)`` of real and of fake images, and class scores ``(2N, num_classes)`` if it classifies."""
+        fake = fake.to(real.dtype)
+        if self.shared_pass:
+            scores, classes = self.judged(torch.cat([real, fake]), *(labels.repeat(2) for labels in y))
+            return scores[: len(real)], scores[len(real) :], classes
+        (of_real, real_classes), (of_fake, fake_classes) = self.judged(real, *y), self.judged(fake, *y)
+        both = None if real_classes is None or fake_classes is None else torch.cat([real_classes, fake_classes])
+        return of_real, of_fake, both
 
     def noise(self, n: int) -> Tensor:
         """z ~ N(0, I), ``(n, latent_dim)``."""
@@ -223,9 +239,9 @@ class GAN(GenerativeModule):
             return x.new_zeros(()).expand_as(x)
         return self.instance_noise * left * self.random.normal(*x.shape)
 
-    def decode(self, z: Tensor) -> Tensor:
-        """G(z) of the averaged generator."""
-        return self.standing(self.network("generator"))(z)
+    def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """G(z), or G(z, y), of the averaged generator."""
+        return self.standing(self.network("generator"))(z, *(() if labels is None else (labels,)))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Nothing by itself: callbacks score the samples at the end of the epoch."""
@@ -233,53 +249,8 @@ class GAN(GenerativeModule):
     test_step = validation_step
 
 
-class WGAN(GAN):
-    """Wasserstein GAN with weight clipping (Arjovsky et al. 2017, arXiv:1701.07875)."""
-
-    def __init__(
-        self,
-        image_shape: tuple[int, ...],
-        latent_dim: int = 128,
-        loss: AdversarialLoss = Wasserstein(),
-        constraint: Constraint | None = WeightClip(),
-        n_critic: int = 5,
-        generator_optimizer: OptimizerCallable = WGANRMSprop,
-        discriminator_optimizer: OptimizerCallable = WGANRMSprop,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            image_shape,
-            latent_dim,
-            loss=loss,
-            constraint=constraint,
-            n_critic=n_critic,
-            generator_optimizer=generator_optimizer,
-            discriminator_optimizer=discriminator_optimizer,
-            **kwargs,
-        )
-
-
-class WGANGP(GAN):
-    """Wasserstein GAN with gradient penalty (Gulrajani et al. 2017, arXiv:1704.00028)."""
-
-    def __init__(
-        self,
-        image_shape: tuple[int, ...],
-        latent_dim: int = 128,
-        loss: AdversarialLoss = Wasserstein(),
-        penalty: Penalty | None = GradientPenalty(),
-        n_critic: int = 5,
-        generator_optimizer: OptimizerCallable = WGANGPAdam,
-        discriminator_optimizer: OptimizerCallable = WGANGPAdam,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            image_shape,
-            latent_dim,
-            loss=loss,
-            penalty=penalty,
-            n_critic=n_critic,
-            generator_optimizer=generator_optimizer,
-            discriminator_optimizer=discriminator_optimizer,
-            **kwargs,
-        )
+@float32_or_better
+def cross_entropies(class_scores: Tensor, labels: Tensor) -> Tensor:
+    """−E log P(y | x) over each of the batches that follow each other in ``class_scores``, summed."""
+    batches = len(class_scores) // len(labels)
+    return batches * F.cross_entropy(class_scores, labels.repeat(batches))

@@ -1,56 +1,108 @@
-"""Drawing images from a trained model."""
+"""Models of images by latent variables, and drawing from them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-import lightning.pytorch as L
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from lit_gen.modules.base import Batch, GenerativeModule
 
 SAMPLE_BATCH = 512  # images made at once by sample(), which bounds its memory
 
 
-class Sampler(L.LightningModule, ABC):
-    """A module that makes images of ``image_shape`` from latents z ~ N(0, I) of ``latent_dim``."""
+class LatentVariableModel(GenerativeModule, ABC):
+    """A module that makes images from latents z ~ N(0, I), and from class labels if it is conditional.
 
-    image_shape: tuple[int, ...]
-    latent_dim: int
-    averages: nn.ModuleDict
+    Args:
+        image_shape: ``(C, H, W)`` or ``(D,)``.
+        latent_dim: Dimension of z.
+        num_classes: Classes of the data, 0 if they have none.
+        conditional: Whether to model p(x | y).
+        ema_half_life: Half-life of the weight averages in images; null for none.
+        ema_ramp_up: Its bound as a share of the images seen; null for none.
+
+    Raises:
+        ValueError: for a latent without dimensions, or a conditional model of data without labels.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        latent_dim: int,
+        num_classes: int,
+        conditional: bool,
+        ema_half_life: float | None,
+        ema_ramp_up: float | None = None,
+    ) -> None:
+        super().__init__(image_shape, ema_half_life, ema_ramp_up)
+        if latent_dim < 1:
+            raise ValueError(f"latent_dim={latent_dim}: at least 1 is needed")
+        if num_classes < 0:
+            raise ValueError(f"num_classes={num_classes}: a number of classes, 0 for data without labels")
+        if conditional and num_classes == 0:
+            raise ValueError("conditional=True, num_classes=0: a conditional model needs data with labels")
+        self.latent_dim, self.num_classes, self.conditional = latent_dim, num_classes, conditional
+        # What a factory of networks takes beside the shapes: nothing if the model has no use for labels.
+        self.condition = {"num_classes": num_classes} if conditional else {}
 
     @abstractmethod
-    def decode(self, z: Tensor) -> Tensor:
-        """Images ``(N, *image_shape)`` in [-1, 1] from latents ``(N, latent_dim)``."""
+    def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images ``(N, *image_shape)`` in [-1, 1] from latents ``(N, latent_dim)``, and labels ``(N,)`` if conditional.
 
-    def network(self, name: str) -> nn.Module:
-        """The average of the network ``name`` if one is kept, else the network itself."""
-        return self.averages[name] if name in self.averages else self.get_submodule(name)
+        From the averaged networks if averages are kept.
+        """
 
     @torch.no_grad()
-    def sample(self, n: int, labels: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, n: int, labels: Tensor | int | None = None, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``n`` images ``(n, *image_shape)`` in [-1, 1] from the averaged networks in eval mode.
 
-        The latents are drawn on the CPU: the same ``generator`` state gives the same samples everywhere.
+        Latents, and then labels, are drawn on the CPU: the same ``generator`` state gives the same samples everywhere.
+
+        Args:
+            n: Images.
+            labels: Of a conditional model: the classes int64 ``(n,)``, or one for all; by default uniformly random.
+            generator: Source of randomness on the CPU.
 
         Raises:
-            ValueError: if ``n`` is negative, or labels are given to a model without them.
+            ValueError: if ``n`` is negative, or labels are given to a model without them, or they are none of its
+                classes or not one for each image.
         """
         if n < 0:
             raise ValueError(f"n={n}: a number of samples can't be negative")
-        if labels is not None:
-            raise ValueError(f"labels: {type(self).__name__} is an unconditional model")
         z = torch.randn(n, self.latent_dim, generator=generator).to(self.device, self.dtype)  # type: ignore[arg-type]
+        chosen = self._classes(n, labels, generator)
         with self.evaluating():
-            images = [self.decode(part) for part in z.split(SAMPLE_BATCH)]
+            parts = zip(z.split(SAMPLE_BATCH), *(y.to(self.device).split(SAMPLE_BATCH) for y in chosen), strict=True)
+            images = [self.decode(*part) for part in parts]
         return torch.cat(images) if n else z.new_empty(0, *self.image_shape)
 
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Within, all networks are in eval mode."""
-        modes = {module: module.training for module in self.modules()}
-        self.eval()
-        try:
-            yield
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
+    def _classes(self, n: int, labels: Tensor | int | None, generator: torch.Generator | None) -> tuple[Tensor, ...]:
+        """The labels ``(n,)`` of n samples; nothing for an unconditional model."""
+        if not self.conditional:
+            if labels is not None:
+                raise ValueError(f"labels={_brief(labels)}: this {type(self).__name__} is unconditional")
+            return ()
+        if labels is None:
+            return (torch.randint(self.num_classes, (n,), generator=generator),)
+        classes = torch.as_tensor(labels, device="cpu")
+        if classes.ndim == 0:
+            classes = classes.expand(n)
+        in_range = not classes.is_floating_point() and bool(((classes >= 0) & (classes < self.num_classes)).all())
+        if classes.shape != (n,) or not in_range:
+            raise ValueError(
+                f"labels={_brief(labels)}: a class from 0 to {self.num_classes - 1}, or one for each of the {n} samples"
+            )
+        return (classes.long(),)
+
+    def labels_of(self, batch: Batch) -> tuple[Tensor, ...]:
+        """The batch's labels ``(N,)`` for a conditional model, nothing for others: to be passed as ``*labels``."""
+        return (batch[1],) if self.conditional else ()
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """As many samples as the batch has images, of its classes, the same on any number of processes."""
+        z = self.random.normal(len(batch[0]), self.latent_dim)
+        return self.decode(z.to(self.device, self.dtype), *self.labels_of(batch))  # type: ignore[arg-type]
+
+
+def _brief(labels: Tensor | int) -> str:
+    return f"{labels}" if not isinstance(labels, Tensor) or labels.numel() < 9 else f"tensor of {tuple(labels.shape)}"

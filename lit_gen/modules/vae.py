@@ -7,8 +7,9 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from lit_gen.distributions import Likelihood, auto_likelihood, kl_standard_normal, reparametrise
-from lit_gen.modules.base import Batch, GenerativeModule
+from lit_gen.modules.base import Batch
 from lit_gen.modules.player import Player
+from lit_gen.modules.sampling import LatentVariableModel
 from lit_gen.networks import Decoder, Encoder, auto_decoder, auto_encoder
 from lit_gen.optimizers import VAEAdam
 
@@ -17,7 +18,7 @@ DecoderFactory = Callable[[tuple[int, ...], int], Decoder]
 LikelihoodFactory = Callable[[tuple[int, ...]], Likelihood]
 
 
-class VAE(GenerativeModule):
+class VAE(LatentVariableModel):
     """Variational autoencoder (Kingma and Welling 2014, arXiv:1312.6114).
 
     Minimises the negative evidence lower bound in nats, summed over dimensions and averaged over images:
@@ -55,8 +56,10 @@ class VAE(GenerativeModule):
         clip_norm: float | None = None,
         accumulate: int = 1,
         ema_half_life: float | None = None,
+        num_classes: int = 0,
+        conditional: bool = False,
     ) -> None:
-        super().__init__(image_shape, latent_dim, ema_half_life)
+        super().__init__(image_shape, latent_dim, num_classes, conditional, ema_half_life)
         if not beta >= 0:
             raise ValueError(f"beta={beta}: the weight of the KL divergence can't be negative")
         self.beta = beta
@@ -94,9 +97,9 @@ class VAE(GenerativeModule):
         x = self.likelihood.observe(images, observation_noise)
         return x, self.random.normal(n, self.latent_dim).to(images.device)
 
-    def decode(self, z: Tensor) -> Tensor:
-        """The mean image of p(x|z)."""
-        return self.likelihood.mean(self.network("decoder")(z))
+    def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The mean image of p(x|z), or p(x|z, y)."""
+        return self.likelihood.mean(self.network("decoder")(z, *(() if labels is None else (labels,))))
 
     @torch.no_grad()
     def _bound(self, batch: Batch, stage: str) -> None:

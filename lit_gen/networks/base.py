@@ -25,9 +25,14 @@ class Generator(nn.Module, ABC):
 class Discriminator(nn.Module, ABC):
     """Images `(N, C, H, W)`, or points `(N, D)`, to raw scores `(N,)`.
 
+    Attributes:
+        classifies: whether `classify(x)` gives scores `(N,)` and class scores `(N, num_classes)`.
+
     Raises:
         ValueError: for an `image_shape` that is neither `(C, H, W)` nor `(D,)`.
     """
+
+    classifies: bool = False
 
     def __init__(self, image_shape: tuple[int, ...]):
         super().__init__()
@@ -36,6 +41,10 @@ class Discriminator(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """Score each sample, high for data."""
+
+    def classify(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores `(N,)` and class scores `(N, num_classes)`, by one pass, of a discriminator that classifies."""
+        raise ValueError(f"{type(self).__name__} doesn't classify; only a conditional discriminator can")
 
 
 class Encoder(nn.Module, ABC):

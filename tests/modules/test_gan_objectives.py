@@ -213,14 +213,14 @@ def test_a_pack_joins_the_channels_of_samples_half_a_batch_apart(shape, packed):
     module = GAN(shape, 4, MLPGenerator, partial(MLPDiscriminator, width=8), pack=2, penalty=DRAGAN())
     assert module.discriminator.image_shape == packed
     x, z = torch.randn(6, *shape), torch.randn(6, 4)
-    joined = module.joined(module.grouped(x))
+    joined = module.packing.pack(x)
     torch.testing.assert_close(joined, torch.stack([torch.cat([x[i], x[i + 3]]) for i in range(3)]))
-    torch.testing.assert_close(module.generated(module.grouped(z)), module.joined(module.grouped(module.generator(z))))
+    torch.testing.assert_close(module.generated(module.packing.group(z)), module.packing.pack(module.generator(z)))
     assert module.uniform(len(joined)).shape == (3, *packed)
-    real_scores, fake_scores = module.scores(joined, module.generated(module.grouped(z)))
+    real_scores, fake_scores, _ = module.scores(joined, module.generated(module.packing.group(z)))
     assert real_scores.shape == fake_scores.shape == (3,)
     with pytest.raises(ValueError, match=r"pack=2: the batch of 5 samples"):
-        module.grouped(x[:5])
+        module.packing.group(x[:5])
 
 
 def test_one_packed_step_of_plain_pytorch():

@@ -245,12 +245,9 @@ def test_settings_out_of_range(arguments, message):
 def test_a_player_without_weights_is_refused():
     class Empty(GenerativeModule):
         def __init__(self, image_shape: tuple[int, ...] = SHAPE):
-            super().__init__(image_shape, 2, None)
+            super().__init__(image_shape, None)
             self.network_ = nn.Identity()
             self.define([Player("artist", ("network_",), torch.optim.SGD)], averaged=[])
-
-        def decode(self, z):
-            return z
 
     with pytest.raises(ValueError, match="artist"):
         Empty().configure_optimizers()
