@@ -65,6 +65,12 @@ class CLI(LightningCLI):
             args=args,
         )
 
+    def setup_parser(self, add_subcommands: bool, main_kwargs: Any, subparser_kwargs: Any) -> None:
+        """Name the commands that Lightning doesn't know."""
+        text = "Train and measure generative models. Further commands, each with its own --help: "
+        description = {"prog": "lit-gen", "description": text + ", ".join(OWN_COMMANDS)}
+        super().setup_parser(add_subcommands, {**main_kwargs, **description}, subparser_kwargs)
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the callbacks that every run has, each configurable under its own name."""
         parser.add_argument(

@@ -53,7 +53,7 @@ def _option(arguments: Sequence[str], name: str) -> str | None:
     return value
 
 
-def checkpoint_config(path: Any) -> dict[str, Any]:
+def checkpoint_config(path: Any, option: str = "--ckpt_path ") -> dict[str, Any]:
     """Model and data of a checkpoint as a configuration, its step and its image shape; empty without a checkpoint.
 
     Raises:
@@ -64,13 +64,13 @@ def checkpoint_config(path: Any) -> dict[str, Any]:
         return {}
     path = Path(str(path))
     if not path.is_file():
-        raise FileNotFoundError(f"--ckpt_path {path}: no such file")
+        raise FileNotFoundError(f"{option}{path}: no such file")
     try:
         checkpoint = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
         assert isinstance(checkpoint, dict)
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"--ckpt_path {path}: not a whole checkpoint ({reason})") from None
+        raise ValueError(f"{option}{path}: not a whole checkpoint ({reason})") from None
     config = {}
     for key, name in {"model": "hyper_parameters", "data": "datamodule_hyper_parameters"}.items():
         arguments = dict(checkpoint.get(name, {}))
@@ -78,7 +78,7 @@ def checkpoint_config(path: Any) -> dict[str, Any]:
             arguments.pop("_instantiator", None)
             config[key] = {"class_path": arguments.pop("_class_path"), "init_args": arguments}
     if "model" not in config:
-        raise ValueError(f"--ckpt_path {path}: not a checkpoint of lit-gen, it doesn't name its model's class")
+        raise ValueError(f"{option}{path}: not a checkpoint of lit-gen, it doesn't name its model's class")
     model = config["model"]["init_args"]
     shape, _ = model.pop("image_shape", None), model.pop("num_classes", None)  # on the command line the data's
     return {**config, "global_step": checkpoint.get("global_step", 0), "image_shape": shape and list(shape)}

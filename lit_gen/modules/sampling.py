@@ -69,15 +69,24 @@ class LatentVariableModel(GenerativeModule, ABC):
         """
         if n < 0:
             raise ValueError(f"n={n}: a number of samples can't be negative")
-        z = torch.randn(n, self.latent_dim, generator=generator).to(self.device, self.dtype)  # type: ignore[arg-type]
-        chosen = self._classes(n, labels, generator)
-        with self.evaluating():
-            parts = zip(z.split(SAMPLE_BATCH), *(y.to(self.device).split(SAMPLE_BATCH) for y in chosen), strict=True)
-            images = [self.decode(*part) for part in parts]
-        return torch.cat(images) if n else z.new_empty(0, *self.image_shape)
+        z = self.latents(n, generator)
+        return self.generate(z, *self.classes(n, labels, generator))
 
-    def _classes(self, n: int, labels: Tensor | int | None, generator: torch.Generator | None) -> tuple[Tensor, ...]:
-        """The labels ``(n,)`` of n samples; nothing for an unconditional model."""
+    def latents(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """z ~ p(z), ``(n, latent_dim)`` on the CPU."""
+        return torch.randn(n, self.latent_dim, generator=generator)
+
+    @torch.no_grad()
+    def generate(self, z: Tensor, *labels: Tensor) -> Tensor:
+        """Images ``(N, *image_shape)`` of latents ``(N, latent_dim)`` in eval mode, a bounded number at once."""
+        if len(z) == 0:
+            return torch.empty(0, *self.image_shape, device=self.device, dtype=self.dtype)  # type: ignore[arg-type]
+        inputs = z.to(self.device, self.dtype), *(y.to(self.device) for y in labels)  # type: ignore[arg-type]
+        with self.evaluating():
+            return torch.cat([self.decode(*part) for part in zip(*(x.split(SAMPLE_BATCH) for x in inputs), strict=True)])
+
+    def classes(self, n: int, labels: Tensor | int | None, generator: torch.Generator | None) -> tuple[Tensor, ...]:
+        """The labels ``(n,)`` of n samples in a tuple, as :meth:`sample` takes them; empty if unconditional."""
         if not self.conditional:
             if labels is not None:
                 raise ValueError(f"labels={_brief(labels)}: this {type(self).__name__} is unconditional")

@@ -1,0 +1,1 @@
+"""Commands of ``lit-gen`` that need no Trainer, one module each with ``run(arguments)``."""
