@@ -1,14 +1,16 @@
 """Plain `nn.Module` networks: generators, discriminators, encoders and decoders."""
 
 from lit_gen.networks.auto import auto_decoder, auto_discriminator, auto_encoder, auto_generator
-from lit_gen.networks.base import Decoder, Discriminator, Encoder, Generator
+from lit_gen.networks.base import Decoder, Discriminator, Encoder, Generator, Network
+from lit_gen.networks.conditioning import FeatureDiscriminator
 from lit_gen.networks.dcgan import DCGANDecoder, DCGANDiscriminator, DCGANEncoder, DCGANGenerator
-from lit_gen.networks.layers import Norm, couples_batch, has_batch_norm
+from lit_gen.networks.layers import ConditionalBatchNorm, Norm, couples_batch, has_batch_norm
 from lit_gen.networks.minibatch import Minibatch, MinibatchDiscrimination, MinibatchStdDev
 from lit_gen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator
 from lit_gen.networks.resnet import ResNetDiscriminator, ResNetGenerator
 
 __all__ = [
+    "ConditionalBatchNorm",
     "DCGANDecoder",
     "DCGANDiscriminator",
     "DCGANEncoder",
@@ -16,6 +18,7 @@ __all__ = [
     "Decoder",
     "Discriminator",
     "Encoder",
+    "FeatureDiscriminator",
     "Generator",
     "MLPDecoder",
     "MLPDiscriminator",
@@ -24,6 +27,7 @@ __all__ = [
     "Minibatch",
     "MinibatchDiscrimination",
     "MinibatchStdDev",
+    "Network",
     "Norm",
     "ResNetDiscriminator",
     "ResNetGenerator",

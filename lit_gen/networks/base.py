@@ -1,85 +1,134 @@
-"""Narrow bases of the networks: what a module may ask of them, and what `--help` lists under each name."""
+"""Narrow bases of the networks: what a module may ask of them, and what `--help` lists under each name.
+
+Every network can be conditional: built with `num_classes` > 0, it takes a label with each sample.
+"""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
-class Generator(nn.Module, ABC):
+class Network(nn.Module, ABC):
+    """A network of samples and, if `num_classes` > 0, of their labels `(N,)`, int64 from 0 to `num_classes` − 1.
+
+    Labels are checked here, at every call, before `forward` sees them; their values only on a CPU, as reading
+    them would make a GPU wait. A network without classes may leave `labels` out of its `forward`.
+
+    Raises:
+        ValueError: for a negative `num_classes`; when called, for missing or superfluous labels, or wrong ones.
+    """
+
+    def __init__(self, num_classes: int = 0):
+        super().__init__()
+        if num_classes < 0:
+            raise ValueError(f"num_classes={num_classes}: {type(self).__name__} needs at least 0, which is no classes")
+        self.num_classes = num_classes
+
+    def __call__(self, x: Tensor, labels: Tensor | None = None, **options: Any) -> Any:
+        """Check the labels, then `forward`."""
+        if labels is None and self.num_classes == 0:
+            return super().__call__(x, **options)
+        return super().__call__(x, self._checked_labels(labels, len(x)), **options)
+
+    def _checked_labels(self, labels: Tensor | None, n: int) -> Tensor:
+        name = f"{type(self).__name__} with num_classes={self.num_classes}"
+        if self.num_classes == 0:
+            raise ValueError(f"labels given: {name} is unconditional and takes none")
+        if labels is None:
+            raise ValueError(f"labels=None: {name} needs one for each of its {n} samples")
+        if labels.dtype != torch.int64 or labels.shape != (n,):
+            raise ValueError(f"labels are {labels.dtype} {tuple(labels.shape)}: {name} needs torch.int64 ({n},)")
+        if labels.device.type == "cpu" and n and not torch.compiler.is_compiling():
+            low, high = labels.min().item(), labels.max().item()
+            if low < 0 or high >= self.num_classes:
+                raise ValueError(f"labels from {low} to {high}: {name} needs 0 to {self.num_classes - 1}")
+        return labels
+
+
+class Generator(Network):
     """z `(N, latent_dim)` to images `(N, C, H, W)` in [-1, 1], or points `(N, D)`.
 
     Raises:
-        ValueError: for an `image_shape` that is neither `(C, H, W)` nor `(D,)`, or no latent dimension.
+        ValueError: for an `image_shape` that is neither `(C, H, W)` nor `(D,)`, no latent dimension, or wrong classes.
     """
 
-    def __init__(self, image_shape: tuple[int, ...], latent_dim: int):
-        super().__init__()
+    def __init__(self, image_shape: tuple[int, ...], latent_dim: int, num_classes: int = 0):
+        super().__init__(num_classes)
         self.image_shape = _checked_shape(self, "image_shape", image_shape)
         self.latent_dim = _checked_latent_dim(self, latent_dim)
 
     @abstractmethod
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Generate one image or point a latent."""
 
 
-class Discriminator(nn.Module, ABC):
+class Discriminator(Network):
     """Images `(N, C, H, W)`, or points `(N, D)`, to raw scores `(N,)`.
 
     Attributes:
-        classifies: whether `classify(x)` gives scores `(N,)` and class scores `(N, num_classes)`.
+        classifies: whether `classify` tells the class, as an AC-GAN needs.
 
     Raises:
-        ValueError: for an `image_shape` that is neither `(C, H, W)` nor `(D,)`.
+        ValueError: for an `image_shape` that is neither `(C, H, W)` nor `(D,)`, or wrong classes.
     """
 
     classifies: bool = False
 
-    def __init__(self, image_shape: tuple[int, ...]):
-        super().__init__()
+    def __init__(self, image_shape: tuple[int, ...], num_classes: int = 0):
+        super().__init__(num_classes)
         self.image_shape = _checked_shape(self, "image_shape", image_shape)
 
     @abstractmethod
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Score each sample, high for data."""
 
     def classify(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores `(N,)` and class scores `(N, num_classes)`, by one pass, of a discriminator that classifies."""
-        raise ValueError(f"{type(self).__name__} doesn't classify; only a conditional discriminator can")
+        """Scores `(N,)` and the logits of the classes `(N, num_classes)`, by one pass.
+
+        Raises:
+            ValueError: for a discriminator that doesn't classify.
+        """
+        raise ValueError(
+            f"{type(self).__name__} with num_classes={self.num_classes} tells no classes: it needs "
+            "condition='auxiliary' and classes, or another discriminator"
+        )
 
 
-class Encoder(nn.Module, ABC):
+class Encoder(Network):
     """Images `(N, C, H, W)`, or points `(N, D)`, to mean and log σ of q(z | x), each `(N, latent_dim)`.
 
     log σ is float32 or better and has passed `lit_gen.distributions.bound_log_scale`.
 
     Raises:
-        ValueError: for an `image_shape` that is neither `(C, H, W)` nor `(D,)`, or no latent dimension.
+        ValueError: for an `image_shape` that is neither `(C, H, W)` nor `(D,)`, no latent dimension, or wrong classes.
     """
 
-    def __init__(self, image_shape: tuple[int, ...], latent_dim: int):
-        super().__init__()
+    def __init__(self, image_shape: tuple[int, ...], latent_dim: int, num_classes: int = 0):
+        super().__init__(num_classes)
         self.image_shape = _checked_shape(self, "image_shape", image_shape)
         self.latent_dim = _checked_latent_dim(self, latent_dim)
 
     @abstractmethod
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return mean and log σ."""
 
 
-class Decoder(nn.Module, ABC):
+class Decoder(Network):
     """z `(N, latent_dim)` to the parameters of a likelihood, `(N, *output_shape)`: a linear output.
 
     Raises:
-        ValueError: for an `output_shape` that is neither `(C, H, W)` nor `(D,)`, or no latent dimension.
+        ValueError: for an `output_shape` that is neither `(C, H, W)` nor `(D,)`, no latent dimension, or wrong classes.
     """
 
-    def __init__(self, output_shape: tuple[int, ...], latent_dim: int):
-        super().__init__()
+    def __init__(self, output_shape: tuple[int, ...], latent_dim: int, num_classes: int = 0):
+        super().__init__(num_classes)
         self.output_shape = _checked_shape(self, "output_shape", output_shape)
         self.latent_dim = _checked_latent_dim(self, latent_dim)
 
     @abstractmethod
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the parameters of p(x | z)."""
 
 

@@ -4,12 +4,25 @@ Every stage halves or doubles the size by a convolution of kernel 4, stride 2 an
 divide its kernel, so that a transposed one covers all pixels alike. A side is halved at least twice, and on
 while it is even and above 4: 28 comes down to 7, and 32, 64 and 128 to 4. The narrower side decides where the
 two differ.
+
+Labels are joined to z as features and to an image as maps, one-hot ("concatenation") or learned ("embedding"); a
+generator with batch norm can have a gain and a bias a class instead ("batch_norm"), and a discriminator takes them as
+`FeatureDiscriminator` says.
 """
 
 import torch
 from torch import Tensor, nn
 
-from lit_gen.networks.base import Decoder, Discriminator, Encoder, Generator
+from lit_gen.networks.base import Decoder, Encoder, Generator
+from lit_gen.networks.conditioning import (
+    DiscriminatorCondition,
+    FeatureDiscriminator,
+    GeneratorCondition,
+    InputCondition,
+    JoinLabels,
+    LabelSequential,
+    batch_norm_classes,
+)
 from lit_gen.networks.layers import Norm, init_dcgan, norm_2d, split_gaussian
 from lit_gen.networks.minibatch import Minibatch, MinibatchStdDev, compare_vectors
 
@@ -39,26 +52,32 @@ def _stage_widths(network: nn.Module, name: str, shape: tuple[int, ...], width: 
     return [width * min(2**stage, 8) for stage in range(min(_halvings(side) for side in shape[1:]))]
 
 
-def _growing_trunk(shape: tuple[int, ...], latent_dim: int, widths: list[int], norm: Norm) -> nn.Module:
-    """z to a map of `shape`: a linear seed, then transposed convolutions, no norm on the output."""
+def _growing_trunk(
+    shape: tuple[int, ...], in_features: int, widths: list[int], norm: Norm, norm_classes: int = 0
+) -> LabelSequential:
+    """A vector to a map of `shape`: a linear seed, then transposed convolutions, no norm on the output."""
     bias = norm == "none"
     seed = (widths[-1], *(side >> len(widths) for side in shape[1:]))
     layers: list[nn.Module] = [
-        nn.Linear(latent_dim, seed[0] * seed[1] * seed[2], bias=bias),
+        nn.Linear(in_features, seed[0] * seed[1] * seed[2], bias=bias),
         nn.Unflatten(1, seed),
-        norm_2d(norm, seed[0]),
+        norm_2d(norm, seed[0], norm_classes),
         nn.ReLU(),
     ]
     channels = seed[0]
     for width in reversed(widths[:-1]):
-        layers += [nn.ConvTranspose2d(channels, width, 4, 2, 1, bias=bias), norm_2d(norm, width), nn.ReLU()]
+        layers += [
+            nn.ConvTranspose2d(channels, width, 4, 2, 1, bias=bias),
+            norm_2d(norm, width, norm_classes),
+            nn.ReLU(),
+        ]
         channels = width
-    return nn.Sequential(*layers, nn.ConvTranspose2d(channels, shape[0], 4, 2, 1))
+    return LabelSequential(*layers, nn.ConvTranspose2d(channels, shape[0], 4, 2, 1))
 
 
 def _shrinking_trunk(
     shape: tuple[int, ...], out_features: int, widths: list[int], norm: Norm, minibatch: Minibatch = "none"
-) -> nn.Module:
+) -> LabelSequential:
     """Images of `shape` to a vector: strided convolutions, no norm on the first, then a linear layer."""
     layers: list[nn.Module] = [nn.Conv2d(shape[0], widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
     channels = widths[0]
@@ -73,7 +92,7 @@ def _shrinking_trunk(
     if minibatch == "stddev":  # one more map, as in the paper, where a vector would get one more entry
         layers, channels, minibatch = [*layers, MinibatchStdDev()], channels + 1, "none"
     compared, features = compare_vectors(minibatch, channels * height * width)
-    return nn.Sequential(*layers, nn.Flatten(), *compared, nn.Linear(features, out_features))
+    return LabelSequential(*layers, nn.Flatten(), *compared, nn.Linear(features, out_features))
 
 
 class DCGANGenerator(Generator):
@@ -82,43 +101,69 @@ class DCGANGenerator(Generator):
     Args:
         image_shape: `(C, H, W)`, H and W divisible by 4, from 8 to 128.
         latent_dim: dimension of z.
+        num_classes: number of classes, 0 for none.
         width: channels of the last hidden stage; doubled towards the seed, up to 8 times.
         norm: norm of all layers but the output.
+        condition: how labels are taken; "batch_norm" needs that norm.
     """
 
-    def __init__(self, image_shape: tuple[int, ...], latent_dim: int, width: int = 64, norm: Norm = "batch"):
-        super().__init__(image_shape, latent_dim)
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        latent_dim: int,
+        num_classes: int = 0,
+        width: int = 64,
+        norm: Norm = "batch",
+        condition: GeneratorCondition = "concatenation",
+    ):
+        super().__init__(image_shape, latent_dim, num_classes)
         widths = _stage_widths(self, "image_shape", image_shape, width)
-        self.trunk = _growing_trunk(image_shape, latent_dim, widths, norm)
+        self.join = JoinLabels(self, (latent_dim,), condition, GeneratorCondition)
+        norm_classes = batch_norm_classes(self, condition, norm)
+        self.trunk = _growing_trunk(image_shape, latent_dim + self.join.added, widths, norm, norm_classes)
         init_dcgan(self)
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Generate `(N, C, H, W)` in [-1, 1]."""
-        return torch.tanh(self.trunk(z))
+        return torch.tanh(self.trunk(self.join(z, labels), labels))
 
 
-class DCGANDiscriminator(Discriminator):
+class DCGANDiscriminator(FeatureDiscriminator):
     """Strided convolutions with norm and LeakyReLU(0.2), then a linear score.
 
     Args:
         image_shape: `(C, H, W)`, H and W divisible by 4, from 8 to 128.
+        num_classes: number of classes, 0 for none.
         width: channels of the first stage; doubled at each, up to 8 times.
         norm: norm of all stages but the first. Gradient penalties need one that is not "batch".
         minibatch: features that compare the batch's samples, "stddev", "discrimination" or "none", in front of
             the score.
+        condition: how labels are taken.
     """
 
     def __init__(
-        self, image_shape: tuple[int, ...], width: int = 64, norm: Norm = "batch", minibatch: Minibatch = "none"
+        self,
+        image_shape: tuple[int, ...],
+        num_classes: int = 0,
+        width: int = 64,
+        norm: Norm = "batch",
+        minibatch: Minibatch = "none",
+        condition: DiscriminatorCondition = "projection",
     ):
-        super().__init__(image_shape)
+        super().__init__(image_shape, num_classes, condition, joined_shape=image_shape)
         widths = _stage_widths(self, "image_shape", image_shape, width)
-        self.trunk = _shrinking_trunk(image_shape, 1, widths, norm, minibatch)
+        joined = (image_shape[0] + self.join.added, *image_shape[1:])
+        self.trunk = _shrinking_trunk(joined, 1, widths, norm, minibatch)
+        self.add_head(self.trunk[-1])
         init_dcgan(self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Score `(N,)`."""
-        return self.trunk(x).squeeze(1)
+    def features(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """What the last layer scores, `(N, D)`."""
+        return self.trunk(self.join(x, labels), end=-1)
+
+    def score(self, features: Tensor) -> Tensor:
+        """The last layer's score `(N, 1)`."""
+        return self.trunk[-1](features)
 
 
 class DCGANEncoder(Encoder):
@@ -127,19 +172,31 @@ class DCGANEncoder(Encoder):
     Args:
         image_shape: `(C, H, W)`, H and W divisible by 4, from 8 to 128.
         latent_dim: dimension of z.
+        num_classes: number of classes, 0 for none.
         width: channels of the first stage; doubled at each, up to 8 times.
         norm: norm of all stages but the first.
+        condition: how labels are taken.
     """
 
-    def __init__(self, image_shape: tuple[int, ...], latent_dim: int, width: int = 64, norm: Norm = "batch"):
-        super().__init__(image_shape, latent_dim)
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        latent_dim: int,
+        num_classes: int = 0,
+        width: int = 64,
+        norm: Norm = "batch",
+        condition: InputCondition = "concatenation",
+    ):
+        super().__init__(image_shape, latent_dim, num_classes)
         widths = _stage_widths(self, "image_shape", image_shape, width)
-        self.trunk = _shrinking_trunk(image_shape, 2 * latent_dim, widths, norm)
+        self.join = JoinLabels(self, image_shape, condition)
+        joined = (image_shape[0] + self.join.added, *image_shape[1:])
+        self.trunk = _shrinking_trunk(joined, 2 * latent_dim, widths, norm)
         init_dcgan(self)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean and log σ, each `(N, latent_dim)`."""
-        return split_gaussian(self.trunk(x))
+        return split_gaussian(self.trunk(self.join(x, labels)))
 
 
 class DCGANDecoder(Decoder):
@@ -148,16 +205,27 @@ class DCGANDecoder(Decoder):
     Args:
         output_shape: `(C, H, W)`, H and W divisible by 4, from 8 to 128.
         latent_dim: dimension of z.
+        num_classes: number of classes, 0 for none.
         width: channels of the last hidden stage; doubled towards the seed, up to 8 times.
         norm: norm of all layers but the output.
+        condition: how labels are taken.
     """
 
-    def __init__(self, output_shape: tuple[int, ...], latent_dim: int, width: int = 64, norm: Norm = "batch"):
-        super().__init__(output_shape, latent_dim)
+    def __init__(
+        self,
+        output_shape: tuple[int, ...],
+        latent_dim: int,
+        num_classes: int = 0,
+        width: int = 64,
+        norm: Norm = "batch",
+        condition: InputCondition = "concatenation",
+    ):
+        super().__init__(output_shape, latent_dim, num_classes)
         widths = _stage_widths(self, "output_shape", output_shape, width)
-        self.trunk = _growing_trunk(output_shape, latent_dim, widths, norm)
+        self.join = JoinLabels(self, (latent_dim,), condition)
+        self.trunk = _growing_trunk(output_shape, latent_dim + self.join.added, widths, norm)
         init_dcgan(self)
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Parameters `(N, *output_shape)`."""
-        return self.trunk(z)
+        return self.trunk(self.join(z, labels))

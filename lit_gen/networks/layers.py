@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from lit_gen.distributions.gaussian import bound_log_scale
@@ -25,17 +26,44 @@ LINEAR_LAYERS = (
 )
 
 
-def norm_2d(norm: Norm, channels: int) -> nn.Module:
+class ConditionalBatchNorm(nn.Module):
+    """Batch norm with a gain and a bias a class (de Vries et al. 2017, arXiv:1707.00683; arXiv:1610.07629).
+
+    The statistics are those of the whole batch, whatever its classes. Gains begin at 1, biases at 0.
+
+    Args:
+        norm: `nn.BatchNorm1d` or `nn.BatchNorm2d`, without gain and bias of its own.
+        num_classes: number of classes.
+    """
+
+    def __init__(self, norm: nn.BatchNorm1d | nn.BatchNorm2d, num_classes: int):
+        super().__init__()
+        self.norm = norm
+        self.gain = nn.Embedding(num_classes, norm.num_features)
+        self.bias = nn.Embedding(num_classes, norm.num_features)
+        nn.init.ones_(self.gain.weight)
+        nn.init.zeros_(self.bias.weight)
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Normalise `(N, C, *)` and scale by the labels' gains and biases."""
+        gain, bias = (layer(labels).reshape(*x.shape[:2], *[1] * (x.ndim - 2)) for layer in (self.gain, self.bias))
+        return torch.addcmul(bias, self.norm(x), gain).to(x.dtype)
+
+
+def norm_2d(norm: Norm, channels: int, num_classes: int = 0) -> nn.Module:
     """Norm layer for feature maps `(N, C, H, W)`, with a learned gain and bias a channel.
 
     "batch" is over the batch and positions, "layer" over a sample's channels and positions (as in WGAN-GP's
-    critics), "instance" over a sample's positions, "none" the identity.
+    critics), "instance" over a sample's positions, "none" the identity. With classes, "batch" has a gain and a
+    bias for each.
 
     Raises:
         ValueError: for another name.
     """
     match norm:
         case "batch":
+            if num_classes:
+                return ConditionalBatchNorm(nn.BatchNorm2d(channels, affine=False), num_classes)
             return nn.BatchNorm2d(channels)
         case "layer":
             return nn.GroupNorm(1, channels)
@@ -46,14 +74,18 @@ def norm_2d(norm: Norm, channels: int) -> nn.Module:
     raise ValueError(f"norm={norm!r}: feature maps take 'batch', 'layer', 'instance' or 'none'")
 
 
-def norm_1d(norm: Norm, features: int) -> nn.Module:
+def norm_1d(norm: Norm, features: int, num_classes: int = 0) -> nn.Module:
     """Norm layer for vectors `(N, D)`: "batch", "layer" or "none"; a vector has no positions for "instance".
+
+    With classes, "batch" has a gain and a bias for each.
 
     Raises:
         ValueError: for another name.
     """
     match norm:
         case "batch":
+            if num_classes:
+                return ConditionalBatchNorm(nn.BatchNorm1d(features, affine=False), num_classes)
             return nn.BatchNorm1d(features)
         case "layer":
             return nn.LayerNorm(features)
@@ -82,7 +114,7 @@ def init_dcgan(network: nn.Module) -> None:
     for layer in network.modules():
         if isinstance(layer, LINEAR_LAYERS):
             nn.init.normal_(layer.weight, 0.0, 0.02)
-        elif isinstance(layer, BATCH_NORMS):
+        elif isinstance(layer, BATCH_NORMS) and layer.affine:
             nn.init.normal_(layer.weight, 1.0, 0.02)
         else:
             continue

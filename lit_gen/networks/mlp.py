@@ -1,11 +1,25 @@
-"""Fully connected networks for points and for images of any size."""
+"""Fully connected networks for points and for images of any size.
+
+Labels are joined to the input as features, one-hot ("concatenation") or learned ("embedding"); a generator with
+batch norm can have a gain and a bias a class instead ("batch_norm"), and a discriminator takes them as
+`FeatureDiscriminator` says.
+"""
 
 import math
 
 import torch
 from torch import Tensor, nn
 
-from lit_gen.networks.base import Decoder, Discriminator, Encoder, Generator
+from lit_gen.networks.base import Decoder, Encoder, Generator
+from lit_gen.networks.conditioning import (
+    DiscriminatorCondition,
+    FeatureDiscriminator,
+    GeneratorCondition,
+    InputCondition,
+    JoinLabels,
+    LabelSequential,
+    batch_norm_classes,
+)
 from lit_gen.networks.layers import Norm, norm_1d, split_gaussian
 from lit_gen.networks.minibatch import Minibatch, compare_vectors
 
@@ -18,15 +32,16 @@ def _mlp(
     norm: Norm,
     activation: nn.Module,
     minibatch: Minibatch = "none",
-) -> nn.Module:
+    norm_classes: int = 0,
+) -> LabelSequential:
     if width < 1 or depth < 0:
         raise ValueError(f"width={width}, depth={depth}: an MLP needs a width of at least 1, a depth of at least 0")
     layers: list[nn.Module] = []
     for _ in range(depth):
-        layers += [nn.Linear(in_features, width, bias=norm == "none"), norm_1d(norm, width), activation]
+        layers += [nn.Linear(in_features, width, bias=norm == "none"), norm_1d(norm, width, norm_classes), activation]
         in_features = width
     compared, in_features = compare_vectors(minibatch, in_features)
-    return nn.Sequential(*layers, *compared, nn.Linear(in_features, out_features))
+    return LabelSequential(*layers, *compared, nn.Linear(in_features, out_features))
 
 
 class MLPGenerator(Generator):
@@ -35,54 +50,77 @@ class MLPGenerator(Generator):
     Args:
         image_shape: `(C, H, W)` or `(D,)`.
         latent_dim: dimension of z.
+        num_classes: number of classes, 0 for none.
         width: units of a hidden layer.
         depth: hidden layers; with 0 the network is linear.
         norm: "batch", "layer" or "none", between each hidden layer and its activation.
+        condition: how labels are taken; "batch_norm" needs that norm.
     """
 
     def __init__(
         self,
         image_shape: tuple[int, ...],
         latent_dim: int,
+        num_classes: int = 0,
         width: int = 256,
         depth: int = 2,
         norm: Norm = "none",
+        condition: GeneratorCondition = "concatenation",
     ):
-        super().__init__(image_shape, latent_dim)
-        self.layers = _mlp(latent_dim, math.prod(image_shape), width, depth, norm, nn.ReLU())
+        super().__init__(image_shape, latent_dim, num_classes)
+        self.join = JoinLabels(self, (latent_dim,), condition, GeneratorCondition)
+        self.layers = _mlp(
+            latent_dim + self.join.added,
+            math.prod(image_shape),
+            width,
+            depth,
+            norm,
+            nn.ReLU(),
+            norm_classes=batch_norm_classes(self, condition, norm),
+        )
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Generate `(N, *image_shape)`."""
-        x = self.layers(z).unflatten(1, self.image_shape)
+        x = self.layers(self.join(z, labels), labels).unflatten(1, self.image_shape)
         return torch.tanh(x) if len(self.image_shape) == 3 else x
 
 
-class MLPDiscriminator(Discriminator):
+class MLPDiscriminator(FeatureDiscriminator):
     """`depth` hidden LeakyReLU(0.2) layers of `width`.
 
     Args:
         image_shape: `(C, H, W)` or `(D,)`.
+        num_classes: number of classes, 0 for none.
         width: units of a hidden layer.
         depth: hidden layers; with 0 the network is linear.
         norm: "batch", "layer" or "none", between each hidden layer and its activation.
         minibatch: features that compare the batch's samples, "stddev", "discrimination" or "none", in front of
             the score.
+        condition: how labels are taken.
     """
 
     def __init__(
         self,
         image_shape: tuple[int, ...],
+        num_classes: int = 0,
         width: int = 256,
         depth: int = 2,
         norm: Norm = "none",
         minibatch: Minibatch = "none",
+        condition: DiscriminatorCondition = "projection",
     ):
-        super().__init__(image_shape)
-        self.layers = _mlp(math.prod(image_shape), 1, width, depth, norm, nn.LeakyReLU(0.2), minibatch)
+        pixels = math.prod(image_shape)
+        super().__init__(image_shape, num_classes, condition, joined_shape=(pixels,))
+        self.layers = _mlp(pixels + self.join.added, 1, width, depth, norm, nn.LeakyReLU(0.2), minibatch)
+        self.add_head(self.layers[-1])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Score `(N,)`."""
-        return self.layers(x.flatten(1)).squeeze(1)
+    def features(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """What the last layer scores, `(N, D)`."""
+        return self.layers(self.join(x.flatten(1), labels), end=-1)
+
+    def score(self, features: Tensor) -> Tensor:
+        """The last layer's score `(N, 1)`."""
+        return self.layers[-1](features)
 
 
 class MLPEncoder(Encoder):
@@ -91,25 +129,31 @@ class MLPEncoder(Encoder):
     Args:
         image_shape: `(C, H, W)` or `(D,)`.
         latent_dim: dimension of z.
+        num_classes: number of classes, 0 for none.
         width: units of a hidden layer.
         depth: hidden layers; with 0 the network is linear.
         norm: "batch", "layer" or "none", between each hidden layer and its activation.
+        condition: how labels are taken.
     """
 
     def __init__(
         self,
         image_shape: tuple[int, ...],
         latent_dim: int,
+        num_classes: int = 0,
         width: int = 256,
         depth: int = 2,
         norm: Norm = "none",
+        condition: InputCondition = "concatenation",
     ):
-        super().__init__(image_shape, latent_dim)
-        self.layers = _mlp(math.prod(image_shape), 2 * latent_dim, width, depth, norm, nn.LeakyReLU(0.2))
+        super().__init__(image_shape, latent_dim, num_classes)
+        pixels = math.prod(image_shape)
+        self.join = JoinLabels(self, (pixels,), condition)
+        self.layers = _mlp(pixels + self.join.added, 2 * latent_dim, width, depth, norm, nn.LeakyReLU(0.2))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean and log σ, each `(N, latent_dim)`."""
-        return split_gaussian(self.layers(x.flatten(1)))
+        return split_gaussian(self.layers(self.join(x.flatten(1), labels)))
 
 
 class MLPDecoder(Decoder):
@@ -118,22 +162,27 @@ class MLPDecoder(Decoder):
     Args:
         output_shape: `(C, H, W)` or `(D,)`.
         latent_dim: dimension of z.
+        num_classes: number of classes, 0 for none.
         width: units of a hidden layer.
         depth: hidden layers; with 0 the network is linear.
         norm: "batch", "layer" or "none", between each hidden layer and its activation.
+        condition: how labels are taken.
     """
 
     def __init__(
         self,
         output_shape: tuple[int, ...],
         latent_dim: int,
+        num_classes: int = 0,
         width: int = 256,
         depth: int = 2,
         norm: Norm = "none",
+        condition: InputCondition = "concatenation",
     ):
-        super().__init__(output_shape, latent_dim)
-        self.layers = _mlp(latent_dim, math.prod(output_shape), width, depth, norm, nn.ReLU())
+        super().__init__(output_shape, latent_dim, num_classes)
+        self.join = JoinLabels(self, (latent_dim,), condition)
+        self.layers = _mlp(latent_dim + self.join.added, math.prod(output_shape), width, depth, norm, nn.ReLU())
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Parameters `(N, *output_shape)`."""
-        return self.layers(z).unflatten(1, self.output_shape)
+        return self.layers(self.join(z, labels)).unflatten(1, self.output_shape)

@@ -108,7 +108,7 @@ class ResNetGenerator(Generator):
             init_glorot(nn.Conv2d(width, image_shape[0], 3, padding=1)),
         )
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Generate `(N, C, 32, 32)` in [-1, 1]."""
         return torch.tanh(self.layers(z))
 
@@ -134,6 +134,6 @@ class ResNetDiscriminator(Discriminator):
         )
         self.score = init_glorot(nn.Linear(width, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Score `(N,)`."""
         return self.score(self.blocks(x).mean(dim=(2, 3))).squeeze(1)

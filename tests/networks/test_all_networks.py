@@ -1,4 +1,4 @@
-"""What every network promises: shapes, ranges, precisions, copies, memory formats."""
+"""What every network promises, with and without labels: shapes, ranges, precisions, copies, memory formats."""
 
 import copy
 from functools import partial
@@ -28,7 +28,7 @@ from lit_gen.networks import (
     auto_generator,
 )
 
-LATENT = 3
+LATENT, CLASS_COUNT = 3, 5
 CLASSES = {
     Generator: [MLPGenerator, DCGANGenerator, ResNetGenerator],
     Discriminator: [MLPDiscriminator, DCGANDiscriminator, ResNetDiscriminator],
@@ -37,15 +37,32 @@ CLASSES = {
 }
 SHAPES = {"MLP": [(2,), (1, 8, 8), (5, 7, 9)], "DCGAN": [(1, 28, 28), (3, 32, 32), (5, 8, 12)], "ResNet": [(3, 32, 32)]}
 NORMS = {"MLP": ["batch", "layer", "none"]}
-CASES = [
-    pytest.param(base, partial(make, width=4, norm=norm), shape, id=f"{make.__name__}-{shape}-{norm}")
-    for base, classes in CLASSES.items()
-    for make in classes
-    for family, shapes in SHAPES.items()
-    if make.__name__.startswith(family)
-    for shape in shapes
-    for norm in NORMS.get(family, ["batch", "layer", "instance", "none"])
-]
+JOINED = ["concatenation", "embedding"]
+CONDITIONS = {
+    MLPGenerator: [*JOINED, "batch_norm"],
+    DCGANGenerator: [*JOINED, "batch_norm"],
+    MLPDiscriminator: [*JOINED, "projection", "auxiliary"],
+    DCGANDiscriminator: [*JOINED, "projection", "auxiliary"],
+    **dict.fromkeys([MLPEncoder, DCGANEncoder, MLPDecoder, DCGANDecoder], JOINED),
+}
+
+
+def cases():
+    for base, classes in CLASSES.items():
+        for make in classes:
+            family = next(name for name in SHAPES if make.__name__.startswith(name))
+            for shape in SHAPES[family]:
+                for norm in NORMS.get(family, ["batch", "layer", "instance", "none"]):
+                    name = f"{make.__name__}-{shape}-{norm}"
+                    yield pytest.param(base, partial(make, width=4, norm=norm), shape, id=name)
+                for condition in CONDITIONS.get(make, []):
+                    norm = "batch" if condition == "batch_norm" else "none"
+                    options = {"num_classes": CLASS_COUNT, "condition": condition, "norm": norm}
+                    name = f"{make.__name__}-{shape}-{condition}"
+                    yield pytest.param(base, partial(make, width=4, **options), shape, id=name)
+
+
+CASES = list(cases())
 
 
 def build(base, make, shape):
@@ -58,7 +75,8 @@ def inputs(base, shape, n=4):
 
 
 def outputs(network, x):
-    y = network(x)
+    labels = [torch.arange(len(x)) % network.num_classes] if network.num_classes else []
+    y = network(x, *labels)
     return y if isinstance(y, tuple) else (y,)
 
 
@@ -72,6 +90,9 @@ def test_shapes_and_gradients(base, make, shape):
     assert isinstance(network, base)
     results = outputs(network, inputs(base, shape))
     assert [tuple(y.shape) for y in results] == expected_shapes(base, shape)
+    if base is Discriminator and network.classifies:
+        results = network.classify(inputs(base, shape))
+        assert [tuple(y.shape) for y in results] == [(4,), (4, CLASS_COUNT)]
     sum(y.square().sum() for y in results).backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
@@ -146,10 +167,11 @@ def test_auto_networks_go_by_the_shape(shape, expected):
         (Encoder, auto_encoder),
         (Decoder, auto_decoder),
     ]:
-        network = build(base, make, shape)
-        assert type(network).__name__ == expected + base.__name__
-        results = outputs(network, inputs(base, shape, n=2))
-        assert [tuple(y.shape) for y in results] == expected_shapes(base, shape, n=2)
+        for factory in (make, partial(make, num_classes=CLASS_COUNT)):
+            network = build(base, factory, shape)
+            assert type(network).__name__ == expected + base.__name__
+            results = outputs(network, inputs(base, shape, n=2))
+            assert [tuple(y.shape) for y in results] == expected_shapes(base, shape, n=2)
 
 
 @pytest.mark.parametrize("base", CLASSES)

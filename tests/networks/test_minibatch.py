@@ -54,7 +54,10 @@ def test_minibatch_discrimination_by_the_paper_s_sums():
 def test_discriminators_compare_only_when_asked(minibatch):
     x = torch.randn(4, 1, 8, 8)
     for make in (MLPDiscriminator, DCGANDiscriminator):
-        plain, comparing = make((1, 8, 8), width=4, norm="none"), make((1, 8, 8), 4, norm="none", minibatch=minibatch)
+        plain, comparing = (
+            make((1, 8, 8), width=4, norm="none"),
+            make((1, 8, 8), width=4, norm="none", minibatch=minibatch),
+        )
         assert comparing(x).shape == (4,)
         torch.testing.assert_close(plain(x)[:2], plain(x[:2]))
         assert not torch.allclose(comparing(x)[:2], comparing(x[:2]), atol=1e-7)
@@ -66,7 +69,7 @@ def test_discriminators_compare_only_when_asked(minibatch):
 
 def test_the_standard_deviation_of_maps_is_one_map():
     added = {
-        minibatch: DCGANDiscriminator((1, 8, 8), 4, "none", minibatch).trunk[-1].in_features
+        minibatch: DCGANDiscriminator((1, 8, 8), width=4, norm="none", minibatch=minibatch).trunk[-1].in_features
         for minibatch in ("none", "stddev", "discrimination")
     }
     assert added == {"none": 32, "stddev": 36, "discrimination": 64}
