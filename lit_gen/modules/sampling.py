@@ -52,6 +52,15 @@ class LatentVariableModel(GenerativeModule, ABC):
         From the averaged networks if averages are kept.
         """
 
+    @property
+    def noise_dim(self) -> int:
+        """Normal numbers that a sample is made from; ``latent_dim`` unless a subclass says otherwise."""
+        return self.latent_dim
+
+    def from_noise(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images from N(0, 1) of ``(N, noise_dim)``: ``decode`` where the latents are that noise themselves."""
+        return self.decode(noise, *(() if labels is None else (labels,)))
+
     @torch.no_grad()
     def sample(self, n: int, labels: Tensor | int | None = None, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``n`` images ``(n, *image_shape)`` in [-1, 1] from the averaged networks in eval mode.
@@ -69,11 +78,11 @@ class LatentVariableModel(GenerativeModule, ABC):
         """
         if n < 0:
             raise ValueError(f"n={n}: a number of samples can't be negative")
-        z = torch.randn(n, self.latent_dim, generator=generator).to(self.device, self.dtype)  # type: ignore[arg-type]
+        z = torch.randn(n, self.noise_dim, generator=generator).to(self.device, self.dtype)  # type: ignore[arg-type]
         chosen = self._classes(n, labels, generator)
         with self.evaluating():
             parts = zip(z.split(SAMPLE_BATCH), *(y.to(self.device).split(SAMPLE_BATCH) for y in chosen), strict=True)
-            images = [self.decode(*part) for part in parts]
+            images = [self.from_noise(*part) for part in parts]
         return torch.cat(images) if n else z.new_empty(0, *self.image_shape)
 
     def _classes(self, n: int, labels: Tensor | int | None, generator: torch.Generator | None) -> tuple[Tensor, ...]:
@@ -100,8 +109,8 @@ class LatentVariableModel(GenerativeModule, ABC):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """As many samples as the batch has images, of its classes, the same on any number of processes."""
-        z = self.random.normal(len(batch[0]), self.latent_dim)
-        return self.decode(z.to(self.device, self.dtype), *self.labels_of(batch))  # type: ignore[arg-type]
+        z = self.random.normal(len(batch[0]), self.noise_dim)
+        return self.from_noise(z.to(self.device, self.dtype), *self.labels_of(batch))  # type: ignore[arg-type]
 
 
 def _brief(labels: Tensor | int) -> str:
