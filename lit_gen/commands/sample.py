@@ -87,9 +87,9 @@ def draw(module: LatentVariableModel, options: argparse.Namespace) -> tuple[Tens
     paths = options.n // options.steps if options.interpolate else options.n
     latents = 2 * paths if options.interpolate else paths
     if options.truncation is None:
-        z = module.latents(latents, generator)
+        z = torch.randn(latents, module.noise_dim, generator=generator)
     else:
-        z = truncated_normal(latents, module.latent_dim, options.truncation, generator)
+        z = truncated_normal(latents, module.noise_dim, options.truncation, generator)
     given = None if options.labels is None else torch.tensor(options.labels).repeat(-(-paths // len(options.labels)))
     labels = module.classes(paths, None if given is None else given[:paths], generator)
     if options.interpolate:

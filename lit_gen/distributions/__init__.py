@@ -1,4 +1,4 @@
-"""Likelihoods, and the arithmetic of Gaussians."""
+"""Likelihoods, priors, and the arithmetic of Gaussians."""
 
 from lit_gen.distributions.gaussian import (
     bound_log_scale,
@@ -8,11 +8,14 @@ from lit_gen.distributions.gaussian import (
     reparametrise,
 )
 from lit_gen.distributions.likelihoods import Bernoulli, Gaussian, Likelihood, auto_likelihood
+from lit_gen.distributions.priors import Prior, StandardNormal
 
 __all__ = [
     "Bernoulli",
     "Gaussian",
     "Likelihood",
+    "Prior",
+    "StandardNormal",
     "auto_likelihood",
     "bound_log_scale",
     "kl_normal",

@@ -4,7 +4,18 @@ from lit_gen.modules.base import GenerativeModule
 from lit_gen.modules.gan import GAN
 from lit_gen.modules.player import Player
 from lit_gen.modules.sampling import LatentVariableModel
-from lit_gen.modules.vae import VAE
+from lit_gen.modules.vae import IWAE, VAE
+from lit_gen.modules.variational import VariationalModule
 from lit_gen.modules.wgan import WGAN, WGANGP
 
-__all__ = ["GAN", "VAE", "WGAN", "WGANGP", "GenerativeModule", "LatentVariableModel", "Player"]
+__all__ = [
+    "GAN",
+    "IWAE",
+    "VAE",
+    "WGAN",
+    "WGANGP",
+    "GenerativeModule",
+    "LatentVariableModel",
+    "Player",
+    "VariationalModule",
+]

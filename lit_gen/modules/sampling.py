@@ -52,6 +52,15 @@ class LatentVariableModel(GenerativeModule, ABC):
         From the averaged networks if averages are kept.
         """
 
+    @property
+    def noise_dim(self) -> int:
+        """Normal numbers that a sample is made from; ``latent_dim`` unless a subclass says otherwise."""
+        return self.latent_dim
+
+    def from_noise(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images from N(0, 1) of ``(N, noise_dim)``: ``decode`` where the latents are that noise themselves."""
+        return self.decode(noise, *(() if labels is None else (labels,)))
+
     @torch.no_grad()
     def sample(self, n: int, labels: Tensor | int | None = None, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``n`` images ``(n, *image_shape)`` in [-1, 1] from the averaged networks in eval mode.
@@ -69,21 +78,18 @@ class LatentVariableModel(GenerativeModule, ABC):
         """
         if n < 0:
             raise ValueError(f"n={n}: a number of samples can't be negative")
-        z = self.latents(n, generator)
-        return self.generate(z, *self.classes(n, labels, generator))
-
-    def latents(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """z ~ p(z), ``(n, latent_dim)`` on the CPU."""
-        return torch.randn(n, self.latent_dim, generator=generator)
+        noise = torch.randn(n, self.noise_dim, generator=generator)
+        return self.generate(noise, *self.classes(n, labels, generator))
 
     @torch.no_grad()
-    def generate(self, z: Tensor, *labels: Tensor) -> Tensor:
-        """Images ``(N, *image_shape)`` of latents ``(N, latent_dim)`` in eval mode, a bounded number at once."""
-        if len(z) == 0:
+    def generate(self, noise: Tensor, *labels: Tensor) -> Tensor:
+        """Images ``(N, *image_shape)`` of N(0, 1) ``(N, noise_dim)`` in eval mode, a bounded number at once."""
+        if len(noise) == 0:
             return torch.empty(0, *self.image_shape, device=self.device, dtype=self.dtype)  # type: ignore[arg-type]
-        inputs = z.to(self.device, self.dtype), *(y.to(self.device) for y in labels)  # type: ignore[arg-type]
+        inputs = noise.to(self.device, self.dtype), *(y.to(self.device) for y in labels)  # type: ignore[arg-type]
+        parts = zip(*(x.split(SAMPLE_BATCH) for x in inputs), strict=True)
         with self.evaluating():
-            return torch.cat([self.decode(*part) for part in zip(*(x.split(SAMPLE_BATCH) for x in inputs), strict=True)])
+            return torch.cat([self.from_noise(*part) for part in parts])
 
     def classes(self, n: int, labels: Tensor | int | None, generator: torch.Generator | None) -> tuple[Tensor, ...]:
         """The labels ``(n,)`` of n samples in a tuple, as :meth:`sample` takes them; empty if unconditional."""
@@ -109,8 +115,8 @@ class LatentVariableModel(GenerativeModule, ABC):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """As many samples as the batch has images, of its classes, the same on any number of processes."""
-        z = self.random.normal(len(batch[0]), self.latent_dim)
-        return self.decode(z.to(self.device, self.dtype), *self.labels_of(batch))  # type: ignore[arg-type]
+        noise = self.random.normal(len(batch[0]), self.noise_dim)
+        return self.from_noise(noise.to(self.device, self.dtype), *self.labels_of(batch))  # type: ignore[arg-type]
 
 
 def _brief(labels: Tensor | int) -> str:

@@ -1,29 +1,30 @@
 """Variational autoencoders."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from lit_gen.distributions import Likelihood, auto_likelihood, kl_standard_normal, reparametrise
-from lit_gen.modules.base import Batch
-from lit_gen.modules.player import Player
-from lit_gen.modules.sampling import LatentVariableModel
+from lit_gen import losses
+from lit_gen.distributions import Likelihood, Prior, StandardNormal, auto_likelihood, reparametrise
+from lit_gen.losses import ELBO, LayerTerms, Terms, VariationalObjective
+from lit_gen.modules.variational import VariationalModule
 from lit_gen.networks import Decoder, Encoder, auto_decoder, auto_encoder
 from lit_gen.optimizers import VAEAdam
 
 EncoderFactory = Callable[[tuple[int, ...], int], Encoder]
 DecoderFactory = Callable[[tuple[int, ...], int], Decoder]
 LikelihoodFactory = Callable[[tuple[int, ...]], Likelihood]
+PriorFactory = Callable[[int, tuple[int, ...]], Prior]
 
 
-class VAE(LatentVariableModel):
-    """Variational autoencoder (Kingma and Welling 2014, arXiv:1312.6114).
+class VAE(VariationalModule):
+    """Variational autoencoder (Kingma and Welling 2014, arXiv:1312.6114), conditional if it is told to be.
 
-    Minimises the negative evidence lower bound in nats, summed over dimensions and averaged over images:
-    E_q[−log p(x|z)] + β KL(q(z|x) ‖ N(0, I)). With β = 1 it is a bound on −log p(x); other values weigh the
-    latent code (Higgins et al. 2017). Validation always logs the bound itself, β = 1.
+    Minimises a bound on −log p(x), or −log p(x|y), in nats, summed over dimensions and averaged over images.
+    Validation always logs the bound itself, whatever the training's weights.
 
     Args:
         image_shape: ``(C, H, W)`` or ``(D,)``; on the command line it comes from the data module.
@@ -31,16 +32,22 @@ class VAE(LatentVariableModel):
         encoder: Makes the inference network q(z|x) from (image_shape, latent_dim).
         decoder: Makes the generative network from (shape of the likelihood's parameters, latent_dim).
         likelihood: Makes p(x|z) from (image_shape); by default Bernoulli for images, Gaussian for points.
-        beta: Weight of the KL divergence.
+        prior: Makes p(z) from (latent_dim, image_shape).
+        objective: What both networks minimise.
+        encoder_steps: Steps of the encoder for each of the decoder, which then alternate; 0 for joint steps.
+        temperature: Factor on the prior's standard deviation for samples.
         optimizer: Any class of torch.optim or lit_gen.optimizers.
         scheduler: Learning-rate schedule counted in updates.
         clip_norm: Largest gradient norm.
         accumulate: Parts in which a batch is taken, to save memory.
         ema_half_life: Half-life of the networks' weight averages in images; null for none. Samples and
             validation use the averages.
+        num_classes: Classes of the data; on the command line it comes from the data module.
+        conditional: Whether encoder and decoder take the labels too, as a third argument of their factories,
+            ``num_classes``, and of their ``forward``.
 
     Raises:
-        ValueError: if ``beta`` is negative.
+        ValueError: for a negative number of steps, a temperature that is not positive, or labels that don't exist.
     """
 
     def __init__(
@@ -50,7 +57,10 @@ class VAE(LatentVariableModel):
         encoder: EncoderFactory = auto_encoder,
         decoder: DecoderFactory = auto_decoder,
         likelihood: LikelihoodFactory = auto_likelihood,
-        beta: float = 1.0,
+        prior: PriorFactory = StandardNormal,
+        objective: VariationalObjective = ELBO(),
+        encoder_steps: int = 0,
+        temperature: float = 1.0,
         optimizer: OptimizerCallable = VAEAdam,
         scheduler: LRSchedulerCallable | None = None,
         clip_norm: float | None = None,
@@ -59,63 +69,59 @@ class VAE(LatentVariableModel):
         num_classes: int = 0,
         conditional: bool = False,
     ) -> None:
-        super().__init__(image_shape, latent_dim, num_classes, conditional, ema_half_life)
-        if not beta >= 0:
-            raise ValueError(f"beta={beta}: the weight of the KL divergence can't be negative")
-        self.beta = beta
-        self.likelihood = likelihood(self.image_shape)
-        self.encoder = encoder(self.image_shape, latent_dim)
-        self.decoder = decoder(self.likelihood.parameter_shape, latent_dim)
-        networks = ("encoder", "decoder", "likelihood")
-        self.define(
-            [Player("vae", networks, optimizer, scheduler, clip_norm, accumulate)],
-            averaged=["encoder", "decoder"],
+        super().__init__(
+            image_shape, latent_dim, num_classes, conditional, objective, encoder_steps, temperature, ema_half_life
         )
+        self.likelihood = likelihood(self.image_shape)
+        self.encoder = encoder(self.image_shape, latent_dim, **self.condition)
+        self.decoder = decoder(self.likelihood.parameter_shape, latent_dim, **self.condition)
+        self.prior = prior(latent_dim, self.image_shape)
+        generative = ("decoder", "likelihood", "prior")
+        self.define_networks(("encoder",), generative, optimizer, scheduler, clip_norm, accumulate)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """One joint step of the generative and the inference network."""
-        self.update("vae", self.objective, *self.draw(batch))
-
-    def objective(self, x: Tensor, noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """E_q[−log p(x|z)] + β KL, averaged over images."""
-        reconstruction, kl = self.negative_elbo(x, noise)
-        loss = reconstruction + self.beta * kl
-        return loss, {"loss": loss, "reconstruction_nats": reconstruction, "kl_nats": kl}
-
-    def negative_elbo(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """(E_q[−log p(x|z)], KL(q(z|x) ‖ p(z))) in nats, averaged over images."""
-        encoder, decoder = (self.encoder, self.decoder) if self.training else map(self.network, ("encoder", "decoder"))
-        mean, log_scale = encoder(x)
-        z = reparametrise(mean, log_scale, noise)
-        log_likelihood = self.likelihood.log_prob(x, decoder(z))
-        return -log_likelihood.mean(), kl_standard_normal(mean, log_scale).sum(1).mean()
-
-    def draw(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The observation x that the likelihood models, and the noise of one z for each image."""
-        images, n = batch[0].to(self.dtype), len(batch[0])
-        observation_noise = self.random.uniform(n, *self.image_shape).to(images.device)
-        x = self.likelihood.observe(images, observation_noise)
-        return x, self.random.normal(n, self.latent_dim).to(images.device)
-
-    def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The mean image of p(x|z), or p(x|z, y)."""
-        return self.likelihood.mean(self.network("decoder")(z, *(() if labels is None else (labels,))))
+    def terms(self, x: Tensor, noise: Tensor, *labels: Tensor, detach_posterior: bool = False) -> Terms:
+        """log p(x|z), log p(z) and log q(z|x) at z = μ(x) + σ(x) ε for the K ε of each image."""
+        encoder, decoder, prior = self.active("encoder"), self.active("decoder"), self.active("prior")
+        posterior = encoder(x, *labels)
+        z = reparametrise(*posterior, noise.transpose(0, 1))
+        samples = z.shape[:2]
+        params = decoder(z.flatten(0, 1), *(y.repeat(samples[0]) for y in labels)).unflatten(0, samples)
+        layer = LayerTerms(z, posterior, prior.density(encoder), detach_posterior)
+        return Terms(self.likelihood.log_prob(x, params), [layer])
 
     @torch.no_grad()
-    def _bound(self, batch: Batch, stage: str) -> None:
-        reconstruction, kl = self.negative_elbo(*self.draw(batch))
-        bound = {"nelbo_nats": reconstruction + kl, "reconstruction_nats": reconstruction, "kl_nats": kl}
-        self.log_dict(
-            {f"{stage}/{key}": value for key, value in bound.items()},
-            prog_bar=True,
-            sync_dist=self.trainer.world_size > 1,
-            batch_size=len(batch[0]),
-        )
+    def encode(self, images: Tensor, *labels: Tensor) -> Tensor:
+        """Embed images as the mean of q(z|x), ``(N, latent_dim)``: never a sample, from averaged weights if any.
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """The bound on held-out images, in nats."""
-        self._bound(batch, "val")
+        Where the likelihood binarises or dequantises at random, each random number is taken in its middle, 1/2.
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """The bound on the test images, in nats."""
-        self._bound(batch, "test")
+        Args:
+            images: ``(N, *image_shape)`` in [-1, 1].
+            *labels: ``(N,)`` if conditional.
+        """
+        with self.evaluating():
+            x = self.likelihood.observe(images.to(self.dtype), torch.full_like(images, 0.5))
+            return self.active("encoder")(x, *labels)[0]
+
+    def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The mean image of p(x|z), or of p(x|z, y)."""
+        condition = () if labels is None else (labels,)
+        return self.likelihood.mean(self.network("decoder")(z, *condition))
+
+    def from_noise(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The mean image at a sample of the prior."""
+        prior: Prior = self.active("prior")  # type: ignore[assignment]
+        return self.decode(prior.transform(noise, self.temperature, self.active("encoder")), labels)
+
+
+class IWAE(VAE):
+    """Importance weighted autoencoder (Burda et al. 2016, arXiv:1509.00519): a VAE on the bound of K samples."""
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        latent_dim: int = 32,
+        objective: VariationalObjective = losses.IWAE(),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(image_shape, latent_dim, objective=objective, **kwargs)

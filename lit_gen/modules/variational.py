@@ -1,0 +1,148 @@
+"""What all latent variable models with an inference network share: the step, the bound on held-out images, checks."""
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+
+from lit_gen.distributions import Likelihood
+from lit_gen.losses import LayerTerms, Terms, VariationalObjective
+from lit_gen.modules.base import Batch
+from lit_gen.modules.player import Player
+from lit_gen.modules.sampling import LatentVariableModel
+
+__all__ = ["LayerTerms", "Terms", "VariationalModule"]
+
+
+class VariationalModule(LatentVariableModel, ABC):
+    """A model p(x, z) of images x and latents z, and an inference network q(z|x), trained on a bound of log p(x).
+
+    A subclass builds its networks and ``likelihood``, names them by :meth:`define_networks`, and gives :meth:`terms`
+    and ``decode``. With ``encoder_steps`` = 0 both networks take one joint step. With k ≥ 1 they alternate, as in
+    variational EM: each training batch is a step of the inference network, every k of them are followed by a step of
+    the generative one, on fresh noise (as the aggressive training of He et al. 2019, arXiv:1901.05534, whose k is as
+    long as the bound improves).
+
+    Args:
+        image_shape: ``(C, H, W)`` or ``(D,)``.
+        latent_dim: Dimension of z.
+        num_classes: Classes of the data, 0 if they have none.
+        conditional: Whether to model p(x | y).
+        objective: What both networks minimise.
+        encoder_steps: Inference steps for each generative step; 0 for joint steps.
+        temperature: Factor on the standard deviation of the z that samples come from.
+        ema_half_life: Half-life of the networks' weight averages in images; null for none.
+
+    Raises:
+        ValueError: for a negative number of steps, or a temperature that is not positive.
+    """
+
+    likelihood: Likelihood
+    stochastic_layers: int = 1
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        latent_dim: int,
+        num_classes: int,
+        conditional: bool,
+        objective: VariationalObjective,
+        encoder_steps: int = 0,
+        temperature: float = 1.0,
+        ema_half_life: float | None = None,
+    ) -> None:
+        super().__init__(image_shape, latent_dim, num_classes, conditional, ema_half_life)
+        if encoder_steps < 0:
+            raise ValueError(f"encoder_steps={encoder_steps}: steps of the encoder for one of the decoder, or 0: joint")
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"temperature={temperature}: a positive, finite factor on the scale of z")
+        self.objective, self.encoder_steps, self.temperature = objective, encoder_steps, temperature
+
+    def define_networks(
+        self,
+        inference: tuple[str, ...],
+        generative: tuple[str, ...],
+        optimizer: OptimizerCallable,
+        scheduler: LRSchedulerCallable | None,
+        clip_norm: float | None,
+        accumulate: int,
+    ) -> None:
+        """Name the networks of q and of p: one player, ``vae``, or two, ``encoder`` and ``decoder``, that alternate."""
+        settings = (optimizer, scheduler, clip_norm, accumulate)
+        players = [Player("vae", inference + generative, *settings)]
+        if self.encoder_steps > 0:
+            players = [Player("encoder", inference, *settings), Player("decoder", generative, *settings)]
+        learned = [name for name in (*inference, *generative) if list(self.get_submodule(name).parameters())]
+        self.define(players, averaged=learned)
+
+    def active(self, name: str) -> nn.Module:
+        """The network itself in training, else its average if one is kept."""
+        averaged = not self.training and name in self.averages
+        return self.averages[name].get_submodule("network") if averaged else self.get_submodule(name)
+
+    @property
+    def noise_dim(self) -> int:
+        """Normal numbers that one sample of all latents takes."""
+        return self.latent_dim
+
+    @abstractmethod
+    def terms(self, x: Tensor, noise: Tensor, *labels: Tensor, detach_posterior: bool = False) -> Terms:
+        """The terms of the bound at K samples of the latents for each image.
+
+        Args:
+            x: What the likelihood models, ``(N, *image_shape)``.
+            noise: N(0, 1), ``(N, K, noise_dim)``.
+            *labels: ``(N,)`` if conditional.
+            detach_posterior: See ``LayerTerms``.
+        """
+
+    def draw(self, batch: Batch, samples: int) -> tuple[Tensor, ...]:
+        """(x, noise, *labels) for ``terms``: what the likelihood models of the images, and fresh noise."""
+        images, n = batch[0].to(self.dtype), len(batch[0])
+        observation_noise = self.random.uniform(n, *self.image_shape).to(images.device)
+        noise = self.random.normal(n, samples, self.noise_dim).to(images.device)
+        return self.likelihood.observe(images, observation_noise), noise, *self.labels_of(batch)
+
+    def loss(self, x: Tensor, noise: Tensor, *labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The objective's loss of a batch, and values to log."""
+        terms = self.terms(x, noise, *labels, detach_posterior=self.objective.detach_posterior)
+        return self.objective(terms, self.updates["vae" if self.encoder_steps == 0 else "decoder"])
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """One joint step, or a step of the inference network and in its turn one of the generative network."""
+        samples = self.objective.samples
+        if self.encoder_steps == 0:
+            self.update("vae", self.loss, *self.draw(batch, samples))
+            return
+        self.update("encoder", self.loss, *self.draw(batch, samples))
+        if self.updates["encoder"] % self.encoder_steps == 0:
+            self.update("decoder", self.loss, *self.draw(batch, samples))
+
+    def on_fit_start(self) -> None:
+        """Refuse an objective that doesn't suit the model or the training's length."""
+        super().on_fit_start()
+        trainer = self.trainer
+        batches = math.inf if trainer.fast_dev_run else trainer.estimated_stepping_batches  # type: ignore[attr-defined]
+        self.objective.check(self.stochastic_layers, batches // max(1, self.encoder_steps))
+
+    @torch.no_grad()
+    def _log_bound(self, batch: Batch, stage: str) -> None:
+        values = self.objective.bound(self.terms(*self.draw(batch, self.objective.samples)))
+        if getattr(self.likelihood, "discrete", False):
+            values["bpd"] = values["nelbo_nats"] / (math.prod(self.image_shape) * math.log(2))
+        self.log_dict(
+            {f"{stage}/{key}": value for key, value in values.items()},
+            prog_bar=True,
+            sync_dist=self.trainer.world_size > 1,
+            batch_size=len(batch[0]),
+        )
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """The bound on held-out images, in nats."""
+        self._log_bound(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """The bound on the test images, in nats."""
+        self._log_bound(batch, "test")
