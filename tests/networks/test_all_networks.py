@@ -48,8 +48,10 @@ JOINED = ["concatenation", "embedding"]
 CONDITIONS = {
     MLPGenerator: [*JOINED, "batch_norm"],
     DCGANGenerator: [*JOINED, "batch_norm"],
+    ResNetGenerator: [*JOINED, "batch_norm"],
     MLPDiscriminator: [*JOINED, "projection", "auxiliary"],
     DCGANDiscriminator: [*JOINED, "projection", "auxiliary"],
+    ResNetDiscriminator: [*JOINED, "projection", "auxiliary"],
     MaxoutMLPDiscriminator: [*JOINED, "projection", "auxiliary"],
     **dict.fromkeys([MLPEncoder, DCGANEncoder, MLPDecoder, DCGANDecoder], JOINED),
 }
@@ -63,14 +65,19 @@ def cases():
                 for norm in NORMS[family]:
                     options = {"norm": norm} if norm else {}
                     yield pytest.param(
-                        base, partial(make, width=4, **options), shape, id=f"{make.__name__}-{shape}-{norm}"
+                        base,
+                        partial(make, width=2 if shape[1:] == (48, 48) else 4, **options),
+                        shape,
+                        id=f"{make.__name__}-{shape}-{norm}",
                     )
                 for condition in CONDITIONS.get(make, []):
                     options = {"num_classes": CLASS_COUNT, "condition": condition}
                     if NORMS[family] != [None]:
                         options["norm"] = "batch" if condition == "batch_norm" else "none"
                     name = f"{make.__name__}-{shape}-{condition}"
-                    yield pytest.param(base, partial(make, width=4, **options), shape, id=name)
+                    yield pytest.param(
+                        base, partial(make, width=2 if shape[1:] == (48, 48) else 4, **options), shape, id=name
+                    )
 
 
 CASES = list(cases())
