@@ -5,6 +5,7 @@ from lit_gen.networks.base import Decoder, Discriminator, Encoder, Generator, Ne
 from lit_gen.networks.conditioning import FeatureDiscriminator
 from lit_gen.networks.dcgan import DCGANDecoder, DCGANDiscriminator, DCGANEncoder, DCGANGenerator
 from lit_gen.networks.layers import ConditionalBatchNorm, Norm, couples_batch, has_batch_norm
+from lit_gen.networks.maxout import MaxoutMLPDiscriminator
 from lit_gen.networks.minibatch import Minibatch, MinibatchDiscrimination, MinibatchStdDev
 from lit_gen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator
 from lit_gen.networks.resnet import ResNetDiscriminator, ResNetGenerator
@@ -24,6 +25,7 @@ __all__ = [
     "MLPDiscriminator",
     "MLPEncoder",
     "MLPGenerator",
+    "MaxoutMLPDiscriminator",
     "Minibatch",
     "MinibatchDiscrimination",
     "MinibatchStdDev",

@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_gen.networks.base import Discriminator, Network
-from lit_gen.networks.layers import ConditionalBatchNorm, Norm
+from lit_gen.networks.layers import Labelled, Norm
 
 InputCondition = Literal["concatenation", "embedding"]
 GeneratorCondition = Literal["concatenation", "embedding", "batch_norm"]
@@ -78,13 +79,13 @@ def batch_norm_classes(network: Network, condition: str, norm: Norm) -> int:
     return network.num_classes
 
 
-class LabelSequential(nn.Sequential):
-    """Layers in a row, of which conditional norms and nested rows also get the labels."""
+class LabelSequential(nn.Sequential, Labelled):
+    """Layers in a row, of which those that take labels get them."""
 
     def forward(self, x: Tensor, labels: Tensor | None = None, end: int | None = None) -> Tensor:
         """Pass `x` through the layers before `end`, by default all."""
         for layer in list(self)[:end]:
-            x = layer(x, labels) if isinstance(layer, (ConditionalBatchNorm, LabelSequential)) else layer(x)
+            x = layer(x, labels) if isinstance(layer, Labelled) else layer(x)
         return x
 
 
@@ -112,7 +113,7 @@ class FeatureDiscriminator(Discriminator):
       arXiv:1610.09585): see `classify`.
 
     A subclass builds layers for an input with `self.join.added` more maps or features, calls `add_head`, and gives
-    `features` and `score`.
+    `features` and `score`, a layer or method for φ `(N, D)` to ψ(φ) `(N, 1)`.
 
     Args:
         image_shape: `(C, H, W)` or `(D,)`.
@@ -120,6 +121,8 @@ class FeatureDiscriminator(Discriminator):
         condition: how labels are taken.
         joined_shape: shape of the input to which labels are joined.
     """
+
+    score: Callable[[Tensor], Tensor]
 
     def __init__(self, image_shape: tuple[int, ...], num_classes: int, condition: str, joined_shape: tuple[int, ...]):
         super().__init__(image_shape, num_classes)
@@ -139,10 +142,6 @@ class FeatureDiscriminator(Discriminator):
     @abstractmethod
     def features(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """φ(x), `(N, D)`."""
-
-    @abstractmethod
-    def score(self, features: Tensor) -> Tensor:
-        """ψ(φ), `(N, 1)`."""
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Score `(N,)`."""

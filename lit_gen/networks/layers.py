@@ -26,7 +26,11 @@ LINEAR_LAYERS = (
 )
 
 
-class ConditionalBatchNorm(nn.Module):
+class Labelled(nn.Module):
+    """A layer that takes the labels `(N,)`, or None, beside its input."""
+
+
+class ConditionalBatchNorm(Labelled):
     """Batch norm with a gain and a bias a class (de Vries et al. 2017, arXiv:1707.00683; arXiv:1610.07629).
 
     The statistics are those of the whole batch, whatever its classes. Gains begin at 1, biases at 0.
@@ -137,8 +141,11 @@ def init_glorot(layer: M) -> M:
 
 
 def _init_uniform(layer: M, gain: float) -> M:
-    nn.init.xavier_uniform_(layer.get_parameter("weight"), gain)
-    nn.init.zeros_(layer.get_parameter("bias"))
+    for name, parameter in layer.named_parameters():
+        if name == "bias":
+            nn.init.zeros_(parameter)
+        else:
+            nn.init.xavier_uniform_(parameter, gain)
     return layer
 
 

@@ -1,51 +1,91 @@
-"""Residual networks for 32 x 32 pixels, of WGAN-GP (Gulrajani et al. 2017, arXiv:1704.00028, appendix).
+"""Residual networks of WGAN-GP (Gulrajani et al. 2017, arXiv:1704.00028) and SNGAN (Miyato et al. 2018).
 
-SNGAN (Miyato et al. 2018, arXiv:1802.05957) uses the same blocks.
+At 32 pixels the layout is that of both papers; at 48 and 128 that of SNGAN (arXiv:1802.05957, tables 4 and 5), at 64
+of its authors' code. Labels act as in cGANs with projection (Miyato & Koyama 2018, arXiv:1802.05637): by conditional
+batch norm in the generator's blocks, by projection in the discriminator; the other conditions are offered too.
 
 A 1 x 1 convolution commutes with nearest upsampling and with mean pooling, so the shortcuts convolve the
 smaller map.
 """
 
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
 import torch
 from torch import Tensor, nn
 
-from lit_gen.networks.base import Discriminator, Generator
-from lit_gen.networks.layers import Norm, init_glorot, init_he, norm_2d
+from lit_gen.networks.base import Generator, Network
+from lit_gen.networks.conditioning import (
+    DiscriminatorCondition,
+    FeatureDiscriminator,
+    GeneratorCondition,
+    JoinLabels,
+    LabelSequential,
+    batch_norm_classes,
+)
+from lit_gen.networks.layers import Labelled, Norm, init_glorot, init_he, norm_2d
 
-SIDE = 32
-SEED = 4
+Pooling = Literal["mean", "sum"]
 
 
-def _check(network: nn.Module, image_shape: tuple[int, ...], width: int) -> None:
-    if tuple(image_shape[1:]) != (SIDE, SIDE):
-        raise ValueError(f"image_shape={tuple(image_shape)}: {type(network).__name__} needs (C, {SIDE}, {SIDE})")
-    if width < 1:
+class Layout(NamedTuple):
+    """Widths as multiples of the network's, by the published tables."""
+
+    width: int  # as published
+    seed: int  # side of the generator's first map
+    growing: tuple[int, ...]  # the seed's width, then each block's: all double the side
+    shrinking: tuple[int, ...]  # each block's width
+    halvings: int  # of the first blocks; the others keep the side
+
+
+LAYOUTS = {
+    32: Layout(128, 4, (1, 1, 1, 1), (1, 1, 1, 1), 2),
+    48: Layout(64, 6, (8, 4, 2, 1), (1, 2, 4, 8, 16), 4),
+    64: Layout(64, 4, (16, 8, 4, 2, 1), (1, 2, 4, 8, 16), 5),
+    128: Layout(64, 4, (16, 16, 8, 4, 2, 1), (1, 2, 4, 8, 16, 16), 5),
+}
+
+
+def accepts(image_shape: tuple[int, ...]) -> bool:
+    """Whether these networks take this shape: `(C, H, W)` with H = W = 32, 48, 64 or 128."""
+    return len(image_shape) == 3 and image_shape[1] == image_shape[2] and image_shape[1] in LAYOUTS
+
+
+def _layout(network: Network, image_shape: tuple[int, ...], width: int | None) -> tuple[Layout, int]:
+    if not accepts(image_shape):
+        raise ValueError(
+            f"image_shape={tuple(image_shape)}: {type(network).__name__} needs (C, side, side) with a side of "
+            f"{', '.join(map(str, LAYOUTS))}"
+        )
+    if width is not None and width < 1:
         raise ValueError(f"width={width}: {type(network).__name__} needs at least 1")
+    layout = LAYOUTS[image_shape[1]]
+    return layout, width or layout.width
 
 
 def _conv(in_channels: int, out_channels: int) -> nn.Conv2d:
     return init_he(nn.Conv2d(in_channels, out_channels, 3, padding=1))
 
 
-class UpBlock(nn.Module):
+class UpBlock(Labelled):
     """Norm, ReLU, upsampling, convolution, norm, ReLU, convolution; doubles height and width."""
 
-    def __init__(self, channels: int, norm: Norm):
+    def __init__(self, in_channels: int, channels: int, norm: Norm, norm_classes: int = 0):
         super().__init__()
-        self.residual = nn.Sequential(
-            norm_2d(norm, channels),
+        self.residual = LabelSequential(
+            norm_2d(norm, in_channels, norm_classes),
             nn.ReLU(),
             nn.Upsample(scale_factor=2),
-            _conv(channels, channels),
-            norm_2d(norm, channels),
+            _conv(in_channels, channels),
+            norm_2d(norm, channels, norm_classes),
             nn.ReLU(),
             _conv(channels, channels),
         )
-        self.shortcut = nn.Sequential(init_glorot(nn.Conv2d(channels, channels, 1)), nn.Upsample(scale_factor=2))
+        self.shortcut = nn.Sequential(init_glorot(nn.Conv2d(in_channels, channels, 1)), nn.Upsample(scale_factor=2))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """`(N, C, H, W)` to `(N, C, 2H, 2W)`."""
-        return self.shortcut(x) + self.residual(x)
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """`(N, C, H, W)` to `(N, channels, 2H, 2W)`."""
+        return self.shortcut(x) + self.residual(x, labels)
 
 
 class FirstDownBlock(nn.Module):
@@ -64,76 +104,114 @@ class FirstDownBlock(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """Norm, ReLU, convolution, twice; halves height and width by mean pooling if `down`."""
+    """Norm, ReLU, convolution, twice; halves height and width by mean pooling if `down`.
 
-    def __init__(self, channels: int, norm: Norm, down: bool):
+    The shortcut is a 1 x 1 convolution if the shape changes.
+    """
+
+    def __init__(self, in_channels: int, channels: int, norm: Norm, down: bool):
         super().__init__()
         self.residual = nn.Sequential(
-            norm_2d(norm, channels),
+            norm_2d(norm, in_channels),
             nn.ReLU(),
-            _conv(channels, channels),
-            norm_2d(norm, channels),
+            _conv(in_channels, in_channels),
+            norm_2d(norm, in_channels),
             nn.ReLU(),
-            _conv(channels, channels),
+            _conv(in_channels, channels),
             nn.AvgPool2d(2) if down else nn.Identity(),
         )
-        self.shortcut = (
-            nn.Sequential(nn.AvgPool2d(2), init_glorot(nn.Conv2d(channels, channels, 1))) if down else nn.Identity()
-        )
+        shortcut: list[nn.Module] = [nn.AvgPool2d(2)] if down else []
+        if down or channels != in_channels:
+            shortcut.append(init_glorot(nn.Conv2d(in_channels, channels, 1)))
+        self.shortcut = nn.Sequential(*shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(N, C, H, W)` to `(N, C, H/2, W/2)`, or the same shape."""
+        """`(N, C, H, W)` to `(N, channels, H/2, W/2)`, or H and W as they are."""
         return self.shortcut(x) + self.residual(x)
 
 
 class ResNetGenerator(Generator):
-    """A 4 x 4 seed, three blocks that double the size, norm, ReLU, convolution, tanh.
+    """A seed, blocks that double the size, norm, ReLU, convolution, tanh.
 
     Args:
-        image_shape: `(C, 32, 32)`.
-        latent_dim: dimension of z; 128 in the paper.
-        width: channels of every block; 128 in WGAN-GP, 256 in SNGAN.
+        image_shape: `(C, side, side)` with a side of 32, 48, 64 or 128.
+        latent_dim: dimension of z; 128 in the papers.
+        num_classes: number of classes, 0 for none.
+        width: channels of the last block; by default 128 at 32 pixels, where all blocks have as many (256 in SNGAN),
+            and 64 at the larger sizes, where they double towards the seed, up to 16 times.
         norm: norm of the blocks and in front of the output.
+        condition: how labels are taken; "batch_norm" needs that norm, and leaves the last one without labels.
     """
 
-    def __init__(self, image_shape: tuple[int, ...], latent_dim: int, width: int = 128, norm: Norm = "batch"):
-        super().__init__(image_shape, latent_dim)
-        _check(self, image_shape, width)
-        self.layers = nn.Sequential(
-            init_glorot(nn.Linear(latent_dim, width * SEED * SEED)),
-            nn.Unflatten(1, (width, SEED, SEED)),
-            *[UpBlock(width, norm) for _ in range(3)],
-            norm_2d(norm, width),
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        latent_dim: int,
+        num_classes: int = 0,
+        width: int | None = None,
+        norm: Norm = "batch",
+        condition: GeneratorCondition = "batch_norm",
+    ):
+        super().__init__(image_shape, latent_dim, num_classes)
+        layout, width = _layout(self, image_shape, width)
+        self.join = JoinLabels(self, (latent_dim,), condition, GeneratorCondition)
+        norm_classes = batch_norm_classes(self, condition, norm)
+        widths = [width * factor for factor in layout.growing]
+        self.layers = LabelSequential(
+            init_glorot(nn.Linear(latent_dim + self.join.added, widths[0] * layout.seed**2)),
+            nn.Unflatten(1, (widths[0], layout.seed, layout.seed)),
+            *[UpBlock(*pair, norm, norm_classes) for pair in pairwise(widths)],
+            norm_2d(norm, widths[-1]),
             nn.ReLU(),
-            init_glorot(nn.Conv2d(width, image_shape[0], 3, padding=1)),
+            init_glorot(nn.Conv2d(widths[-1], image_shape[0], 3, padding=1)),
         )
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Generate `(N, C, 32, 32)` in [-1, 1]."""
-        return torch.tanh(self.layers(z))
+        """Generate `(N, C, side, side)` in [-1, 1]."""
+        return torch.tanh(self.layers(self.join(z, labels), labels))
 
 
-class ResNetDiscriminator(Discriminator):
-    """Two blocks that halve the size, two that keep it, ReLU, mean over positions, linear score.
+class ResNetDiscriminator(FeatureDiscriminator):
+    """Blocks that halve the size, then blocks that keep it, ReLU, pooling over positions, linear score.
 
     Args:
-        image_shape: `(C, 32, 32)`.
-        width: channels of every block.
+        image_shape: `(C, side, side)` with a side of 32, 48, 64 or 128.
+        num_classes: number of classes, 0 for none.
+        width: channels of the first block; by default 128 at 32 pixels, where all blocks have as many, and 64 at the
+            larger sizes, where they double from block to block, up to 16 times.
         norm: norm of all blocks but the first. Gradient penalties need one that is not "batch".
+        pooling: "mean" of the positions in WGAN-GP, "sum" in SNGAN.
+        condition: how labels are taken.
     """
 
-    def __init__(self, image_shape: tuple[int, ...], width: int = 128, norm: Norm = "none"):
-        super().__init__(image_shape)
-        _check(self, image_shape, width)
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        num_classes: int = 0,
+        width: int | None = None,
+        norm: Norm = "none",
+        pooling: Pooling = "mean",
+        condition: DiscriminatorCondition = "projection",
+    ):
+        super().__init__(image_shape, num_classes, condition, joined_shape=image_shape)
+        layout, width = _layout(self, image_shape, width)
+        if pooling not in ("mean", "sum"):
+            raise ValueError(f"pooling={pooling!r}: ResNetDiscriminator takes 'mean' or 'sum'")
+        self.pooling = pooling
+        widths = [width * factor for factor in layout.shrinking]
         self.blocks = nn.Sequential(
-            FirstDownBlock(image_shape[0], width),
-            DownBlock(width, norm, down=True),
-            DownBlock(width, norm, down=False),
-            DownBlock(width, norm, down=False),
+            FirstDownBlock(image_shape[0] + self.join.added, widths[0]),
+            *[
+                DownBlock(*pair, norm, down=block < layout.halvings)
+                for block, pair in enumerate(pairwise(widths), start=1)
+            ],
             nn.ReLU(),
         )
-        self.score = init_glorot(nn.Linear(width, 1))
+        self.score = init_glorot(nn.Linear(widths[-1], 1))
+        self.add_head(self.score)
+        init_glorot(self.head)
 
-    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Score `(N,)`."""
-        return self.score(self.blocks(x).mean(dim=(2, 3))).squeeze(1)
+    def features(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """The pooled maps, `(N, D)`."""
+        maps = self.blocks(self.join(x, labels))
+        return maps.mean(dim=(2, 3)) if self.pooling == "mean" else maps.sum(dim=(2, 3))

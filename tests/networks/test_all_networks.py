@@ -16,6 +16,7 @@ from lit_gen.networks import (
     Discriminator,
     Encoder,
     Generator,
+    MaxoutMLPDiscriminator,
     MLPDecoder,
     MLPDiscriminator,
     MLPEncoder,
@@ -31,18 +32,27 @@ from lit_gen.networks import (
 LATENT, CLASS_COUNT = 3, 5
 CLASSES = {
     Generator: [MLPGenerator, DCGANGenerator, ResNetGenerator],
-    Discriminator: [MLPDiscriminator, DCGANDiscriminator, ResNetDiscriminator],
+    Discriminator: [MLPDiscriminator, MaxoutMLPDiscriminator, DCGANDiscriminator, ResNetDiscriminator],
     Encoder: [MLPEncoder, DCGANEncoder],
     Decoder: [MLPDecoder, DCGANDecoder],
 }
-SHAPES = {"MLP": [(2,), (1, 8, 8), (5, 7, 9)], "DCGAN": [(1, 28, 28), (3, 32, 32), (5, 8, 12)], "ResNet": [(3, 32, 32)]}
-NORMS = {"MLP": ["batch", "layer", "none"]}
+SHAPES = {
+    "MLP": [(2,), (1, 8, 8), (5, 7, 9)],
+    "Maxout": [(2,), (1, 7, 9)],
+    "DCGAN": [(1, 28, 28), (3, 32, 32), (5, 8, 12)],
+    "ResNet": [(3, 32, 32)],
+}
+IMAGE_NORMS = ["batch", "layer", "instance", "none"]
+NORMS = {"MLP": ["batch", "layer", "none"], "Maxout": [None], "DCGAN": IMAGE_NORMS, "ResNet": IMAGE_NORMS}
 JOINED = ["concatenation", "embedding"]
 CONDITIONS = {
     MLPGenerator: [*JOINED, "batch_norm"],
     DCGANGenerator: [*JOINED, "batch_norm"],
+    ResNetGenerator: [*JOINED, "batch_norm"],
     MLPDiscriminator: [*JOINED, "projection", "auxiliary"],
     DCGANDiscriminator: [*JOINED, "projection", "auxiliary"],
+    ResNetDiscriminator: [*JOINED, "projection", "auxiliary"],
+    MaxoutMLPDiscriminator: [*JOINED, "projection", "auxiliary"],
     **dict.fromkeys([MLPEncoder, DCGANEncoder, MLPDecoder, DCGANDecoder], JOINED),
 }
 
@@ -52,14 +62,22 @@ def cases():
         for make in classes:
             family = next(name for name in SHAPES if make.__name__.startswith(name))
             for shape in SHAPES[family]:
-                for norm in NORMS.get(family, ["batch", "layer", "instance", "none"]):
-                    name = f"{make.__name__}-{shape}-{norm}"
-                    yield pytest.param(base, partial(make, width=4, norm=norm), shape, id=name)
+                for norm in NORMS[family]:
+                    options = {"norm": norm} if norm else {}
+                    yield pytest.param(
+                        base,
+                        partial(make, width=2 if shape[1:] == (48, 48) else 4, **options),
+                        shape,
+                        id=f"{make.__name__}-{shape}-{norm}",
+                    )
                 for condition in CONDITIONS.get(make, []):
-                    norm = "batch" if condition == "batch_norm" else "none"
-                    options = {"num_classes": CLASS_COUNT, "condition": condition, "norm": norm}
+                    options = {"num_classes": CLASS_COUNT, "condition": condition}
+                    if NORMS[family] != [None]:
+                        options["norm"] = "batch" if condition == "batch_norm" else "none"
                     name = f"{make.__name__}-{shape}-{condition}"
-                    yield pytest.param(base, partial(make, width=4, **options), shape, id=name)
+                    yield pytest.param(
+                        base, partial(make, width=2 if shape[1:] == (48, 48) else 4, **options), shape, id=name
+                    )
 
 
 CASES = list(cases())
@@ -212,6 +230,7 @@ def test_the_command_line_configures_every_network(base, classes):
         shape = "output_shape" if base is Decoder else "image_shape"
         arguments = [f"--network={make.__name__}", f"--network.{shape}=[3,32,32]", "--network.width=4"]
         arguments += [] if base is Discriminator else ["--network.latent_dim=3"]
-        network = parser.instantiate(parser.parse_args([*arguments, "--network.norm=layer"])).network
+        arguments += [] if make is MaxoutMLPDiscriminator else ["--network.norm=layer"]
+        network = parser.instantiate(parser.parse_args(arguments)).network
         assert type(network) is make
         assert getattr(network, shape) == (3, 32, 32)

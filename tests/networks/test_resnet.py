@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lit_gen.networks import ResNetDiscriminator, ResNetGenerator, has_batch_norm
+from lit_gen.networks import ConditionalBatchNorm, ResNetDiscriminator, ResNetGenerator, has_batch_norm
 from lit_gen.networks.resnet import DownBlock, FirstDownBlock, UpBlock
 
 
@@ -27,7 +27,7 @@ def test_parameter_counts_are_those_of_the_published_layers():
 
 
 def test_up_block_is_the_papers_whose_shortcut_convolves_the_large_map():
-    block = UpBlock(6, "layer").double()
+    block = UpBlock(6, 5, "layer").double()
     x = torch.randn(2, 6, 4, 4, dtype=torch.float64)
     norm_1, _, _, conv_1, norm_2, _, conv_2 = block.residual
 
@@ -39,7 +39,7 @@ def test_up_block_is_the_papers_whose_shortcut_convolves_the_large_map():
 
 
 def test_down_block_is_the_papers_whose_shortcut_convolves_the_large_map():
-    block = DownBlock(6, "layer", down=True).double()
+    block = DownBlock(6, 5, "layer", down=True).double()
     x = torch.randn(2, 6, 4, 4, dtype=torch.float64)
     norm_1, _, conv_1, norm_2, _, conv_2, _ = block.residual
 
@@ -48,7 +48,7 @@ def test_down_block_is_the_papers_whose_shortcut_convolves_the_large_map():
 
     residual = conv_2(F.relu(norm_2(conv_1(F.relu(norm_1(x))))))
     torch.testing.assert_close(block(x), down(block.shortcut[1](x)) + down(residual))
-    plain = DownBlock(6, "none", down=False).double()
+    plain = DownBlock(6, 6, "none", down=False).double()
     nn.init.zeros_(plain.residual[-2].weight)
     torch.testing.assert_close(plain(x), x)
 
@@ -88,9 +88,66 @@ def test_the_generator_is_normed_and_the_critic_is_not():
     assert len(norms) == 6
 
 
-@pytest.mark.parametrize("shape", [(3, 64, 64), (3, 32, 28), (1, 28, 28), (2,)])
+TABLES = {  # arXiv:1802.05957, tables 4 and 5, and the authors' code for 64 pixels
+    48: (6, [512, 256, 128, 64], [64, 128, 256, 512, 1024], 4),
+    64: (4, [1024, 512, 256, 128, 64], [64, 128, 256, 512, 1024], 5),
+    128: (4, [1024, 1024, 512, 256, 128, 64], [64, 128, 256, 512, 1024, 1024], 5),
+}
+
+
+@pytest.mark.parametrize(("side", "table"), TABLES.items())
+def test_parameter_counts_of_the_larger_sizes_are_those_of_the_tables(side, table):
+    seed, growing, shrinking, halvings = table
+    generator = 129 * growing[0] * seed**2 + 2 * 64 + convolution(64, 3, 3)
+    for a, b in zip(growing[:-1], growing[1:], strict=True):
+        generator += 2 * (a + b) + convolution(a, b, 3) + convolution(b, b, 3) + convolution(a, b, 1)
+    discriminator = convolution(3, 64, 3) + convolution(64, 64, 3) + convolution(3, 64, 1) + shrinking[-1] + 1
+    for block, (a, b) in enumerate(zip(shrinking[:-1], shrinking[1:], strict=True), start=1):
+        shortcut = convolution(a, b, 1) if block < halvings or a != b else 0
+        discriminator += convolution(a, a, 3) + convolution(a, b, 3) + shortcut
+    with torch.device("meta"):
+        assert count(ResNetGenerator((3, side, side), 128)) == generator
+        critic = ResNetDiscriminator((3, side, side))
+        assert count(critic) == discriminator
+        assert critic.blocks(torch.empty(1, 3, side, side)).shape == (1, shrinking[-1], *[side >> halvings] * 2)
+
+
+def test_the_32_pixel_generator_of_sngan_has_its_published_number_of_parameters():
+    with torch.device("meta"):
+        assert count(ResNetGenerator((3, 32, 32), 128, width=256)) == 4_276_739
+
+
+@pytest.mark.parametrize("side", [48, 64, 128])
+def test_larger_sizes_at_any_number_of_channels(side):
+    generator, critic = ResNetGenerator((2, side, side), 3, width=1), ResNetDiscriminator((2, side, side), width=1)
+    images = generator(torch.randn(2, 3))
+    assert images.shape == (2, 2, side, side)
+    assert critic(images).shape == (2,)
+
+
+def test_sum_pooling_sums_the_positions_whose_mean_wgan_gp_takes():
+    torch.manual_seed(0)
+    critics = [ResNetDiscriminator((3, 32, 32), width=2, pooling=pooling) for pooling in ("mean", "sum")]
+    critics[1].load_state_dict(critics[0].state_dict())
+    mean, total = (critic.features(torch.ones(1, 3, 32, 32), None) for critic in critics)
+    torch.testing.assert_close(64 * mean, total)
+    with pytest.raises(ValueError, match="pooling='max': ResNetDiscriminator takes 'mean' or 'sum'"):
+        ResNetDiscriminator((3, 32, 32), pooling="max")
+
+
+def test_conditional_batch_norm_is_in_the_blocks_and_not_in_front_of_the_output():
+    generator = ResNetGenerator((3, 32, 32), 3, 5, width=2)
+    assert [type(m) for m in generator.layers if not isinstance(m, UpBlock)][2] is nn.BatchNorm2d
+    assert sum(isinstance(m, ConditionalBatchNorm) for m in generator.modules()) == 6
+    plain = ResNetGenerator((3, 32, 32), 3, width=2)
+    assert count(generator) - count(plain) == 6 * 4 * (2 + 2)
+    assert ResNetDiscriminator((3, 32, 32), 5, width=2).head.weight.shape == (5, 2)
+
+
+@pytest.mark.parametrize("shape", [(3, 64, 32), (3, 32, 28), (1, 28, 28), (2,)])
 def test_other_sizes_are_refused(shape):
-    with pytest.raises(ValueError, match=r"image_shape=\(.*: ResNetDiscriminator needs \(C, 32, 32\)"):
+    pattern = r"image_shape=\(.*: {} needs \(C, side, side\) with a side of 32, 48, 64, 128"
+    with pytest.raises(ValueError, match=pattern.format("ResNetDiscriminator")):
         ResNetDiscriminator(shape)
-    with pytest.raises(ValueError, match=r"image_shape=\(.*: ResNetGenerator needs \(C, 32, 32\)"):
+    with pytest.raises(ValueError, match=pattern.format("ResNetGenerator")):
         ResNetGenerator(shape, 2)
