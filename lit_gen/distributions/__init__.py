@@ -7,12 +7,29 @@ from lit_gen.distributions.gaussian import (
     normal_log_prob,
     reparametrise,
 )
-from lit_gen.distributions.likelihoods import Bernoulli, Gaussian, Likelihood, auto_likelihood
+from lit_gen.distributions.likelihoods import (
+    Bernoulli,
+    Categorical256,
+    ContinuousBernoulli,
+    DiscretisedLogistic,
+    DiscretisedLogisticMixture,
+    Gaussian,
+    Likelihood,
+    OptimalSigmaGaussian,
+    SharedSigmaGaussian,
+    auto_likelihood,
+)
 
 __all__ = [
     "Bernoulli",
+    "Categorical256",
+    "ContinuousBernoulli",
+    "DiscretisedLogistic",
+    "DiscretisedLogisticMixture",
     "Gaussian",
     "Likelihood",
+    "OptimalSigmaGaussian",
+    "SharedSigmaGaussian",
     "auto_likelihood",
     "bound_log_scale",
     "kl_normal",
