@@ -88,6 +88,11 @@ class Likelihood(nn.Module, ABC):
             noise: uniform in [0, 1), of the images' shape.
         """
 
+    def _broadcast(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """The same images and parameters with all leading dimensions of either, as views."""
+        leading = torch.broadcast_shapes(x.shape[:-3], params.shape[:-3])
+        return x.expand(*leading, *x.shape[-3:]), params.expand(*leading, *params.shape[-3:])
+
     def _sum(self, log_probs: Tensor) -> Tensor:
         return log_probs.flatten(-len(self.image_shape)).sum(-1)
 

@@ -39,8 +39,9 @@ class Categorical256(Likelihood):
     @float32_or_better
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         """Nats `(N,)` of levels `x`."""
+        x, params = self._broadcast(x, params)
         logits = self._logits(params)
-        chosen = torch.take_along_dim(logits, x.long().unsqueeze(-3), dim=-3).squeeze(-3)
+        chosen = logits.gather(-3, x.long().unsqueeze(-3)).squeeze(-3)
         return self._sum(chosen - logits.logsumexp(-3))
 
     @float32_or_better

@@ -105,16 +105,17 @@ class DiscretisedLogisticMixture(Likelihood):
     @float32_or_better
     def sample(self, params: Tensor, noise: Tensor) -> Tensor:
         """Draw the component by the first channel's noise, whose position within the component's share draws on."""
+        noise, params = self._broadcast(noise, params)
         log_weights, mean, raw = self._split(params)
         ends = log_weights.exp().cumsum(-3)
         ends = ends / ends[..., -1:, :, :]
         starts = F.pad(ends, (0, 0, 0, 0, 1, -1))
         first, others = noise.split([1, self.image_shape[0] - 1], dim=-3)
         index = (ends <= first).sum(-3, keepdim=True)
-        start, end = (torch.take_along_dim(edges, index, -3) for edges in (starts, ends))
-        first = (first - start) / (end - start)
-        noise = torch.cat([first, others.expand(*first.shape[:-3], *others.shape[-3:])], -3)
-        mean, raw = (torch.take_along_dim(x, index.unsqueeze(-4), -4).squeeze(-4) for x in (mean, raw))
+        start, end = (edges.gather(-3, index) for edges in (starts, ends))
+        noise = torch.cat([(first - start) / (end - start), others], -3)
+        index = index.expand_as(noise).unsqueeze(-4)
+        mean, raw = (parameter.gather(-4, index).squeeze(-4) for parameter in (mean, raw))
         return to_images(quantile_level(noise, mean, raw))
 
     def _split(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
