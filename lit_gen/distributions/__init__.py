@@ -7,14 +7,31 @@ from lit_gen.distributions.gaussian import (
     normal_log_prob,
     reparametrise,
 )
-from lit_gen.distributions.likelihoods import Bernoulli, Gaussian, Likelihood, auto_likelihood
+from lit_gen.distributions.likelihoods import (
+    Bernoulli,
+    Categorical256,
+    ContinuousBernoulli,
+    DiscretisedLogistic,
+    DiscretisedLogisticMixture,
+    Gaussian,
+    Likelihood,
+    OptimalSigmaGaussian,
+    SharedSigmaGaussian,
+    auto_likelihood,
+)
 from lit_gen.distributions.priors import Prior, StandardNormal
 
 __all__ = [
     "Bernoulli",
+    "Categorical256",
+    "ContinuousBernoulli",
+    "DiscretisedLogistic",
+    "DiscretisedLogisticMixture",
     "Gaussian",
     "Likelihood",
+    "OptimalSigmaGaussian",
     "Prior",
+    "SharedSigmaGaussian",
     "StandardNormal",
     "auto_likelihood",
     "bound_log_scale",
