@@ -3,12 +3,15 @@
 from lit_gen.networks.auto import auto_decoder, auto_discriminator, auto_encoder, auto_generator
 from lit_gen.networks.base import Decoder, Discriminator, Encoder, Generator
 from lit_gen.networks.dcgan import DCGANDecoder, DCGANDiscriminator, DCGANEncoder, DCGANGenerator
+from lit_gen.networks.hierarchies import BottomUp, Ladder, TopDown
 from lit_gen.networks.layers import Norm, couples_batch, has_batch_norm
 from lit_gen.networks.minibatch import Minibatch, MinibatchDiscrimination, MinibatchStdDev
 from lit_gen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator
 from lit_gen.networks.resnet import ResNetDiscriminator, ResNetGenerator
+from lit_gen.networks.stochastic import Hierarchy
 
 __all__ = [
+    "BottomUp",
     "DCGANDecoder",
     "DCGANDiscriminator",
     "DCGANEncoder",
@@ -17,6 +20,8 @@ __all__ = [
     "Discriminator",
     "Encoder",
     "Generator",
+    "Hierarchy",
+    "Ladder",
     "MLPDecoder",
     "MLPDiscriminator",
     "MLPEncoder",
@@ -27,6 +32,7 @@ __all__ = [
     "Norm",
     "ResNetDiscriminator",
     "ResNetGenerator",
+    "TopDown",
     "auto_decoder",
     "auto_discriminator",
     "auto_encoder",
