@@ -11,7 +11,7 @@ from lit_gen.networks.stochastic import Conditional, Normal, PrecisionWeighted, 
 class BottomUp(Stack):
     """A chain both ways: q(z_1 | x) ∏ q(z_t | z_{t−1}) and p(x | z_1) ∏ p(z_{t−1} | z_t).
 
-    The plain deep VAE (arXiv:1602.02282, section 2), and the model of several layers of arXiv:1509.00519.
+    The plain deep VAE (section 2 of arXiv:1602.02282), and the model of several layers of arXiv:1509.00519.
     """
 
     def build(self) -> None:
@@ -25,7 +25,7 @@ class BottomUp(Stack):
         found, z = [], x.unsqueeze(0)
         for network, epsilon in zip(self.recognition, noise, strict=True):
             posterior = network(z)
-            z = reparametrise(*posterior, epsilon)
+            z = reparametrise(posterior[0], posterior[1], epsilon)
             found.append(posterior)
         return found
 
@@ -50,7 +50,7 @@ class Ladder(Stack):
 
 
 class TopDown(Stack):
-    """Bidirectional inference along a deterministic path (arXiv:1606.04934, section 4; arXiv:2007.03898).
+    """Bidirectional inference along a deterministic path (arXiv:1606.04934, arXiv:2007.03898).
 
     h_t comes down from a learned constant: z_t is added to it by a residual block, and it passes on to the layer
     below, so that p(z_t | z_{>t}) sees all layers above and x sees all layers. q(z_t | z_{>t}, x) is relative to p: see

@@ -78,7 +78,7 @@ class Stack(Hierarchy):
         """d_1, …, d_T of x, `(1, N, ...)`."""
         path = [x.unsqueeze(0)]
         for block in self.up:
-            path.append(over_samples(block, path[-1]))  # noqa: PERF401
+            path.append(over_samples(block, path[-1]))
         return path[1:]
 
     def markov(self, posteriors: list[Posterior], independent: bool) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_gen.distributions.gaussian import bound_log_scale, reparametrise
-from lit_gen.precision import float32_or_better
+from lit_gen.precision import at_least_float32, float32_or_better
 
 Normal = tuple[Tensor, Tensor]  # mean and log σ of independent Gaussians, each (K or 1, N or 1, *latent)
 
@@ -43,7 +43,7 @@ class Conditional(nn.Module):
     def forward(self, x: Tensor) -> Normal:
         """Mean and log σ, `(K, N, *latent)`."""
         mean, raw = over_samples(self.layers, x).chunk(2, dim=2)
-        return mean, bound_log_scale(raw)
+        return at_least_float32(mean), bound_log_scale(raw)
 
 
 class Posterior(nn.Module, ABC):
@@ -63,7 +63,7 @@ class Recognised(Posterior):
 
 
 class PrecisionWeighted(Posterior):
-    """The ladder's posterior (arXiv:1602.02282, equations 11 to 13): the normalised product of p and the evidence.
+    """The ladder's posterior (arXiv:1602.02282): the normalised product of p(z_t | z_{t+1}) and the evidence.
 
     1/σ_q² = 1/σ̂² + 1/σ_p² and μ_q = (μ̂/σ̂² + μ_p/σ_p²) σ_q², here with log σ throughout, so that no precision
     overflows: the evidence's weight is s(2 log σ_p − 2 log σ̂), with s the logistic function.
@@ -82,10 +82,10 @@ def precision_weighted(mean_p: Tensor, log_scale_p: Tensor, mean: Tensor, log_sc
 
 
 class Residual(Posterior):
-    """The posterior relative to the prior (NVAE, arXiv:2007.03898, section 3.2): N(μ_p + Δμ, (σ_p Δσ)²).
+    """The posterior relative to the prior (NVAE, arXiv:2007.03898): N(μ_p + Δμ, (σ_p Δσ)²).
 
     Δμ and log Δσ come from the top-down state and the evidence of the same layer, the bidirectional inference of
-    ResNet VAE (arXiv:1606.04934, section 4). With both zero q is p, and the divergence zero.
+    ResNet VAE (arXiv:1606.04934). With both zero q is p, and the divergence zero.
 
     Args:
         layers: from the channels of state and evidence, joined, to twice the latent's.
@@ -141,7 +141,7 @@ class TopDownLayer(nn.Module):
         origin = noise.new_zeros(1, 1, *self.latent_shape)
         prior = (origin, origin) if self.prior is None else self.prior(state)
         posterior = prior if evidence is None else self.posterior(prior, evidence, state)
-        z = reparametrise(*posterior, noise) if z is None else z
+        z = reparametrise(posterior[0], posterior[1], noise) if z is None else z
         below = z if self.transition is None else over_samples(self.transition, torch.cat([state, z], dim=2))
         return Latent(z, posterior, prior, self.independent), below
 
