@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lit_gen.modules import GAN, IWAE, VAE, WGAN, WGANGP, GenerativeModule
+    from lit_gen.modules import GAN, IWAE, VAE, WGAN, WGANGP, GenerativeModule, HierarchicalVAE
 
 __version__ = "0.1.0"
 
@@ -18,9 +18,10 @@ _HOMES = {
     "VAE": "lit_gen.modules",
     "IWAE": "lit_gen.modules",
     "GenerativeModule": "lit_gen.modules",
+    "HierarchicalVAE": "lit_gen.modules",
 }
 
-__all__ = ["GAN", "IWAE", "VAE", "WGAN", "WGANGP", "GenerativeModule"]
+__all__ = ["GAN", "IWAE", "VAE", "WGAN", "WGANGP", "GenerativeModule", "HierarchicalVAE"]
 
 
 if not TYPE_CHECKING:  # else a checker takes every unknown name for Any

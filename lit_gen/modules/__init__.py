@@ -2,6 +2,7 @@
 
 from lit_gen.modules.base import GenerativeModule
 from lit_gen.modules.gan import GAN
+from lit_gen.modules.hierarchical_vae import HierarchicalVAE
 from lit_gen.modules.player import Player
 from lit_gen.modules.sampling import LatentVariableModel
 from lit_gen.modules.vae import IWAE, VAE
@@ -15,6 +16,7 @@ __all__ = [
     "WGAN",
     "WGANGP",
     "GenerativeModule",
+    "HierarchicalVAE",
     "LatentVariableModel",
     "Player",
     "VariationalModule",

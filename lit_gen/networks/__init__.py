@@ -4,13 +4,16 @@ from lit_gen.networks.auto import auto_decoder, auto_discriminator, auto_encoder
 from lit_gen.networks.base import Decoder, Discriminator, Encoder, Generator, Network
 from lit_gen.networks.conditioning import FeatureDiscriminator
 from lit_gen.networks.dcgan import DCGANDecoder, DCGANDiscriminator, DCGANEncoder, DCGANGenerator
+from lit_gen.networks.hierarchies import BottomUp, Ladder, TopDown
 from lit_gen.networks.layers import ConditionalBatchNorm, Norm, couples_batch, has_batch_norm
 from lit_gen.networks.maxout import MaxoutMLPDiscriminator
 from lit_gen.networks.minibatch import Minibatch, MinibatchDiscrimination, MinibatchStdDev
 from lit_gen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator
 from lit_gen.networks.resnet import ResNetDiscriminator, ResNetGenerator
+from lit_gen.networks.stochastic import Hierarchy
 
 __all__ = [
+    "BottomUp",
     "ConditionalBatchNorm",
     "DCGANDecoder",
     "DCGANDiscriminator",
@@ -21,6 +24,8 @@ __all__ = [
     "Encoder",
     "FeatureDiscriminator",
     "Generator",
+    "Hierarchy",
+    "Ladder",
     "MLPDecoder",
     "MLPDiscriminator",
     "MLPEncoder",
@@ -33,6 +38,7 @@ __all__ = [
     "Norm",
     "ResNetDiscriminator",
     "ResNetGenerator",
+    "TopDown",
     "auto_decoder",
     "auto_discriminator",
     "auto_encoder",
