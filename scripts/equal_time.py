@@ -49,7 +49,12 @@ def apart(function: object, *arguments: object) -> float:
 def compare(config: str, minutes: float, samples: int, seed: int, root: Path, options: list[str]) -> str:
     """Train and test one config; a row of the table."""
     place = [f"--seed_everything={seed}", f"--trainer.default_root_dir={root}"]
-    quiet = ["--trainer.max_steps=-1", "--trainer.max_epochs=-1", "--trainer.limit_val_batches=0", "--evaluate.at_start=false"]
+    quiet = [
+        "--trainer.max_steps=-1",
+        "--trainer.max_epochs=-1",
+        "--trainer.limit_val_batches=0",
+        "--evaluate.at_start=false",
+    ]
     quiet += ["--checkpoint.monitor=null", f"--experiment=fit-{config}-{seed}"]
     seconds = apart(train, minutes, ["--config", config, *place, *quiet, *options])
     (run,) = (root / f"fit-{config}-{seed}").iterdir()

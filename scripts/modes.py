@@ -60,8 +60,8 @@ def packed(pack: int) -> Recipe:
 
 def relativistic(kind: str, share: float) -> tuple[GAN, int, int]:
     """RpGAN with R1 and R2. The penalty's weight goes with the square of the distances to be told apart."""
-    weight, steps = {"ring": (1e-3, 6_000), "grid": (2e-2, 10_000)}[kind]
-    adam = partial(GANAdam, lr=1e-3)
+    weight, lr, steps = {"ring": (1e-3, 1e-3, 6_000), "grid": (2e-2, 2e-3, 8_000)}[kind]
+    adam = partial(GANAdam, lr=lr)
     decay = partial(LinearLR, start_factor=1.0, end_factor=1e-3, total_iters=steps)
     model = GAN(
         (2,),

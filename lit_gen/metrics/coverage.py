@@ -100,7 +100,7 @@ class MixtureCoverage(Metric):
         """``modes`` found, ``high_quality`` share in [0, 1] and ``reverse_kl`` in nats, of all processes' samples."""
         return {
             "modes": int((self.good > 0).sum()),
-            "high_quality": float(self.good.sum() / self.nearest.sum()),
+            "high_quality": float(self.good.sum().double() / self.nearest.sum()),
             "reverse_kl": reverse_kl(self.good if self.count == "good" else self.nearest),
         }
 
