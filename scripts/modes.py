@@ -5,8 +5,9 @@
 
 GAN, PacGAN2, PacGAN4 and WGAN-GP have the paper's networks, z ~ N(0, I₂), 100,000 fixed training points, batches of 100
 points and Adam; the paper trains 400,000 batches at a learning rate of 1e-4, of which `--share` is taken here, at
-`--learning-rate`. WGAN-GP has the same networks and the other settings of arXiv:1704.00028. RpGAN+R1+R2 (the loss and penalties of R3GAN, arXiv:2501.05441) has its own small
-networks and number of steps, a learning rate that falls linearly to 0, and does not depend on these.
+`--learning-rate`. WGAN-GP has the same networks and the other settings of arXiv:1704.00028. RpGAN+R1+R2 (the loss and
+penalties of R3GAN, arXiv:2501.05441) has its own small networks and number of steps, and a learning rate that falls
+linearly to 0.
 
 For every run 2,500 samples of the averaged generator (half-life 10,000 points): modes with a sample within 3σ
 (Euclidean) of their mean, the share of such samples, KL of their histogram of modes to the uniform one in nats, and
@@ -17,7 +18,6 @@ runs that reach every mode. Published are modes ± standard error over 10 runs, 
 import argparse
 import itertools
 import json
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -38,6 +38,7 @@ from lit_gen.optimizers import GANAdam, WGANGPAdam
 
 PAPER_STEPS = 400_000  # 400 epochs of 1,000 batches
 SAMPLES = 2_500
+PACGAN_ADAM = partial(GANAdam, betas=(0.8, 0.999))
 PUBLISHED = {
     ("GAN", "ring"): "6.3 ± 0.5, 98.2, 0.45",
     ("GAN", "grid"): "17.3 ± 0.8, 94.8, 0.70",
@@ -54,7 +55,7 @@ def published(
     share: float,
     lr: float,
     gan: type[GAN] = GAN,
-    adam: Callable = partial(GANAdam, betas=(0.8, 0.999)),
+    adam: Callable = PACGAN_ADAM,
     **options: Any,
 ) -> tuple[GAN, int, int]:
     """The paper's networks: G 400x4 with batch norm, D 3 maxout layers of 200 units of 5 pieces."""
@@ -126,9 +127,9 @@ def row(method: str, kind: str, runs: list[dict[str, Any]]) -> str:
     """Mean ± standard deviation over the seeds, as a line of the table."""
 
     def cell(key: str, digits: int, factor: float = 1.0) -> str:
-        values = [factor * run[key] for run in runs]
-        spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-        return f"{statistics.mean(values):.{digits}f}{spread}"
+        values = factor * torch.tensor([run[key] for run in runs], dtype=torch.float64)
+        spread = f" ± {values.std():.{digits}f}" if len(values) > 1 else ""
+        return f"{values.mean():.{digits}f}{spread}"
 
     total = 8 if kind == "ring" else 25
     complete = sum(run["modes"] == total for run in runs)
