@@ -7,6 +7,7 @@ from datamodules.digits import DigitsDataModule
 from datamodules.image_folder import ImageFolderDataModule
 from datamodules.mixtures import MixtureDataModule
 from datamodules.mnist import FashionMNISTDataModule, MNISTDataModule
+from datamodules.stacked import StackedMNISTDataModule
 
 __all__ = [
     "ArrayDataModule",
@@ -17,4 +18,5 @@ __all__ = [
     "ImageFolderDataModule",
     "MNISTDataModule",
     "MixtureDataModule",
+    "StackedMNISTDataModule",
 ]

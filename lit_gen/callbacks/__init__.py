@@ -3,6 +3,7 @@
 from lit_gen.callbacks.checkpoint import AtomicCheckpointIO, RunCheckpoint
 from lit_gen.callbacks.evaluate import Evaluate
 from lit_gen.callbacks.game import GameMonitor, GameWarning
+from lit_gen.callbacks.modes import ModeCoverage
 from lit_gen.callbacks.predictions import PredictionWriter
 from lit_gen.callbacks.progress import RunProgress
 from lit_gen.callbacks.samples import SampleGrid
@@ -12,6 +13,7 @@ __all__ = [
     "Evaluate",
     "GameMonitor",
     "GameWarning",
+    "ModeCoverage",
     "PredictionWriter",
     "RunCheckpoint",
     "RunProgress",

@@ -1,6 +1,7 @@
 """Scores of samples against data, as `torchmetrics.Metric`s and plain functions, and the networks they look through."""
 
 from lit_gen.metrics.classes import ClassCoverage
+from lit_gen.metrics.coverage import MixtureCoverage, StackedCoverage, read_stacked, reverse_kl
 from lit_gen.metrics.extractors import (
     SHIPPED,
     Extractor,
@@ -18,9 +19,13 @@ __all__ = [
     "Extractor",
     "FeatureMoments",
     "IdentityExtractor",
+    "MixtureCoverage",
     "Moments",
     "SmallCNN",
+    "StackedCoverage",
     "frechet_distance",
     "load_extractor",
+    "read_stacked",
+    "reverse_kl",
     "save_extractor",
 ]
