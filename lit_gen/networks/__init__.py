@@ -1,13 +1,15 @@
 """Plain `nn.Module` networks: generators, discriminators, encoders and decoders."""
 
 from lit_gen.networks.auto import auto_decoder, auto_discriminator, auto_encoder, auto_generator
-from lit_gen.networks.base import Decoder, Discriminator, Encoder, Generator, Network
+from lit_gen.networks.base import Decoder, Discriminator, Encoder, Generator, Network, Translator
 from lit_gen.networks.conditioning import FeatureDiscriminator
 from lit_gen.networks.dcgan import DCGANDecoder, DCGANDiscriminator, DCGANEncoder, DCGANGenerator
 from lit_gen.networks.layers import ConditionalBatchNorm, Norm, couples_batch, has_batch_norm
 from lit_gen.networks.minibatch import Minibatch, MinibatchDiscrimination, MinibatchStdDev
 from lit_gen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator
+from lit_gen.networks.patchgan import PatchGAN
 from lit_gen.networks.resnet import ResNetDiscriminator, ResNetGenerator
+from lit_gen.networks.translation import ResNetTranslator, UNetTranslator
 
 __all__ = [
     "ConditionalBatchNorm",
@@ -29,8 +31,12 @@ __all__ = [
     "MinibatchStdDev",
     "Network",
     "Norm",
+    "PatchGAN",
     "ResNetDiscriminator",
     "ResNetGenerator",
+    "ResNetTranslator",
+    "Translator",
+    "UNetTranslator",
     "auto_decoder",
     "auto_discriminator",
     "auto_encoder",
