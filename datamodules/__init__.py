@@ -7,6 +7,8 @@ from datamodules.digits import DigitsDataModule
 from datamodules.image_folder import ImageFolderDataModule
 from datamodules.mixtures import MixtureDataModule
 from datamodules.mnist import FashionMNISTDataModule, MNISTDataModule
+from datamodules.recoloured import RecolouredDigitsDataModule
+from datamodules.unpaired import UnpairedDataModule
 
 __all__ = [
     "ArrayDataModule",
@@ -17,4 +19,6 @@ __all__ = [
     "ImageFolderDataModule",
     "MNISTDataModule",
     "MixtureDataModule",
+    "RecolouredDigitsDataModule",
+    "UnpairedDataModule",
 ]

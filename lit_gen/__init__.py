@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lit_gen.modules import GAN, VAE, WGAN, WGANGP, GenerativeModule
+    from lit_gen.modules import GAN, VAE, WGAN, WGANGP, CycleGAN, GenerativeModule
 
 __version__ = "0.1.0"
 
@@ -16,10 +16,11 @@ _HOMES = {
     "WGAN": "lit_gen.modules",
     "WGANGP": "lit_gen.modules",
     "VAE": "lit_gen.modules",
+    "CycleGAN": "lit_gen.modules",
     "GenerativeModule": "lit_gen.modules",
 }
 
-__all__ = ["GAN", "VAE", "WGAN", "WGANGP", "GenerativeModule"]
+__all__ = ["GAN", "VAE", "WGAN", "WGANGP", "CycleGAN", "GenerativeModule"]
 
 
 if not TYPE_CHECKING:  # else a checker takes every unknown name for Any

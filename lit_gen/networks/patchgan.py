@@ -20,7 +20,8 @@ class PatchGAN(Discriminator):
 
     Args:
         image_shape: `(C, H, W)`, large enough that every normed map has more than one pixel.
-        receptive_field: side of a score's patch in pixels: 70 (the papers'), 34, 16, or 1 for single pixels.
+        receptive_field: side of a score's patch in pixels: 70 (the papers'), 34, 16, or 1 for single pixels; null
+            takes the largest that is no larger than the image, at least 16.
         width: channels of the first layer; doubled at each, up to 8 times.
         norm: norm of all layers but the first and the last; "instance" has no gain and bias.
 
@@ -32,18 +33,21 @@ class PatchGAN(Discriminator):
     def __init__(
         self,
         image_shape: tuple[int, ...],
-        receptive_field: Literal[1, 16, 34, 70] = 70,
+        receptive_field: Literal[1, 16, 34, 70] | None = None,
         width: int = 64,
         norm: Norm = "instance",
     ):
         super().__init__(image_shape)
+        side = min(image_shape[1:], default=0)
+        if receptive_field is None:
+            receptive_field = 70 if side >= 70 else 34 if side >= 34 else 16
         if receptive_field not in (1, *STRIDES):
             raise ValueError(f"receptive_field={receptive_field}: PatchGAN has 1, 16, 34 or 70 pixels")
         if width < 1:
             raise ValueError(f"width={width}: PatchGAN needs at least 1")
         strides = STRIDES.get(receptive_field, 0)
         least = 3 * 2**strides if strides else 2  # the last norm then has 2 x 2 pixels
-        if len(image_shape) != 3 or min(image_shape[1:]) < least:
+        if len(image_shape) != 3 or side < least:
             raise ValueError(
                 f"image_shape={tuple(image_shape)}: PatchGAN with receptive_field={receptive_field} needs (C, height, "
                 f"width) of at least {least} pixels"

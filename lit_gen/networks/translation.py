@@ -47,7 +47,8 @@ class ResNetTranslator(Translator):
         image_shape: `(C, H, W)`, H and W divisible by 2^downsamplings, at least 4 and twice that.
         width: channels of the first layer; doubled at each downsampling.
         blocks: number of residual blocks; null takes the paper's 9 from 256 pixels, 6 below.
-        downsamplings: how often the residual blocks' map is halved; 2 in the paper, fewer for tiny images.
+        downsamplings: how often the residual blocks' map is halved; null takes the paper's 2, or fewer where H and W
+            don't divide or the map would be smaller than 7 pixels.
         norm: norm of all layers but the output; "instance" has no gain and bias.
 
     Raises:
@@ -59,15 +60,18 @@ class ResNetTranslator(Translator):
         image_shape: tuple[int, ...],
         width: int = 64,
         blocks: int | None = None,
-        downsamplings: int = 2,
+        downsamplings: int | None = None,
         norm: Norm = "instance",
     ):
         super().__init__(image_shape)
-        if width < 1 or (blocks is not None and blocks < 0) or downsamplings < 0:
+        if width < 1 or (blocks or 0) < 0 or (downsamplings or 0) < 0:
             raise ValueError(
                 f"width={width}, blocks={blocks}, downsamplings={downsamplings}: ResNetTranslator needs a width of at "
                 "least 1, the others at least 0"
             )
+        if downsamplings is None:
+            fits = [d for d in (1, 2) if all(side % 2**d == 0 and side >= 7 * 2**d for side in image_shape[1:])]
+            downsamplings = max(fits, default=0)
         _check_sides(self, 2**downsamplings, least=max(4, 2 * 2**downsamplings))
         blocks = (9 if min(image_shape[1:]) >= 256 else 6) if blocks is None else blocks
         bias, channels = has_bias(norm), image_shape[0]
