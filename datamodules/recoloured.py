@@ -31,9 +31,9 @@ def recolour(grey: Tensor) -> Tensor:
 class RecolouredDigitsDataModule(TwoDomains):
     """scikit-learn's digits in grey (a) and recoloured (b), both (3, 8, 8), 10 classes, nothing to download.
 
-    The two training domains are disjoint halves of the 1,197 training digits (599 and 598): no digit has its counterpart.
-    In the splits val and test (300 digits each) image i of b is `recolour` of image i of a, so that the error against
-    the true map is measured.
+    The two training domains are disjoint halves of the 1,197 training digits (599 and 598): no digit has its
+    counterpart. In the splits val and test (300 digits each) image i of b is `recolour` of image i of a, so that the
+    error against the true map is measured.
 
     Args:
         **kwargs: load_size, predict_domain and predict_folder of `TwoDomains`; batch_size, num_workers, flip and

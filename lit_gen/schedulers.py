@@ -1,5 +1,6 @@
 """Learning-rate schedules counted in updates; any class of ``torch.optim.lr_scheduler`` is accepted beside them."""
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -28,7 +29,7 @@ class ConstantThenLinear(LRScheduler):
         self.constant, self.decay = constant, decay
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         """Each parameter group's rate."""
         share = max(0.0, 1 - max(0, self.last_epoch - self.constant) / self.decay)
         return [rate * share for rate in self.base_lrs]

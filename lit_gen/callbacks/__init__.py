@@ -6,14 +6,17 @@ from lit_gen.callbacks.game import GameMonitor, GameWarning
 from lit_gen.callbacks.predictions import PredictionWriter
 from lit_gen.callbacks.progress import RunProgress
 from lit_gen.callbacks.samples import SampleGrid
+from lit_gen.callbacks.translation import EvaluateTranslation, TranslationGrid
 
 __all__ = [
     "AtomicCheckpointIO",
     "Evaluate",
+    "EvaluateTranslation",
     "GameMonitor",
     "GameWarning",
     "PredictionWriter",
     "RunCheckpoint",
     "RunProgress",
     "SampleGrid",
+    "TranslationGrid",
 ]

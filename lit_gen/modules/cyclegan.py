@@ -182,7 +182,8 @@ class CycleGAN(GenerativeModule):
         uniform = self.random.uniform(len(fakes), 2)
         rank, world_size = self.random.rank, self.random.world_size
         if world_size > 1:
-            fakes, uniform = (self.all_gather(x).transpose(0, 1).flatten(0, 1) for x in (fakes, uniform))
+            gathered: Any = self.all_gather((fakes, uniform))  # (process, position on it, *)
+            fakes, uniform = (x.transpose(0, 1).flatten(0, 1) for x in gathered)
         return self.pools[domain](fakes, uniform)[rank::world_size]
 
     # ---- use

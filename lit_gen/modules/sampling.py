@@ -83,7 +83,9 @@ class LatentVariableModel(GenerativeModule, ABC):
             return torch.empty(0, *self.image_shape, device=self.device, dtype=self.dtype)  # type: ignore[arg-type]
         inputs = z.to(self.device, self.dtype), *(y.to(self.device) for y in labels)  # type: ignore[arg-type]
         with self.evaluating():
-            return torch.cat([self.decode(*part) for part in zip(*(x.split(SAMPLE_BATCH) for x in inputs), strict=True)])
+            return torch.cat(
+                [self.decode(*part) for part in zip(*(x.split(SAMPLE_BATCH) for x in inputs), strict=True)]
+            )
 
     def classes(self, n: int, labels: Tensor | int | None, generator: torch.Generator | None) -> tuple[Tensor, ...]:
         """The labels ``(n,)`` of n samples in a tuple, as :meth:`sample` takes them; empty if unconditional."""

@@ -65,6 +65,6 @@ class PatchGAN(Discriminator):
         self.layers = nn.Sequential(*layers, nn.Conv2d(channels, 1, kernel, 1, padding))
         init_dcgan(self)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Score `(N, h, w)`."""
         return self.layers(x).squeeze(1)
