@@ -7,7 +7,9 @@ from datamodules.digits import DigitsDataModule
 from datamodules.image_folder import ImageFolderDataModule
 from datamodules.mixtures import MixtureDataModule
 from datamodules.mnist import FashionMNISTDataModule, MNISTDataModule
+from datamodules.recoloured import RecolouredDigitsDataModule
 from datamodules.stacked import StackedMNISTDataModule
+from datamodules.unpaired import UnpairedDataModule
 
 __all__ = [
     "ArrayDataModule",
@@ -18,5 +20,7 @@ __all__ = [
     "ImageFolderDataModule",
     "MNISTDataModule",
     "MixtureDataModule",
+    "RecolouredDigitsDataModule",
     "StackedMNISTDataModule",
+    "UnpairedDataModule",
 ]

@@ -97,34 +97,39 @@ class DataModule(L.LightningDataModule, ABC):
                 f"batch_size={self.batch_size}: must not be larger than the training split of {self.name}, "
                 f"which has {len(dataset)} images"
             )
+        if self.flip and len(self.image_shape) != 3:
+            raise ValueError(f"flip=True: {self.name} holds points, only images can be mirrored")
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if self.seed is None else self.seed
-        sampler = ShuffledSampler(dataset, self.batch_size, rank, world_size, seed)
-        if self.flip:
-            if len(self.image_shape) != 3:
-                raise ValueError(f"flip=True: {self.name} holds points, only images can be mirrored")
-            dataset = RandomFlip(dataset, seed)
         return ResumableLoader(
-            dataset,
+            self.augmented(dataset, seed),
             batch_size=self.batch_size // world_size,
-            sampler=sampler,
+            sampler=self.order(dataset, rank, world_size, seed),
             num_workers=self.num_workers,
             drop_last=True,
         )
 
+    def order(self, dataset: BatchDataset, rank: int, world_size: int, seed: int) -> ShuffledSampler:
+        """The order of training, a function of (seed, epoch)."""
+        return ShuffledSampler(dataset, self.batch_size, rank, world_size, seed)
+
+    def augmented(self, dataset: BatchDataset, seed: int) -> BatchDataset:
+        """The training data with their random changes, functions of (seed, epoch, index)."""
+        return RandomFlip(dataset, seed) if self.flip else dataset
+
     def val_dataloader(self) -> Loader | list[Loader]:
         """The validation split in order; an empty list, which skips validation, if there is none."""
-        return self._in_order("val")
+        return self._in_order(self.dataset("val"))
 
     def test_dataloader(self) -> Loader | list[Loader]:
         """The test split in order; an empty list if there is none."""
-        return self._in_order("test")
+        return self._in_order(self.dataset("test"))
 
     def predict_dataloader(self) -> Loader | list[Loader]:
         """The test split in order; an empty list if there is none."""
-        return self._in_order("test")
+        return self._in_order(self.dataset("test"))
 
-    def _in_order(self, split: Split) -> Loader | list[Loader]:
-        dataset, (rank, world_size) = self.dataset(split), self._process()
+    def _in_order(self, dataset: BatchDataset) -> Loader | list[Loader]:
+        rank, world_size = self._process()
         if len(dataset) == 0:
             return []
         sampler = ShardSampler(dataset, rank, world_size)

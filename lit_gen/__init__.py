@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lit_gen.modules import GAN, IWAE, VAE, WGAN, WGANGP, GenerativeModule, HierarchicalVAE
+    from lit_gen.modules import GAN, IWAE, VAE, WGAN, WGANGP, CycleGAN, GenerativeModule, HierarchicalVAE
 
 __version__ = "0.1.0"
 
@@ -17,11 +17,12 @@ _HOMES = {
     "WGANGP": "lit_gen.modules",
     "VAE": "lit_gen.modules",
     "IWAE": "lit_gen.modules",
+    "CycleGAN": "lit_gen.modules",
     "GenerativeModule": "lit_gen.modules",
     "HierarchicalVAE": "lit_gen.modules",
 }
 
-__all__ = ["GAN", "IWAE", "VAE", "WGAN", "WGANGP", "GenerativeModule", "HierarchicalVAE"]
+__all__ = ["GAN", "IWAE", "VAE", "WGAN", "WGANGP", "CycleGAN", "GenerativeModule", "HierarchicalVAE"]
 
 
 if not TYPE_CHECKING:  # else a checker takes every unknown name for Any

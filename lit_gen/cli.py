@@ -20,10 +20,12 @@ import datamodules
 from lit_gen.callbacks import (
     AtomicCheckpointIO,
     Evaluate,
+    EvaluateTranslation,
     PredictionWriter,
     RunCheckpoint,
     RunProgress,
     SampleGrid,
+    TranslationGrid,
 )
 from lit_gen.cli_errors import shorten, users_error
 from lit_gen.cli_support import (
@@ -146,7 +148,11 @@ class CLI(LightningCLI):
         if trainer.enable_progress_bar is not False:
             own.append(RunProgress())
         callbacks = trainer.callbacks if isinstance(trainer.callbacks, list) else [trainer.callbacks]
-        kwargs["callbacks"] = [*filter(None, callbacks), *own]
+        callbacks = [*filter(None, callbacks)]
+        if hasattr(self.model, "translate"):
+            kinds = (EvaluateTranslation, TranslationGrid)
+            own += [kind() for kind in kinds if not any(isinstance(callback, kind) for callback in callbacks)]
+        kwargs["callbacks"] = [*callbacks, *own]
         return super().instantiate_trainer(**kwargs)
 
     def after_instantiate_classes(self) -> None:

@@ -23,7 +23,16 @@ def test_training_needs_no_rarely_used_library():
 
 
 def test_public_names():
-    assert lit_gen.__all__ == ["GAN", "IWAE", "VAE", "WGAN", "WGANGP", "GenerativeModule", "HierarchicalVAE"]
+    assert lit_gen.__all__ == [
+        "GAN",
+        "IWAE",
+        "VAE",
+        "WGAN",
+        "WGANGP",
+        "CycleGAN",
+        "GenerativeModule",
+        "HierarchicalVAE",
+    ]
     assert all(issubclass(getattr(lit_gen, name), lit_gen.GenerativeModule) for name in lit_gen.__all__)
     assert set(lit_gen.__all__) <= set(dir(lit_gen))
     with pytest.raises(AttributeError, match="nonsense"):

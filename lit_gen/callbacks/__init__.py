@@ -7,10 +7,12 @@ from lit_gen.callbacks.modes import ModeCoverage
 from lit_gen.callbacks.predictions import PredictionWriter
 from lit_gen.callbacks.progress import RunProgress
 from lit_gen.callbacks.samples import SampleGrid
+from lit_gen.callbacks.translation import EvaluateTranslation, TranslationGrid
 
 __all__ = [
     "AtomicCheckpointIO",
     "Evaluate",
+    "EvaluateTranslation",
     "GameMonitor",
     "GameWarning",
     "ModeCoverage",
@@ -18,4 +20,5 @@ __all__ = [
     "RunCheckpoint",
     "RunProgress",
     "SampleGrid",
+    "TranslationGrid",
 ]

@@ -77,6 +77,10 @@ class Evaluate(L.Callback):
         """Find the extractor for the data, and refuse an unfit one before training starts."""
         if self.extractor is None or stage == "predict":
             return
+        if not hasattr(pl_module, "sample"):  # a translation is scored by EvaluateTranslation
+            if self.extractor != "auto":
+                rank_zero_info(f"Evaluate: {type(pl_module).__name__} draws no samples, so none are scored.")
+            return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if data is None:
             raise ValueError("Evaluate needs a data module: pass datamodule=..., or Evaluate(extractor=None)")

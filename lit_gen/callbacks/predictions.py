@@ -11,7 +11,10 @@ from lit_gen.callbacks.samples import image_grid, save_png
 
 
 class PredictionWriter(L.Callback):
-    """Writes every predicted image to ``predictions/000123.png`` in the run's folder, points to ``.npy`` files."""
+    """Writes every predicted image to ``predictions/000123.png`` in the run's folder, points to ``.npy`` files.
+
+    A data module with ``prediction_names`` names the files in their place, and may put them into folders.
+    """
 
     def on_predict_batch_end(
         self,
@@ -29,9 +32,11 @@ class PredictionWriter(L.Callback):
         folder = Path(trainer.log_dir) / "predictions"
         folder.mkdir(parents=True, exist_ok=True)
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        names: list[str] | None = getattr(datamodule, "prediction_names", None)
         first = batch_idx * datamodule.batch_size
         for i, sample in enumerate(outputs.float().cpu()):
-            name = f"{first + i * trainer.world_size + trainer.global_rank:06d}"
+            position = first + i * trainer.world_size + trainer.global_rank
+            name = f"{position:06d}" if names is None else names[position]
             if sample.dim() == 3:
                 save_png(folder / f"{name}.png", image_grid(sample[None], cell=1))
             else:

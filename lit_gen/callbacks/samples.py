@@ -84,7 +84,12 @@ class SampleGrid(L.Callback):
         num_samples: images in the grid.
         every_n_epochs: draw at every n-th validation.
         seed: of the samples' noise.
+
+    Attributes:
+        folder: where the pictures go, and their name in the loggers.
     """
+
+    folder = "samples"
 
     def __init__(self, num_samples: int = 64, every_n_epochs: int = 1, seed: int = 0) -> None:
         if num_samples < 1:
@@ -98,7 +103,7 @@ class SampleGrid(L.Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say so if there is nothing to look at."""
         self._drawn = None
-        if not _drawable(shape := tuple(pl_module.image_shape)):  # type: ignore[arg-type]
+        if hasattr(pl_module, "sample") and not _drawable(shape := tuple(pl_module.image_shape)):  # type: ignore[arg-type]
             rank_zero_info(f"SampleGrid: image_shape={shape} is neither grey nor colour nor 2-D points: no pictures.")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -129,21 +134,27 @@ class SampleGrid(L.Callback):
         directory, step = trainer.log_dir, trainer.global_step  # log_dir is a collective
         if trainer.fast_dev_run or not trainer.is_global_zero or self._drawn == step:  # type: ignore[attr-defined]
             return
-        shape: tuple[int, ...] = tuple(pl_module.image_shape)  # type: ignore[arg-type]
-        if not _drawable(shape):
+        picture = self.picture(trainer, pl_module)
+        if picture is None:
             return
         self._drawn = step
-        generator = torch.Generator().manual_seed(mix(self.seed, "grid"))
-        samples = pl_module.sample(self.num_samples if len(shape) == 3 else NUM_POINTS, generator=generator)  # type: ignore[operator]
-        picture = image_grid(samples) if len(shape) == 3 else scatter(samples, self._points(trainer))
         if directory is not None:
-            save_png(Path(directory) / "samples" / f"step_{step:06d}.png", picture)
+            save_png(Path(directory) / self.folder / f"step_{step:06d}.png", picture)
         for logger in trainer.loggers:
             experiment: Any = getattr(logger, "experiment", None)
             if hasattr(logger, "log_image"):
-                logger.log_image("samples", [_channels_last(picture)], step=step)
+                logger.log_image(self.folder, [_channels_last(picture)], step=step)
             elif hasattr(experiment, "add_image"):
-                experiment.add_image("samples", picture, step)
+                experiment.add_image(self.folder, picture, step)
+
+    def picture(self, trainer: L.Trainer, pl_module: L.LightningModule) -> Tensor | None:
+        """The picture now, uint8 ``(C, H, W)``, or None if the model has no samples that can be drawn."""
+        shape: tuple[int, ...] = tuple(pl_module.image_shape)  # type: ignore[arg-type]
+        if not hasattr(pl_module, "sample") or not _drawable(shape):
+            return None
+        generator = torch.Generator().manual_seed(mix(self.seed, "grid"))
+        samples = pl_module.sample(self.num_samples if len(shape) == 3 else NUM_POINTS, generator=generator)  # type: ignore[operator]
+        return image_grid(samples) if len(shape) == 3 else scatter(samples, self._points(trainer))
 
     def _points(self, trainer: L.Trainer) -> Tensor:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]

@@ -1,6 +1,7 @@
 """Training procedures: how networks are trained."""
 
 from lit_gen.modules.base import GenerativeModule
+from lit_gen.modules.cyclegan import CycleGAN, load_translator
 from lit_gen.modules.gan import GAN
 from lit_gen.modules.hierarchical_vae import HierarchicalVAE
 from lit_gen.modules.player import Player
@@ -15,9 +16,11 @@ __all__ = [
     "VAE",
     "WGAN",
     "WGANGP",
+    "CycleGAN",
     "GenerativeModule",
     "HierarchicalVAE",
     "LatentVariableModel",
     "Player",
     "VariationalModule",
+    "load_translator",
 ]

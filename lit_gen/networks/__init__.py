@@ -1,7 +1,7 @@
 """Plain `nn.Module` networks: generators, discriminators, encoders and decoders."""
 
 from lit_gen.networks.auto import auto_decoder, auto_discriminator, auto_encoder, auto_generator
-from lit_gen.networks.base import Decoder, Discriminator, Encoder, Generator, Network
+from lit_gen.networks.base import Decoder, Discriminator, Encoder, Generator, Network, Translator
 from lit_gen.networks.conditioning import FeatureDiscriminator
 from lit_gen.networks.dcgan import DCGANDecoder, DCGANDiscriminator, DCGANEncoder, DCGANGenerator
 from lit_gen.networks.hierarchies import BottomUp, Ladder, TopDown
@@ -9,8 +9,10 @@ from lit_gen.networks.layers import ConditionalBatchNorm, Norm, couples_batch, h
 from lit_gen.networks.maxout import MaxoutMLPDiscriminator
 from lit_gen.networks.minibatch import Minibatch, MinibatchDiscrimination, MinibatchStdDev
 from lit_gen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator
+from lit_gen.networks.patchgan import PatchGAN
 from lit_gen.networks.resnet import ResNetDiscriminator, ResNetGenerator
 from lit_gen.networks.stochastic import Hierarchy
+from lit_gen.networks.translation import ResNetTranslator, UNetTranslator
 
 __all__ = [
     "BottomUp",
@@ -36,9 +38,13 @@ __all__ = [
     "MinibatchStdDev",
     "Network",
     "Norm",
+    "PatchGAN",
     "ResNetDiscriminator",
     "ResNetGenerator",
+    "ResNetTranslator",
     "TopDown",
+    "Translator",
+    "UNetTranslator",
     "auto_decoder",
     "auto_discriminator",
     "auto_encoder",

@@ -65,7 +65,7 @@ class Generator(Network):
 
 
 class Discriminator(Network):
-    """Images `(N, C, H, W)`, or points `(N, D)`, to raw scores `(N,)`.
+    """Images `(N, C, H, W)`, or points `(N, D)`, to raw scores `(N,)`; a `PatchGAN` gives `(N, h, w)`, one a patch.
 
     Attributes:
         classifies: whether `classify` tells the class, as an AC-GAN needs.
@@ -130,6 +130,22 @@ class Decoder(Network):
     @abstractmethod
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the parameters of p(x | z)."""
+
+
+class Translator(Network):
+    """Images `(N, C, H, W)` of one domain to images of the same shape of another, both in [-1, 1].
+
+    Raises:
+        ValueError: for an `image_shape` that is neither `(C, H, W)` nor `(D,)`.
+    """
+
+    def __init__(self, image_shape: tuple[int, ...]):
+        super().__init__()
+        self.image_shape = _checked_shape(self, "image_shape", image_shape)
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Translate each image."""
 
 
 def _checked_shape(network: nn.Module, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:

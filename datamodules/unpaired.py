@@ -1,0 +1,230 @@
+"""Images of two domains for unpaired translation."""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from datamodules.base import DataModule
+from datamodules.datasets import SPLITS, BatchDataset, Split
+from datamodules.domains import DOMAINS, Augmented, Domains, OneDomain, Subset, UnpairedSampler, random_crops
+from datamodules.image_files import ImageFiles, find_images
+from datamodules.loader import Loader, ResumableLoader
+
+
+class TwoDomains(DataModule):
+    """Images of two domains, of one shape. A batch is ``{"a": (images, labels), "b": (images, labels)}``.
+
+    An epoch of training shows the longer domain once, each image in random company: the shorter one is reshuffled
+    and shown again whenever it is used up. The order is a function of (seed, epoch) only, and continues in the middle
+    of an epoch. Validation and test go through both domains in order, each image once over all processes; where
+    one domain is shorter the last batches hold fewer or none of its images.
+
+    Prediction is of one domain: its test split, or all images below a folder, whose names the predictions keep.
+
+    A concrete module says `name`, `image_shape` and `num_classes`, and implements `read_domains`.
+
+    Attributes:
+        paired: whether image i of domain a and image i of domain b are counterparts in the splits val and test, so
+            that a translation's error can be measured.
+
+    Args:
+        load_size: side, or (height, width), to which training images are enlarged before a random crop of their own
+            size is taken (bicubic, on the device; 286 for 256 in CycleGAN); None for neither.
+        predict_domain: the domain of the images that are to be translated by predict.
+        predict_folder: folder whose images predict translates, at any depth; None for the domain's test split.
+        **kwargs: batch_size, num_workers, flip and seed of `DataModule`. batch_size counts the images of one domain.
+    """
+
+    paired: bool = False
+
+    def __init__(
+        self,
+        load_size: int | tuple[int, int] | None = None,
+        predict_domain: Literal["a", "b"] = "a",
+        predict_folder: str | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if predict_domain not in DOMAINS:
+            raise ValueError(f"predict_domain={predict_domain!r}: must be 'a' or 'b'")
+        if predict_folder is not None and not Path(predict_folder).is_dir():
+            raise FileNotFoundError(f"predict_folder={predict_folder!r}: there is no such folder")
+        self.load_size = (load_size, load_size) if isinstance(load_size, int) else load_size
+        self.predict_domain: str = predict_domain
+        self.predict_folder = predict_folder
+
+    @abstractmethod
+    def read_domains(self) -> dict[Split, Domains]:
+        """Reads both domains of each split; called once."""
+
+    def read(self) -> dict[Split, BatchDataset]:
+        """Reads the splits.
+
+        Raises:
+            ValueError: a domain without training images.
+        """
+        splits: dict[Split, Any] = dict(self.read_domains())
+        for domain in DOMAINS:
+            if len(getattr(splits["train"], domain)) == 0:
+                raise ValueError(f"{self.name}: domain {domain} has no training images")
+        return splits
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Turns both domains' images into float32, and crops and mirrors those of training, on the device."""
+        return {domain: self._prepared(*part) for domain, part in batch.items()}
+
+    def _prepared(self, images: torch.Tensor, labels: torch.Tensor, chances: Any = None) -> Any:
+        images = self.to_float(images)
+        if chances is not None and (self.load_size is not None or self.flip):
+            images = random_crops(images, chances, self.load_size, self.flip)
+        return images, labels
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Shuffled batches of both domains, ``batch_size / number of processes`` images of each.
+
+        Raises:
+            ValueError: batch_size doesn't suit the processes or the longer domain, or points should be cropped or
+                flip.
+        """
+        shape, size = self.image_shape, self.load_size
+        if size is not None and (len(shape) != 3 or size[0] < shape[1] or size[1] < shape[2]):
+            raise ValueError(f"load_size={size}: images of {self.name} are {shape}; they can be enlarged, not reduced")
+        return super().train_dataloader()
+
+    def order(self, dataset: Any, rank: int, world_size: int, seed: int) -> UnpairedSampler:
+        """Both domains' own permutations."""
+        return UnpairedSampler(dataset, self.batch_size, rank, world_size, seed)
+
+    def augmented(self, dataset: Any, seed: int) -> Any:
+        """The random numbers of crops and flips beside the images; the device uses them."""
+        return Augmented(dataset, seed)
+
+    def predict_dataloader(self) -> Loader | list[Loader]:
+        """The images to translate, in order, as ``{domain: (images, labels)}``."""
+        return self._in_order(OneDomain(self._prediction_images(), self.predict_domain))
+
+    def _prediction_images(self) -> BatchDataset:
+        if self.predict_folder is None:
+            return getattr(self.dataset("test"), self.predict_domain)
+        if len(self.image_shape) != 3 or self.image_shape[0] not in (1, 3):
+            raise ValueError(f"predict_folder: files are read as images of 1 or 3 channels, not {self.image_shape}")
+        channels, height, width = self.image_shape
+        files = [str(Path(self.predict_folder) / name) for name in find_images(Path(self.predict_folder))]
+        return ImageFiles(files, torch.zeros(len(files), dtype=torch.int64), (channels, height, width))
+
+    @property
+    def prediction_names(self) -> list[str] | None:
+        """A name without suffix for each predicted image, ``a/b`` for ``a/b.jpg``; None for the test split.
+
+        Files that differ by their suffix alone keep it: ``a/b.jpg`` and ``a/b.png``.
+        """
+        if self.predict_folder is None:
+            return None
+        files = find_images(Path(self.predict_folder))
+        stems = [file.rpartition(".")[0] for file in files]
+        return [stem if stems.count(stem) == 1 else file for stem, file in zip(stems, files, strict=True)]
+
+
+class UnpairedDataModule(TwoDomains):
+    """Two domains from any data modules: two folders, two files, or two groups of one data set's classes.
+
+    ``a`` and ``b`` are data modules of one image shape, of which only the three splits are used, not their loaders:
+    batch_size, num_workers, flip and seed are given here. For example, horses and deer:
+
+    ```yaml
+    a: {class_path: CIFAR10DataModule}
+    classes_a: [7]
+    classes_b: [4]
+    ```
+
+    Args:
+        a: images of one domain.
+        b: images of the other domain; None takes those of a, divided by their classes.
+        classes_a: labels of the images to take from a; None for all.
+        classes_b: labels of the images to take from b; None for all.
+        paired: whether a and b have counterparts at the same places in the splits val and test.
+        **kwargs: load_size, predict_domain and predict_folder of `TwoDomains`; batch_size, num_workers, flip and
+            seed of `DataModule`.
+
+    Raises:
+        ValueError: shapes that differ, or one data module without two groups of classes.
+    """
+
+    def __init__(
+        self,
+        a: DataModule,
+        b: DataModule | None = None,
+        classes_a: list[int] | None = None,
+        classes_b: list[int] | None = None,
+        paired: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if b is None and (classes_a is None or classes_b is None):
+            raise ValueError(f"b=None, classes_a={classes_a}, classes_b={classes_b}: give b, or classes of a for both")
+        if b is None and set(classes_a or ()) & set(classes_b or ()):
+            raise ValueError(f"classes_a={classes_a}, classes_b={classes_b}: the same images would be in both domains")
+        self.a, self.b = a, a if b is None else b
+        self.classes = {"a": classes_a, "b": classes_b}
+        self.paired = paired
+        self.name = "2".join(self._part_name(domain) for domain in DOMAINS)
+        if self.a.image_shape != self.b.image_shape:
+            raise ValueError(
+                f"a.image_shape={self.a.image_shape}, b.image_shape={self.b.image_shape}: both domains must have one "
+                "shape"
+            )
+        if not isinstance(self.hparams.get("a"), dict):  # built in Python, not by the command line
+            self.save_hyperparameters({"a": _describe(a), "b": None if b is None else _describe(b)})
+
+    def _part_name(self, domain: str) -> str:
+        module, classes = getattr(self, domain), self.classes[domain]
+        return module.name + ("" if classes is None else "_" + "_".join(map(str, classes)))
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of both domains."""
+        return self.a.image_shape
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes of the domain that has more; labels stay those of the data modules."""
+        return max(self.a.num_classes, self.b.num_classes)
+
+    def prepare_data(self) -> None:
+        """Downloads what the data modules download."""
+        self.a.prepare_data()
+        self.b.prepare_data()
+
+    def read_domains(self) -> dict[Split, Domains]:
+        """Takes each domain's classes from its data module.
+
+        Raises:
+            ValueError: classes asked of data without labels, or counterparts that differ in number.
+        """
+        splits: dict[Split, Domains] = {
+            split: Domains(self._part("a", split), self._part("b", split)) for split in SPLITS
+        }
+        for split in ("val", "test") if self.paired else ():
+            a, b = len(splits[split].a), len(splits[split].b)
+            if a != b:
+                raise ValueError(f"paired=True: {self.name} has {a} and {b} images in the split {split}")
+        return splits
+
+    def _part(self, domain: str, split: Split) -> BatchDataset:
+        dataset: Any = getattr(self, domain).dataset(split)
+        classes = self.classes[domain]
+        if classes is None:
+            return dataset
+        if len(dataset) == 0:
+            return dataset
+        indices = torch.isin(dataset.labels, torch.tensor(classes)).nonzero().flatten()
+        if split == "train" and len(indices) == 0:
+            raise ValueError(f"classes_{domain}={classes}: {self._part_name(domain)} has no such training images")
+        return Subset(dataset, indices)
+
+
+def _describe(module: DataModule) -> dict[str, Any]:
+    path = f"{type(module).__module__}.{type(module).__qualname__}"
+    return {"class_path": path, "init_args": dict(module.hparams)}

@@ -1,0 +1,167 @@
+"""Networks from images to images of the same shape, as in CycleGAN (Zhu et al. 2017, arXiv:1703.10593)."""
+
+import torch
+from torch import Tensor, nn
+
+from lit_gen.networks.base import Translator
+from lit_gen.networks.layers import Norm, init_dcgan, norm_2d
+
+
+def plain_norm(norm: Norm, channels: int) -> nn.Module:
+    """`norm_2d`, but "instance" without gain and bias, as published for translation."""
+    return nn.InstanceNorm2d(channels) if norm == "instance" else norm_2d(norm, channels)
+
+
+def has_bias(norm: Norm) -> bool:
+    """Whether a convolution in front of `norm` has a bias: not where the norm brings its own."""
+    return norm in ("instance", "none")
+
+
+class ResidualBlock(nn.Module):
+    """x + conv, norm, ReLU, conv, norm of x, 3 x 3 with reflected borders."""
+
+    def __init__(self, channels: int, norm: Norm):
+        super().__init__()
+        self.residual = nn.Sequential(
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3, bias=has_bias(norm)),
+            plain_norm(norm, channels),
+            nn.ReLU(),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3, bias=has_bias(norm)),
+            plain_norm(norm, channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N, C, H, W)` to the same shape."""
+        return x + self.residual(x)
+
+
+class ResNetTranslator(Translator):
+    """The paper's generator, of Johnson et al. (2016, arXiv:1603.08155).
+
+    In the paper's notation c7s1-w, d2w, d4w, then `blocks` residual blocks, u2w, uw, c7s1-C, tanh. Parameters as
+    published: 11.378 M with 9 blocks, 7.838 M with 6 (3 channels, width 64).
+
+    Args:
+        image_shape: `(C, H, W)`, H and W divisible by 2^downsamplings, at least 4 and twice that.
+        width: channels of the first layer; doubled at each downsampling.
+        blocks: number of residual blocks; null takes the paper's 9 from 256 pixels, 6 below.
+        downsamplings: how often the residual blocks' map is halved; null takes the paper's 2, or fewer where H and W
+            don't divide or the map would be smaller than 7 pixels.
+        norm: norm of all layers but the output; "instance" has no gain and bias.
+
+    Raises:
+        ValueError: for points, sizes that don't divide, or a width, blocks or downsamplings out of range.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        width: int = 64,
+        blocks: int | None = None,
+        downsamplings: int | None = None,
+        norm: Norm = "instance",
+    ):
+        super().__init__(image_shape)
+        if width < 1 or (blocks or 0) < 0 or (downsamplings or 0) < 0:
+            raise ValueError(
+                f"width={width}, blocks={blocks}, downsamplings={downsamplings}: ResNetTranslator needs a width of at "
+                "least 1, the others at least 0"
+            )
+        if downsamplings is None:
+            fits = [d for d in (1, 2) if all(side % 2**d == 0 and side >= 7 * 2**d for side in image_shape[1:])]
+            downsamplings = max(fits, default=0)
+        _check_sides(self, 2**downsamplings, least=max(4, 2 * 2**downsamplings))
+        blocks = (9 if min(image_shape[1:]) >= 256 else 6) if blocks is None else blocks
+        bias, channels = has_bias(norm), image_shape[0]
+        layers: list[nn.Module] = [
+            nn.ReflectionPad2d(3),
+            nn.Conv2d(channels, width, 7, bias=bias),
+            plain_norm(norm, width),
+            nn.ReLU(),
+        ]
+        for _ in range(downsamplings):
+            layers += [nn.Conv2d(width, 2 * width, 3, 2, 1, bias=bias), plain_norm(norm, 2 * width), nn.ReLU()]
+            width *= 2
+        layers += [ResidualBlock(width, norm) for _ in range(blocks)]
+        for _ in range(downsamplings):
+            up = nn.ConvTranspose2d(width, width // 2, 3, 2, 1, output_padding=1, bias=bias)
+            layers += [up, plain_norm(norm, width // 2), nn.ReLU()]
+            width //= 2
+        self.layers = nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(width, channels, 7))
+        init_dcgan(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N, C, H, W)` to the same shape, in [-1, 1]."""
+        return torch.tanh(self.layers(x))
+
+
+class UNetTranslator(Translator):
+    """Encoder and decoder joined at every size (Isola et al. 2017, pix2pix, arXiv:1611.07004), without dropout.
+
+    Each level halves the map by a convolution of kernel 4 and doubles it again by a transposed one. A side is halved
+    while it is even, at most 8 times: 256 and 32 come down to 1, 28 to 7. Parameters as published with batch norm:
+    54.414 M at 256 pixels, 41.829 M at 128 (3 channels, width 64).
+
+    Args:
+        image_shape: `(C, H, W)`, H and W even and at least 4; the one with fewer halvings decides.
+        width: channels of the outermost level; doubled at each, up to 8 times.
+        norm: norm of all layers but the outermost and the way into the innermost; "instance" has no gain and bias.
+
+    Raises:
+        ValueError: for points, odd sizes, or a width below 1.
+    """
+
+    def __init__(self, image_shape: tuple[int, ...], width: int = 64, norm: Norm = "instance"):
+        super().__init__(image_shape)
+        if width < 1:
+            raise ValueError(f"width={width}: UNetTranslator needs at least 1")
+        _check_sides(self, 2, least=4)
+        levels = min(_halvings(side) for side in image_shape[1:])
+        widths = [width * min(2**level, 8) for level in range(levels)]
+        bias, channels, ways_in = has_bias(norm), image_shape[0], [image_shape[0], *widths[:-1]]
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        for level, (outside, inside) in enumerate(zip(ways_in, widths, strict=True)):
+            outermost, innermost = level == 0, level == levels - 1
+            # The innermost map may be one pixel, which no norm over positions can take.
+            unnormed = outermost or innermost
+            self.down.append(
+                nn.Sequential(
+                    nn.Identity() if outermost else nn.LeakyReLU(0.2),
+                    nn.Conv2d(outside, inside, 4, 2, 1, bias=bias),
+                    nn.Identity() if unnormed else plain_norm(norm, inside),
+                )
+            )
+            joined = inside if innermost else 2 * inside
+            out = channels if outermost else outside
+            up = nn.ConvTranspose2d(joined, out, 4, 2, 1, bias=bias or outermost)
+            self.up.append(nn.Sequential(nn.ReLU(), up, nn.Identity() if outermost else plain_norm(norm, out)))
+        init_dcgan(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N, C, H, W)` to the same shape, in [-1, 1]."""
+        maps = []
+        for down in self.down:
+            x = down(x)
+            maps.append(x)
+        x = self.up[-1](maps[-1])
+        for up, skipped in zip(reversed(self.up[:-1]), reversed(maps[:-1]), strict=True):
+            x = up(torch.cat([skipped, x], dim=1))
+        return torch.tanh(x)
+
+
+def _halvings(side: int) -> int:
+    count = 0
+    while side % 2 == 0 and count < 8:
+        side, count = side // 2, count + 1
+    return count
+
+
+def _check_sides(network: Translator, divisor: int, least: int) -> None:
+    shape = network.image_shape
+    if len(shape) != 3 or any(side % divisor or side < least for side in shape[1:]):
+        raise ValueError(
+            f"image_shape={shape}: {type(network).__name__} needs (C, height, width) with height and width divisible "
+            f"by {divisor}, at least {least}"
+        )
