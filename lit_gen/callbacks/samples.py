@@ -15,6 +15,7 @@ from lit_gen.files import whole_file
 from lit_gen.randomness import mix
 
 NUM_POINTS = 2500  # samples, and data beside them, in a scatter plot
+MOST_COLUMNS = 20  # of a grid with a column for each class
 _GAP = 2  # pixels between the images of a grid
 
 
@@ -79,6 +80,7 @@ class SampleGrid(L.Callback):
 
     A picture goes to ``samples/step_<step>.png`` under the trainer's log directory, and to every logger that takes
     images (W&B, TensorBoard) as ``samples``. Points in the plane are drawn as 2,500 samples over as many data.
+    A conditional model's classes are drawn in turn, each in a column of its own if they are at most 20.
 
     Args:
         num_samples: images in the grid.
@@ -152,9 +154,13 @@ class SampleGrid(L.Callback):
         shape: tuple[int, ...] = tuple(pl_module.image_shape)  # type: ignore[arg-type]
         if not hasattr(pl_module, "sample") or not _drawable(shape):
             return None
-        generator = torch.Generator().manual_seed(mix(self.seed, "grid"))
-        samples = pl_module.sample(self.num_samples if len(shape) == 3 else NUM_POINTS, generator=generator)  # type: ignore[operator]
-        return image_grid(samples) if len(shape) == 3 else scatter(samples, self._points(trainer))
+        generator, count = torch.Generator().manual_seed(mix(self.seed, "grid")), self.num_samples
+        if len(shape) == 1:
+            return scatter(pl_module.sample(NUM_POINTS, generator=generator), self._points(trainer))  # type: ignore[operator]
+        classes: Any = pl_module.num_classes if getattr(pl_module, "conditional", False) else None
+        labels = None if classes is None else torch.arange(count) % classes
+        images = pl_module.sample(count, labels, generator)  # type: ignore[operator]
+        return image_grid(images, columns=classes if classes is not None and classes <= MOST_COLUMNS else None)
 
     def _points(self, trainer: L.Trainer) -> Tensor:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]

@@ -24,7 +24,10 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("source", help="a checkpoint, such as runs/<experiment>/<time>/checkpoints/last.ckpt")
     command.add_argument("-n", type=int, default=64, help="number of images (64)")
     command.add_argument(
-        "--labels", type=int, nargs="+", help="classes of a conditional model, taken in turn; random ones by default"
+        "--labels",
+        type=int,
+        nargs="+",
+        help="classes of a conditional model, taken in turn, a row of the grid long; random ones by default",
     )
     command.add_argument("--seed", type=int, default=0, help="of the latents (0)")
     command.add_argument(
@@ -71,7 +74,8 @@ def run(arguments: list[str]) -> None:
         raise ValueError(f"--out {out}: samples of shape {module.image_shape} are no pictures, write them to a .npz")
     images, labels = draw(module, options)
     if out.suffix == ".png":
-        save_png(out, image_grid(images, options.steps if options.interpolate else None))
+        row = options.steps if options.interpolate else len(options.labels or ())
+        save_png(out, image_grid(images, columns=row if row > 1 else None))
     elif out.suffix == ".npz":
         array = images.numpy() if images.ndim == 2 else to_uint8(images).movedim(1, -1).numpy()
         with whole_file(out) as file:

@@ -16,7 +16,7 @@ from lit_gen.modules.sampling import LatentVariableModel
 from lit_gen.networks import Discriminator, Generator, auto_discriminator, auto_generator, couples_batch
 from lit_gen.optimizers import GANAdam, for_lazy_penalty
 from lit_gen.packing import Packing
-from lit_gen.precision import float32_or_better
+from lit_gen.precision import at_least_float32
 from lit_gen.standing import StandingStatistics
 
 GeneratorFactory = Callable[[tuple[int, ...], int], Generator]
@@ -249,8 +249,7 @@ class GAN(LatentVariableModel):
     test_step = validation_step
 
 
-@float32_or_better
 def cross_entropies(class_scores: Tensor, labels: Tensor) -> Tensor:
     """−E log P(y | x) over each of the batches that follow each other in ``class_scores``, summed."""
     batches = len(class_scores) // len(labels)
-    return batches * F.cross_entropy(class_scores, labels.repeat(batches))
+    return batches * F.cross_entropy(at_least_float32(class_scores), labels.repeat(batches))
