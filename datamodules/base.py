@@ -100,13 +100,16 @@ class DataModule(L.LightningDataModule, ABC):
         if self.flip and len(self.image_shape) != 3:
             raise ValueError(f"flip=True: {self.name} holds points, only images can be mirrored")
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if self.seed is None else self.seed
-        return ResumableLoader(
+        loader = ResumableLoader(
             self.augmented(dataset, seed),
             batch_size=self.batch_size // world_size,
             sampler=self.order(dataset, rank, world_size, seed),
             num_workers=self.num_workers,
             drop_last=True,
         )
+        if self.num_workers == 0:
+            loader.round_length = getattr(getattr(self.trainer, "lightning_module", None), "n_critic", 1)
+        return loader
 
     def order(self, dataset: BatchDataset, rank: int, world_size: int, seed: int) -> ShuffledSampler:
         """The order of training, a function of (seed, epoch)."""

@@ -82,8 +82,12 @@ class ResumableLoader(Loader):
 
     The state names the epoch it belongs to. Lightning may hand it back after that epoch was finished, when
     the next epoch has to start at its first batch.
+
+    Without workers, ``round_length`` batches are fetched by one indexing operation and handed out one by one: those of a
+    round of critic steps.
     """
 
+    round_length = 1
     _epoch = 0
     _batch = 0
     _loaded = False
@@ -99,9 +103,16 @@ class ResumableLoader(Loader):
         self.generator.manual_seed(sampler.seed + sampler.epoch)
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(sampler.epoch)
-        for batch in super().__iter__():
+        for batch in self._in_rounds(sampler) if self.round_length > 1 else super().__iter__():
             self._batch += 1
             yield batch
+
+    def _in_rounds(self, sampler: ShuffledSampler) -> Iterator[tuple[torch.Tensor, ...]]:
+        assert self.batch_size is not None
+        indices, size = list(sampler), self.round_length * self.batch_size
+        for start in range(0, len(indices), size):
+            fetched = self.dataset.__getitems__(indices[start : start + size])
+            yield from zip(*(tensor.split(self.batch_size) for tensor in fetched), strict=True)
 
     def state_dict(self) -> dict[str, int]:
         """The position, and what the order depends on."""

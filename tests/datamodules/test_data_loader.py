@@ -83,6 +83,28 @@ def test_shards_cover_everything_once_and_differ_by_one_at_most(size, world_size
     assert max(lengths) - min(lengths) <= 1
 
 
+class Counting(InMemoryDataset):
+    fetches = 0
+
+    def __getitems__(self, indices):
+        self.fetches += 1
+        return super().__getitems__(indices)
+
+
+@pytest.mark.parametrize("rounds", [2, 3, 5, 8])
+def test_a_round_is_fetched_at_once_and_changes_nothing(rounds):
+    counting = Counting(torch.arange(23, dtype=torch.uint8).reshape(-1, 1, 1, 1), torch.arange(23))
+    plain, whole, interrupted, resumed = loader(), loader(dataset=counting), loader(), loader()
+    for item in (whole, interrupted, resumed):
+        item.round_length = rounds
+    assert labels_of(whole) == labels_of(plain)
+    assert [images.flatten().tolist() for images, _ in whole] == labels_of(plain)
+    assert counting.fetches == 2 * -(-5 // rounds)
+    first = labels_of(itertools.islice(interrupted, 3))
+    resumed.load_state_dict(interrupted.state_dict())
+    assert first + labels_of(resumed) == labels_of(plain)
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_state_continues_after_the_last_batch_given_out(num_workers):
     whole, interrupted, resumed = (loader(num_workers=num_workers) for _ in range(3))

@@ -7,6 +7,7 @@ from test_update import fit
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from datamodules.datasets import InMemoryDataset
 from lit_gen import GAN
 from lit_gen.losses import Hinge, RelativisticPairing
 from lit_gen.networks import DCGANDiscriminator, DCGANGenerator, MLPDiscriminator, MLPGenerator
@@ -57,3 +58,14 @@ def test_steps_cost_the_least(generator, discriminator, g_shapes, d_shapes, loss
     scored = 2 * N if loss.needs_real else N
     through_d = scored * (d_forward + d_inputs + d_first)
     assert module.flops["generator"] == N * (g_forward + g_weights + g_inputs) + through_d
+
+
+def test_the_real_batches_of_a_critic_round_are_fetched_at_once(monkeypatch):
+    fetched, plain = [], InMemoryDataset.__getitems__
+    monkeypatch.setattr(
+        InMemoryDataset, "__getitems__", lambda self, indices: (fetched.append(len(indices)), plain(self, indices))[1]
+    )
+    module = GAN((1, 8, 8), 5, *MLP[:2], n_critic=5)
+    fit(module, steps=10, batch_size=N)
+    assert fetched[:2] == [5 * N, 5 * N]
+    assert module.updates == {"discriminator": 10, "generator": 2}
