@@ -35,6 +35,7 @@ class Clock(L.Callback):
     """Processor seconds for a step, from the end of the warm-up to the last one."""
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        """Start or stop."""
         if trainer.global_step == WARM_UP:
             self.start = time.process_time()
         if trainer.global_step == WARM_UP + STEPS:
