@@ -11,10 +11,14 @@ from torch import Tensor
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_BETTER = (torch.float32, torch.float64)
+
 
 def at_least_float32(x: Any) -> Any:
     """A tensor in float32, or in float64 if it is; anything else as it is."""
-    return x.to(torch.promote_types(x.dtype, torch.float32)) if isinstance(x, Tensor) else x
+    if not isinstance(x, Tensor) or x.dtype in _BETTER:  # no call at all in the usual case
+        return x
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def float32_or_better(function: F) -> F:
@@ -29,6 +33,8 @@ def float32_or_better(function: F) -> F:
         args = tuple(map(at_least_float32, args))
         kwargs = {name: at_least_float32(value) for name, value in kwargs.items()}
         device = next(x.device.type for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
+        if not torch.is_autocast_enabled(device):
+            return function(*args, **kwargs)
         with torch.autocast(device, enabled=False):
             return function(*args, **kwargs)
 

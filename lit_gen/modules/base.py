@@ -171,7 +171,11 @@ class GenerativeModule(L.LightningModule):
         """Make all randomness of the step a function of (seed, step): nothing to save, nothing repeated."""
         step = self.trainer.global_step
         self.random.reseed(self.seed or 0, "train", step, device=self.device)
-        torch.manual_seed(mix(self.seed or 0, "networks", step, self.trainer.global_rank))
+        seed = mix(self.seed or 0, "networks", step, self.trainer.global_rank)
+        # torch.manual_seed would also queue a call, with its stack trace, for every kind of device that isn't in use.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(seed)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Hand the players' last losses to the loggers and the progress bar."""

@@ -82,11 +82,11 @@ class VAE(VariationalModule):
     def terms(self, x: Tensor, noise: Tensor, *labels: Tensor, detach_posterior: bool = False) -> Terms:
         """log p(x|z), log p(z) and log q(z|x) at z = μ(x) + σ(x) ε for the K ε of each image."""
         encoder, decoder, prior = self.active("encoder"), self.active("decoder"), self.active("prior")
-        posterior = encoder(x, *labels)
-        z = reparametrise(*posterior, noise.transpose(0, 1))
+        mean, log_scale = encoder(x, *labels)
+        z = reparametrise(mean, log_scale, noise.transpose(0, 1))
         samples = z.shape[:2]
         params = decoder(z.flatten(0, 1), *(y.repeat(samples[0]) for y in labels)).unflatten(0, samples)
-        layer = LayerTerms(z, posterior, prior.density(encoder), detach_posterior)
+        layer = LayerTerms(z, (mean, log_scale), prior.density(encoder), detach_posterior)
         return Terms(self.likelihood.log_prob(x, params), [layer])
 
     @torch.no_grad()
@@ -110,7 +110,7 @@ class VAE(VariationalModule):
 
     def from_noise(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
         """The mean image at a sample of the prior."""
-        prior: Prior = self.active("prior")  # type: ignore[assignment]
+        prior = self.active("prior")
         return self.decode(prior.transform(noise, self.temperature, self.active("encoder")), labels)
 
 

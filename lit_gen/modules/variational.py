@@ -2,10 +2,11 @@
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from torch import Tensor, nn
+from torch import Tensor
 
 from lit_gen.distributions import Likelihood
 from lit_gen.losses import LayerTerms, Terms, VariationalObjective
@@ -77,7 +78,7 @@ class VariationalModule(LatentVariableModel, ABC):
         learned = [name for name in (*inference, *generative) if list(self.get_submodule(name).parameters())]
         self.define(players, averaged=learned)
 
-    def active(self, name: str) -> nn.Module:
+    def active(self, name: str) -> Any:
         """The network itself in training, else its average if one is kept."""
         averaged = not self.training and name in self.averages
         return self.averages[name].get_submodule("network") if averaged else self.get_submodule(name)

@@ -6,6 +6,7 @@ batch norm can have a gain and a bias a class instead ("batch_norm"), and a disc
 """
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,15 @@ from lit_gen.networks.conditioning import (
 )
 from lit_gen.networks.layers import Norm, norm_1d, split_gaussian
 from lit_gen.networks.minibatch import Minibatch, compare_vectors
+
+Activation = Literal["relu", "leaky_relu", "tanh"]
+
+
+def _activation(name: Activation) -> nn.Module:
+    known = {"relu": nn.ReLU(), "leaky_relu": nn.LeakyReLU(0.2), "tanh": nn.Tanh()}
+    if name not in known:
+        raise ValueError(f"activation={name!r}: an MLP takes {', '.join(map(repr, known))}")
+    return known[name]
 
 
 def _mlp(
@@ -124,7 +134,7 @@ class MLPDiscriminator(FeatureDiscriminator):
 
 
 class MLPEncoder(Encoder):
-    """`depth` hidden LeakyReLU(0.2) layers of `width`, then mean and raw log σ.
+    """`depth` hidden layers of `width`, then mean and raw log σ.
 
     Args:
         image_shape: `(C, H, W)` or `(D,)`.
@@ -134,6 +144,7 @@ class MLPEncoder(Encoder):
         depth: hidden layers; with 0 the network is linear.
         norm: "batch", "layer" or "none", between each hidden layer and its activation.
         condition: how labels are taken.
+        activation: of the hidden layers; LeakyReLU has slope 0.2 below zero.
     """
 
     def __init__(
@@ -145,11 +156,12 @@ class MLPEncoder(Encoder):
         depth: int = 2,
         norm: Norm = "none",
         condition: InputCondition = "concatenation",
+        activation: Activation = "leaky_relu",
     ):
         super().__init__(image_shape, latent_dim, num_classes)
         pixels = math.prod(image_shape)
         self.join = JoinLabels(self, (pixels,), condition)
-        self.layers = _mlp(pixels + self.join.added, 2 * latent_dim, width, depth, norm, nn.LeakyReLU(0.2))
+        self.layers = _mlp(pixels + self.join.added, 2 * latent_dim, width, depth, norm, _activation(activation))
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean and log σ, each `(N, latent_dim)`."""
@@ -157,7 +169,7 @@ class MLPEncoder(Encoder):
 
 
 class MLPDecoder(Decoder):
-    """`depth` hidden ReLU layers of `width`, then a linear layer.
+    """`depth` hidden layers of `width`, then a linear layer.
 
     Args:
         output_shape: `(C, H, W)` or `(D,)`.
@@ -167,6 +179,7 @@ class MLPDecoder(Decoder):
         depth: hidden layers; with 0 the network is linear.
         norm: "batch", "layer" or "none", between each hidden layer and its activation.
         condition: how labels are taken.
+        activation: of the hidden layers; LeakyReLU has slope 0.2 below zero.
     """
 
     def __init__(
@@ -178,10 +191,13 @@ class MLPDecoder(Decoder):
         depth: int = 2,
         norm: Norm = "none",
         condition: InputCondition = "concatenation",
+        activation: Activation = "relu",
     ):
         super().__init__(output_shape, latent_dim, num_classes)
         self.join = JoinLabels(self, (latent_dim,), condition)
-        self.layers = _mlp(latent_dim + self.join.added, math.prod(output_shape), width, depth, norm, nn.ReLU())
+        self.layers = _mlp(
+            latent_dim + self.join.added, math.prod(output_shape), width, depth, norm, _activation(activation)
+        )
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Parameters `(N, *output_shape)`."""

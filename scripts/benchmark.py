@@ -1,0 +1,117 @@
+"""Measures speed side by side: what the library does against the least that PyTorch needs for the same arithmetic.
+
+    python scripts/benchmark.py vae_mlp
+
+Both sides take turns in short stretches on one thread, and the clock counts the processor time of this process alone,
+so that other work on the machine hits them alike and as little as can be; the figures are medians.
+"""
+
+import argparse
+import logging
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import lightning.pytorch as L
+import numpy as np
+import torch
+from lightning.pytorch.loggers import CSVLogger
+from torch.nn import functional as F
+
+from datamodules import ArrayDataModule
+from lit_gen import VAE
+from lit_gen.distributions import Bernoulli
+from lit_gen.networks import MLPDecoder, MLPEncoder
+from lit_gen.optimizers import VAEAdam
+
+STEPS, WARM_UP = 300, 30  # of a stretch, and before the clock starts
+
+
+class Clock(L.Callback):
+    """Processor seconds for a step, from the end of the warm-up to the last one."""
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        """Start or stop."""
+        if trainer.global_step == WARM_UP:
+            self.start = time.process_time()
+        if trainer.global_step == WARM_UP + STEPS:
+            self.seconds = (time.process_time() - self.start) / STEPS
+
+
+def interleaved(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """Median over ``rounds`` of what each side returns; they take turns."""
+    values: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            values[name].append(side())
+    return {name: statistics.median(of_side) for name, of_side in values.items()}
+
+
+def vae_mlp(rounds: int) -> None:
+    """A training step of the VAE 784-200-200-50 at batch 100, dynamic binarisation, Adam: Trainer against a loop."""
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (20_000, 28, 28), np.uint8) * (generator.random((20_000, 28, 28)) < 0.2)
+
+    def module() -> VAE:
+        torch.manual_seed(0)
+        networks = {"encoder": partial(MLPEncoder, width=200), "decoder": partial(MLPDecoder, width=200)}
+        return VAE((1, 28, 28), 50, **networks, likelihood=partial(Bernoulli, binarization="dynamic"))
+
+    def through_the_trainer(folder: str) -> float:
+        data = ArrayDataModule(f"{folder}/images.npz", batch_size=100, test_share=0)
+        clock = Clock()
+        trainer = L.Trainer(
+            accelerator="cpu", max_steps=WARM_UP + STEPS, max_epochs=-1, limit_val_batches=0, logger=CSVLogger(folder),
+            callbacks=[clock], enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+        trainer.fit(module(), data)
+        return clock.seconds
+
+    def by_hand() -> float:
+        networks = module()
+        encoder, decoder = networks.encoder, networks.decoder
+        optimizer = VAEAdam([*encoder.parameters(), *decoder.parameters()])
+        pixels = torch.from_numpy(images).unsqueeze(1)
+        for step in range(WARM_UP + STEPS):
+            if step == WARM_UP:
+                start = time.process_time()
+            p = pixels[torch.randint(len(pixels), (100,))].float().div_(255)
+            x = (p > torch.rand_like(p)).float()
+            mean, log_scale = encoder(x)
+            logits = decoder(mean + log_scale.exp() * torch.randn_like(mean))
+            divergence = 0.5 * (mean.square() + torch.expm1(2 * log_scale) - 2 * log_scale).sum(1).mean()
+            loss = F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x) + divergence
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return (time.process_time() - start) / STEPS
+
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(Path(folder) / "images.npz", images=images)
+        seconds = interleaved({"Trainer": partial(through_the_trainer, folder), "loop": by_hand}, rounds)
+    for name, value in seconds.items():
+        print(f"{name}: {1000 * value:.2f} ms a step, {1 / value:.0f} steps/s")
+    print(f"speed of the Trainer relative to the loop: {seconds['loop'] / seconds['Trainer']:.2f}")
+
+
+BENCHMARKS = {"vae_mlp": vae_mlp}
+
+
+def main() -> None:
+    """Run the benchmark that is named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("benchmark", choices=sorted(BENCHMARKS))
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each side")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+    BENCHMARKS[arguments.benchmark](arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()
