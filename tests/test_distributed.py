@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-MODULES = ["GAN", "WGAN", "WGANGP", "PacGAN", "VAE"]
+MODULES = ["GAN", "WGAN", "WGANGP", "PacGAN", "VAE", "HierarchicalVAE"]
 STEPS = 20
 
 

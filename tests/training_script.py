@@ -18,12 +18,13 @@ import torch
 from torch.optim.lr_scheduler import ExponentialLR
 
 from datamodules import DigitsDataModule
-from lit_gen import GAN, VAE, WGAN, WGANGP
+from lit_gen import GAN, VAE, WGAN, WGANGP, HierarchicalVAE
 from lit_gen.callbacks import AtomicCheckpointIO, RunCheckpoint
 from lit_gen.losses import DRAGAN, R1, RelativisticPairing
 from lit_gen.networks import (
     DCGANDiscriminator,
     DCGANGenerator,
+    Ladder,
     MLPDecoder,
     MLPDiscriminator,
     MLPEncoder,
@@ -47,6 +48,9 @@ BUILD = {
         encoder=partial(MLPEncoder, width=16, depth=1),
         decoder=partial(MLPDecoder, width=16, depth=1),
         ema_half_life=200,
+    ),
+    "HierarchicalVAE": lambda: HierarchicalVAE(
+        SHAPE, hierarchy=partial(Ladder, latent_dims=(3, 2), widths=(16, 8)), ema_half_life=200
     ),
     # Everything that is drawn or grouped by position. Pairs leave the last bias without gradient, whose rounding errors
     # Adam would blow up.

@@ -1,7 +1,7 @@
 """Variational autoencoders with several stochastic layers."""
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -80,7 +80,7 @@ class HierarchicalVAE(VariationalModule):
             raise ValueError(f"detach_posterior=True: for 1 stochastic layer, not {self.stochastic_layers}")
         params, latents = self.active("hierarchy")(noise.transpose(0, 1), x)
         layers = [
-            LayerTerms(z, posterior, prior if independent else partial(_log_density, *prior), detach_posterior)
+            LayerTerms(z, posterior, prior if independent else _Conditional(*prior), detach_posterior)
             for z, posterior, prior, independent in latents
         ]
         return Terms(self.likelihood.log_prob(x, params), layers)
@@ -154,5 +154,17 @@ class HierarchicalVAE(VariationalModule):
         return self.likelihood.observe(images, torch.full_like(images, 0.5))
 
 
-def _log_density(mean: Tensor, log_scale: Tensor, z: Tensor) -> Tensor:
-    return normal_log_prob(z, mean, log_scale).flatten(2).sum(2)
+@dataclass(frozen=True)
+class _Conditional:
+    """The density of p(z_t | z_{>t}), as a function: for layers whose divergence is estimated, not in closed form."""
+
+    mean: Tensor
+    log_scale: Tensor
+
+    def elements(self, z: Tensor) -> Tensor:
+        """Nats of every dimension, of z's shape."""
+        return normal_log_prob(z, self.mean, self.log_scale)
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Nats ``(K, N)``."""
+        return self.elements(z).flatten(2).sum(2)

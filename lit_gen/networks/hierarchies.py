@@ -1,5 +1,7 @@
 """Three ways to infer a stack of stochastic layers, each fully connected or convolutional."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -20,12 +22,12 @@ class BottomUp(Stack):
         self.recognition = nn.ModuleList(self.conditional(start, t) for t, start in enumerate(starts))
         self.markov([Recognised() for _ in self.latent_shapes], independent=False)
 
-    def evidence(self, x: Tensor, noise: list[Tensor]) -> list[Normal]:
+    def evidence(self, x: Tensor, noise: list[Tensor], given: Sequence[Tensor | None]) -> list[Normal]:
         """q(z_t | z_{t−1}), with each z drawn on the way up from the noise that draws it again on the way down."""
         found, z = [], x.unsqueeze(0)
-        for network, epsilon in zip(self.recognition, noise, strict=True):
+        for network, epsilon, known in zip(self.recognition, noise, given, strict=True):
             posterior = network(z)
-            z = reparametrise(posterior[0], posterior[1], epsilon)
+            z = reparametrise(posterior[0], posterior[1], epsilon) if known is None else known
             found.append(posterior)
         return found
 
@@ -44,7 +46,7 @@ class Ladder(Stack):
         weighted = [PrecisionWeighted() for _ in self.latent_shapes[1:]]
         self.markov([*weighted, Recognised()], independent=True)
 
-    def evidence(self, x: Tensor, noise: list[Tensor]) -> list[Normal]:
+    def evidence(self, x: Tensor, noise: list[Tensor], given: Sequence[Tensor | None]) -> list[Normal]:
         """(μ̂_t, log σ̂_t), `(1, N, *latent)`."""
         return [head(d) for head, d in zip(self.evidences, self.climb(x), strict=True)]
 
@@ -74,7 +76,7 @@ class TopDown(Stack):
         self.layers = nn.ModuleList(layers)
         self.output = linear(self.features[0], self.output_shape)
 
-    def evidence(self, x: Tensor, noise: list[Tensor]) -> list[Tensor]:
+    def evidence(self, x: Tensor, noise: list[Tensor], given: Sequence[Tensor | None]) -> list[Tensor]:
         """d_t, `(1, N, *feature)`."""
         return self.climb(x)
 

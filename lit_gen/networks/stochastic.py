@@ -170,8 +170,8 @@ class Hierarchy(nn.Module, ABC):
         self.latent_dim = sum(self.sizes)
 
     @abstractmethod
-    def evidence(self, x: Tensor, noise: list[Tensor]) -> list[Any]:
-        """What each layer's posterior learns of x `(N, *image_shape)`; `noise` for those that draw on the way up."""
+    def evidence(self, x: Tensor, noise: list[Tensor], given: Sequence[Tensor | None]) -> list[Any]:
+        """What each layer's posterior learns of x; `noise` and `given` z for those that draw on the way up."""
 
     def initial_state(self, noise: Tensor) -> Tensor:
         """What the top layer gets from above, for noise `(K, N, latent_dim)`; an N(0, I) on top looks at nothing."""
@@ -190,15 +190,16 @@ class Hierarchy(nn.Module, ABC):
         Args:
             noise: N(0, 1), `(K, N, latent_dim)`, z_1's entries first.
             x: the observations, `(N, *image_shape)`, or None.
-            given: z_1, …, z_T to take in place of drawing them, each `(K, N, *latent)` or None.
+            given: z_1, …, z_T to take in place of drawing them, each `(K, N, *latent)` or None. With `x` the layers
+                then hold q of x at those z.
 
         Returns:
             The likelihood's parameters `(K, N, *output_shape)`, and the layers, z_1 first.
         """
         parts = self.split(noise)
         depth = len(parts)
-        evidence = [None] * depth if x is None else self.evidence(x, parts)
         given = given or [None] * depth
+        evidence = [None] * depth if x is None else self.evidence(x, parts, given)
         state, latents = self.initial_state(noise), []
         for t in reversed(range(depth)):
             latent, state = self.layers[t](state, parts[t], evidence[t], given[t])

@@ -173,6 +173,20 @@ def test_given_layers_stay_and_those_below_are_drawn_from_p(cls, options):
     torch.testing.assert_close(hierarchy(other, None, everything)[0], params)
 
 
+@pytest.mark.parametrize("options", [DENSE, MAPS])
+@pytest.mark.parametrize("cls", STACKS)
+def test_the_posterior_at_given_latents_is_that_which_drew_them(cls, options):
+    hierarchy = build(cls, **options)
+    noise, x = draw(hierarchy)
+    _, latents = hierarchy(noise, x)
+    other, _ = draw(hierarchy, seed=2)
+    _, again = hierarchy(other, x, [latent.z for latent in latents])
+    for latent, repeated in zip(latents, again, strict=True):
+        assert torch.equal(repeated.z, latent.z)
+        for a, b in zip(repeated.posterior, latent.posterior, strict=True):
+            torch.testing.assert_close(a, b)
+
+
 # The papers' models, image by image, with variances
 
 
