@@ -2,17 +2,19 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.nn import functional as F
 
-from lit_gen.losses import AdversarialLoss, Constraint, NonSaturating, Penalty
+from lit_gen.losses import AdversarialLoss, Constraint, NonSaturating, Penalty, WeightClip
 from lit_gen.modules.base import Batch
 from lit_gen.modules.conditioned import Conditioned
 from lit_gen.modules.player import Player
 from lit_gen.modules.sampling import LatentVariableModel
+from lit_gen.modules.unrolled import Unroll
 from lit_gen.networks import Discriminator, Generator, auto_discriminator, auto_generator, couples_batch
 from lit_gen.optimizers import GANAdam, for_lazy_penalty
 from lit_gen.packing import Packing
@@ -68,10 +70,12 @@ class GAN(LatentVariableModel):
         num_classes: Classes of the data; on the command line it comes from the data module.
         conditional: Model p(x | y), from data with labels.
         auxiliary_weight: Factor of the classification terms of an AC-GAN.
+        unroll: Discriminator steps that the generator looks ahead (Metz et al. 2017, arXiv:1611.02163); null for none.
 
     Raises:
         ValueError: for counts below 1, a batch that doesn't divide by ``pack``, a penalty on a discriminator
-            with batch norm, ``conditional`` without labels or together with ``pack``.
+            with batch norm, ``conditional`` without labels or together with ``pack``, ``unroll`` together with a
+            penalty or a constraint that acts on steps.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class GAN(LatentVariableModel):
         num_classes: int = 0,
         conditional: bool = False,
         auxiliary_weight: float = 1.0,
+        unroll: Unroll | None = None,
     ) -> None:
         super().__init__(image_shape, latent_dim, num_classes, conditional, ema_half_life, ema_ramp_up)
         for name, count in {"n_critic": n_critic, "n_generator": n_generator, "pack": pack}.items():
@@ -113,7 +118,11 @@ class GAN(LatentVariableModel):
             )
         if not 0 <= auxiliary_weight < math.inf:
             raise ValueError(f"auxiliary_weight={auxiliary_weight}: a finite number, at least 0")
-        self.auxiliary_weight = auxiliary_weight
+        if unroll is not None and (penalty is not None or isinstance(constraint, WeightClip)):
+            raise ValueError(
+                f"unroll={unroll}: the steps ahead know the loss alone; take no penalty and no weight clip"
+            )
+        self.auxiliary_weight, self.unroll = auxiliary_weight, unroll
         self.standing = StandingStatistics(standing_batches, latent_dim, self.condition.get("num_classes", 0))
         if not 0 <= instance_noise < math.inf:
             raise ValueError(f"instance_noise={instance_noise}: a finite standard deviation, at least 0")
@@ -177,23 +186,36 @@ class GAN(LatentVariableModel):
         """L_D(D(x), D(G(z))) plus the penalty, in one loss, so that Adam sees their sum."""
         with torch.no_grad():
             fake = self.generated(z, fake_noise, *y)
-        real_scores, fake_scores, classes = self.scores(real, fake, *y)
-        loss = self.loss.discriminator(real_scores, fake_scores)
-        values = {"real_score": real_scores.mean(), "fake_score": fake_scores.mean()}
+        loss, values = self.told_apart(real, fake, *y)
         if self.penalty is not None and self.updates["discriminator"] % self.penalty.interval == 0:
             discriminator = Conditioned(self.discriminator, *y) if y else self.discriminator
             values["penalty"] = self.penalty(discriminator, real, fake, epsilon)
             loss = loss + self.penalty.interval * values["penalty"]
+        return loss, {"discriminator_loss": loss, **values}
+
+    def told_apart(self, real: Tensor, fake: Tensor, *y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """L_D(D(x), D(G(z))) without the penalty."""
+        real_scores, fake_scores, classes = self.scores(real, fake, *y)
+        loss = self.loss.discriminator(real_scores, fake_scores)
+        values = {"real_score": real_scores.mean(), "fake_score": fake_scores.mean()}
         if classes is not None:
             values["classification"] = cross_entropies(classes, *y)
             loss = loss + self.auxiliary_weight * values["classification"]
-        return loss, {"discriminator_loss": loss, **values}
+        return loss, values
 
     def generator_loss(
         self, z: Tensor, real: Tensor | None = None, fake_noise: Tensor | float = 0.0, *y: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """L_G(D(G(z))), or L_G(D(G(z)), D(x)) of a loss that compares them."""
+        """L_G(D(G(z))), or L_G(D(G(z)), D(x)) of a loss that compares them, by the D that ``unroll`` sees ahead."""
         fake = self.generated(z, fake_noise, *y)
+        believed = partial(self.believed, fake, real, *y)
+        if self.unroll is None or real is None:
+            return believed()
+        discriminator = self._players[0].parameters
+        return self.unroll(self.discriminator, discriminator, lambda: self.told_apart(real, fake, *y)[0], believed)
+
+    def believed(self, fake: Tensor, real: Tensor | None, *y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """L_G of generated images."""
         if self.loss.needs_real and real is not None:
             real_scores, fake_scores, classes = self.scores(real, fake, *y)
             loss = self.loss.generator(fake_scores, real_scores)
