@@ -1,25 +1,30 @@
 """Scores of samples against data, as `torchmetrics.Metric`s and plain functions, and the networks they look through."""
 
 from lit_gen.metrics.classes import ClassCoverage
-from lit_gen.metrics.extractors import (
+from lit_gen.metrics.classifiers import (
     SHIPPED,
-    Extractor,
-    IdentityExtractor,
+    DataSetClassifier,
     SmallCNN,
+    SmallResNet,
     load_extractor,
     save_extractor,
 )
+from lit_gen.metrics.extractors import Extractor, IdentityExtractor, ModuleExtractor, Pixels
 from lit_gen.metrics.frechet import frechet_distance
 from lit_gen.metrics.moments import FeatureMoments, Moments
 
 __all__ = [
     "SHIPPED",
     "ClassCoverage",
+    "DataSetClassifier",
     "Extractor",
     "FeatureMoments",
     "IdentityExtractor",
+    "ModuleExtractor",
     "Moments",
+    "Pixels",
     "SmallCNN",
+    "SmallResNet",
     "frechet_distance",
     "load_extractor",
     "save_extractor",

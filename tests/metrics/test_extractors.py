@@ -13,7 +13,7 @@ from lit_gen.metrics import (
     FeatureMoments,
     IdentityExtractor,
     SmallCNN,
-    extractors,
+    classifiers,
     frechet_distance,
     load_extractor,
     save_extractor,
@@ -51,7 +51,7 @@ def test_shipped_files_describe_themselves(name, shape, accuracy):
     assert (network.name, network.image_shape, network.num_classes) == (name, shape, 10)
     assert network.metadata["test_accuracy"] >= accuracy
     assert {"data", "recipe", "width"} <= set(network.metadata)
-    assert (extractors.WEIGHTS / f"{name}.safetensors").stat().st_size < 600_000
+    assert (classifiers.WEIGHTS / f"{name}.safetensors").stat().st_size < 600_000
     features, logits = network.extract(torch.zeros(3, *shape))
     assert (features.shape, logits.shape) == ((3, network.num_features), (3, 10))
     assert not network.training
@@ -78,8 +78,8 @@ def test_real_halves_are_near_and_noise_and_missing_classes_far():
 
 @pytest.mark.parametrize("name", list(SHIPPED))
 def test_a_flipped_byte_is_refused(name, tmp_path, monkeypatch):
-    content = bytearray((extractors.WEIGHTS / f"{name}.safetensors").read_bytes())
-    monkeypatch.setattr(extractors, "WEIGHTS", tmp_path)
+    content = bytearray((classifiers.WEIGHTS / f"{name}.safetensors").read_bytes())
+    monkeypatch.setattr(classifiers, "WEIGHTS", tmp_path)
     file = tmp_path / f"{name}.safetensors"
     file.write_bytes(content)
     assert load_extractor(name).name == name
@@ -176,7 +176,7 @@ def test_training_script_is_deterministic_and_makes_loadable_files(script, tmp_p
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("--data nonsense", "neither digits, mnist nor a class"),
+        ("--data nonsense", "neither digits, mnist, cifar10 nor a class"),
         ("--data digits --root x", "--root x: DigitsDataModule takes none"),
         ("--data MixtureDataModule", "needs images"),
         ("--data digits --out x.pt", "must end in .safetensors"),
