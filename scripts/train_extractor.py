@@ -45,7 +45,15 @@ class Recipe:
 
 DRAWINGS = Recipe(SmallCNN, batch=64, lr=3e-3, weight_decay=1e-2, epochs=4, images_seen=100_000, shift=1 / 14)
 PHOTOGRAPHS = Recipe(
-    SmallResNet, batch=128, lr=6e-3, weight_decay=5e-2, epochs=14, images_seen=100_000, shift=1 / 8, flip=True, bf16=True
+    SmallResNet,
+    batch=128,
+    lr=6e-3,
+    weight_decay=5e-2,
+    epochs=14,
+    images_seen=100_000,
+    shift=1 / 8,
+    flip=True,
+    bf16=True,
 )
 
 

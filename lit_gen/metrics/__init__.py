@@ -10,7 +10,9 @@ from lit_gen.metrics.classifiers import (
     save_extractor,
 )
 from lit_gen.metrics.extractors import Extractor, IdentityExtractor, ModuleExtractor, Pixels
+from lit_gen.metrics.fast_extractor import FastExtractor
 from lit_gen.metrics.frechet import frechet_distance
+from lit_gen.metrics.inception_fid import InceptionFID
 from lit_gen.metrics.moments import FeatureMoments, Moments
 
 __all__ = [
@@ -18,8 +20,10 @@ __all__ = [
     "ClassCoverage",
     "DataSetClassifier",
     "Extractor",
+    "FastExtractor",
     "FeatureMoments",
     "IdentityExtractor",
+    "InceptionFID",
     "ModuleExtractor",
     "Moments",
     "Pixels",

@@ -97,10 +97,10 @@ class SmallCNN(DataSetClassifier):
 
 
 class SmallResNet(DataSetClassifier):
-    """For photographs: convolutions of w, 2w, 4w channels and of the features, each behind a 2×2 max pool but the first.
+    """For photographs: convolutions of w, 2w, 4w channels and of D, with 2×2 max pools between them.
 
     The second and third are followed by a residual block of two convolutions; all are 3×3 with batch norm and ReLU.
-    The features are the last one's averages over the image. Height and width are at least 8.
+    The features are the averages of the last one's D channels over the image. Height and width are at least 8.
     """
 
     smallest = 8
