@@ -9,11 +9,13 @@ from lit_gen.metrics.classifiers import (
     load_extractor,
     save_extractor,
 )
+from lit_gen.metrics.divergences import js_divergence, kl_divergence
 from lit_gen.metrics.extractors import Extractor, IdentityExtractor, ModuleExtractor, Pixels
 from lit_gen.metrics.fast_extractor import FastExtractor
 from lit_gen.metrics.frechet import frechet_distance
 from lit_gen.metrics.inception_fid import InceptionFID
 from lit_gen.metrics.moments import FeatureMoments, Moments
+from lit_gen.metrics.transport import sinkhorn, sliced_wasserstein, wasserstein
 
 __all__ = [
     "SHIPPED",
@@ -30,6 +32,11 @@ __all__ = [
     "SmallCNN",
     "SmallResNet",
     "frechet_distance",
+    "js_divergence",
+    "kl_divergence",
     "load_extractor",
     "save_extractor",
+    "sinkhorn",
+    "sliced_wasserstein",
+    "wasserstein",
 ]

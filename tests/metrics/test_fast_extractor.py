@@ -46,8 +46,8 @@ def test_a_norm_that_does_not_follow_a_convolution_stays():
         nn.Conv2d(3, 4, 3),
         nn.ReLU(),
         nn.BatchNorm2d(4),
-        nn.BatchNorm2d(4, track_running_stats=False),
         nn.Conv2d(4, 2, 1),
+        nn.BatchNorm2d(2, track_running_stats=False),
     )
     nn.init.normal_(layers[2].running_mean)
     extractor = ModuleExtractor((3, 8, 8), layers, "mine")
