@@ -83,8 +83,8 @@ class ResumableLoader(Loader):
     The state names the epoch it belongs to. Lightning may hand it back after that epoch was finished, when
     the next epoch has to start at its first batch.
 
-    Without workers, ``round_length`` batches are fetched by one indexing operation and handed out one by one: those of a
-    round of critic steps.
+    Without workers, ``round_length`` batches are fetched by one indexing operation and handed out one by one: those
+    of a round of critic steps.
     """
 
     round_length = 1

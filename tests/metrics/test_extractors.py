@@ -6,14 +6,20 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional as F
 
 from datamodules import DigitsDataModule
 from lit_gen.metrics import (
     SHIPPED,
+    FastExtractor,
     FeatureMoments,
     IdentityExtractor,
+    ModuleExtractor,
+    Pixels,
     SmallCNN,
-    extractors,
+    SmallResNet,
+    classifiers,
     frechet_distance,
     load_extractor,
     save_extractor,
@@ -51,7 +57,7 @@ def test_shipped_files_describe_themselves(name, shape, accuracy):
     assert (network.name, network.image_shape, network.num_classes) == (name, shape, 10)
     assert network.metadata["test_accuracy"] >= accuracy
     assert {"data", "recipe", "width"} <= set(network.metadata)
-    assert (extractors.WEIGHTS / f"{name}.safetensors").stat().st_size < 600_000
+    assert (classifiers.WEIGHTS / f"{name}.safetensors").stat().st_size < 600_000
     features, logits = network.extract(torch.zeros(3, *shape))
     assert (features.shape, logits.shape) == ((3, network.num_features), (3, 10))
     assert not network.training
@@ -78,8 +84,8 @@ def test_real_halves_are_near_and_noise_and_missing_classes_far():
 
 @pytest.mark.parametrize("name", list(SHIPPED))
 def test_a_flipped_byte_is_refused(name, tmp_path, monkeypatch):
-    content = bytearray((extractors.WEIGHTS / f"{name}.safetensors").read_bytes())
-    monkeypatch.setattr(extractors, "WEIGHTS", tmp_path)
+    content = bytearray((classifiers.WEIGHTS / f"{name}.safetensors").read_bytes())
+    monkeypatch.setattr(classifiers, "WEIGHTS", tmp_path)
     file = tmp_path / f"{name}.safetensors"
     file.write_bytes(content)
     assert load_extractor(name).name == name
@@ -99,6 +105,17 @@ def test_round_trip_through_a_file(tmp_path):
     loaded = load_extractor(tmp_path / "a.safetensors")
     assert (loaded.name, loaded.metadata["test_accuracy"]) == ("mine", 0.5)
     images = torch.randn(5, 3, 9, 12)
+    for ours, theirs in zip(loaded.extract(images), network.extract(images), strict=True):
+        assert ours.equal(theirs)
+
+
+def test_a_file_says_which_network_it_holds(tmp_path):
+    torch.manual_seed(0)
+    network = SmallResNet((3, 8, 13), 4, num_features=8, width=4, name="mine")
+    save_extractor(network, tmp_path / "a.safetensors")
+    loaded = load_extractor(tmp_path / "a.safetensors")
+    assert type(loaded) is SmallResNet
+    images = torch.randn(5, 3, 8, 13)
     for ours, theirs in zip(loaded.extract(images), network.extract(images), strict=True):
         assert ours.equal(theirs)
 
@@ -138,9 +155,10 @@ def test_another_image_shape_is_refused():
 
 
 @pytest.mark.parametrize(("shape", "classes"), [((1, 3, 8), 10), ((2,), 10), ((1, 8, 8), 1)])
-def test_small_cnn_refuses(shape, classes):
-    with pytest.raises(ValueError, match="SmallCNN needs"):
-        SmallCNN(shape, classes)
+@pytest.mark.parametrize("network", [SmallCNN, SmallResNet])
+def test_classifiers_refuse(network, shape, classes):
+    with pytest.raises(ValueError, match=f"{network.__name__} needs"):
+        network(shape, classes)
 
 
 def test_identity_keeps_the_points():
@@ -149,6 +167,61 @@ def test_identity_keeps_the_points():
     assert features.equal(points)
     assert logits is None
     assert IdentityExtractor((1, 8, 8)).extract(torch.zeros(3, 1, 8, 8))[0].shape == (3, 64)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 28, 28), (2,)])
+def test_pixels(shape):
+    images = torch.randn(4, *shape)
+    if len(shape) == 3:
+        features, logits = Pixels(shape).extract(images)
+        assert (features.shape, logits, Pixels(shape).name) == ((4, Pixels(shape).num_features), None, "pixels")
+        assert features.reshape(images.shape).equal(images)
+    else:
+        with pytest.raises(ValueError, match=r"image_shape=\(2,\): Pixels needs \(C, H, W\)"):
+            Pixels(shape)
+
+
+def test_any_module_can_extract():
+    module = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.Dropout(0.9)).train()
+    extractor = ModuleExtractor((3, 9, 9), module, "mine")
+    images = torch.randn(5, 3, 9, 9)
+    features, logits = extractor.extract(images)
+    assert (features.shape, features.dtype, logits, extractor.num_features) == ((5, 64), torch.float32, None, 64)
+    expected = F.conv2d(images, module[0].weight, module[0].bias, stride=2) / (1 + module[1].eps) ** 0.5
+    torch.testing.assert_close(features, expected.flatten(1))
+    assert features.is_inference()
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (nn.Linear(3, 2), r"network=Linear: fails on images \(2, 3, 8, 8\)"),
+        (nn.Flatten(0), r"network=Flatten: gives \(384,\) for images"),
+        (nn.MaxPool2d(2, return_indices=True), r"network=MaxPool2d: gives tuple for images"),
+    ],
+)
+def test_a_module_that_gives_no_rows_is_refused(module, message):
+    with pytest.raises(ValueError, match=message):
+        ModuleExtractor((3, 8, 8), module, "mine")
+    with pytest.raises(ValueError, match="name=''"):
+        ModuleExtractor((3, 8, 8), nn.Flatten(), "")
+
+
+def test_an_extractor_is_no_part_of_a_modules_state():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
+            self.extractors = nn.ModuleList([load_extractor("digits"), FastExtractor(load_extractor("mnist"))])
+
+    model, other = Model(), Model()
+    assert set(model.state_dict()) == {"layer.weight", "layer.bias"}
+    kept = model.extractors[0].features[0].weight.clone()
+    assert other.load_state_dict(model.state_dict(), strict=True) == ([], [])
+    assert other.layer.weight.equal(model.layer.weight)
+    assert other.extractors[0].features[0].weight.equal(kept)
+    averaged = torch.optim.swa_utils.AveragedModel(model)
+    assert not [key for key in averaged.state_dict() if "extractor" in key]
 
 
 def test_training_script_is_deterministic_and_makes_loadable_files(script, tmp_path, monkeypatch, capsys):
@@ -176,7 +249,7 @@ def test_training_script_is_deterministic_and_makes_loadable_files(script, tmp_p
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("--data nonsense", "neither digits, mnist nor a class"),
+        ("--data nonsense", "neither digits, mnist, cifar10 nor a class"),
         ("--data digits --root x", "--root x: DigitsDataModule takes none"),
         ("--data MixtureDataModule", "needs images"),
         ("--data digits --out x.pt", "must end in .safetensors"),
@@ -187,6 +260,15 @@ def test_training_script_refuses(script, command, message, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         script.main()
     assert message in capsys.readouterr().err
+
+
+def test_half_of_the_images_are_mirrored(script):
+    images = torch.randn(200, 2, 3, 4)
+    result = script.mirrored(images, torch.Generator().manual_seed(0))
+    same = [after.equal(before) for before, after in zip(images, result, strict=True)]
+    turned = [after.equal(before.flip(-1)) for before, after in zip(images, result, strict=True)]
+    assert all(a != b for a, b in zip(same, turned, strict=True))
+    assert 70 < sum(turned) < 130
 
 
 def test_shifts_move_whole_images_over_background(script):

@@ -1,0 +1,146 @@
+"""The extractor of the Fréchet inception distance: published weights, by hash, and the way an image takes to them."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lit_gen.metrics.extractors import Extractor
+from lit_gen.metrics.inception_network import InceptionNetwork
+
+SIZE = 299
+SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+FILE = "pt_inception-2015-12-05-6726825d.pth"
+URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE}"
+FILES = (FILE, "weights-inception-2015-12-05-6726825d.pth")  # torch-fidelity's name of the same file
+
+Resize = Literal["tf1", "clean"]
+
+
+class InceptionFID(Extractor):
+    """Features of the TF-ported Inception network (Heusel et al. 2017, arXiv:1706.08500).
+
+    An image's way: [-1, 1] is rounded to the 256 values of a file, grey is repeated to three channels, the image is
+    resized to 299×299 in float32 by one of two protocols, and (v − 128)/128 goes in.
+
+    - ``tf1``: bilinear between nearest pixels, without antialiasing or half-pixel centres, as TensorFlow 1 did; what
+      published distances mean.
+    - ``clean``: Pillow's antialiased bicubic filter in float (Parmar et al. 2021, arXiv:2104.11222).
+
+    The name says it all: ``inception`` is tf1 and 2048 features; else ``inception-clean``, ``inception-768`` and so on,
+    and ``inception-random`` has random weights, whose distances are called fd and not fid. Class scores are the 1008
+    logits without bias, as the Inception score takes them.
+
+    Args:
+        image_shape: ``(1, H, W)`` or ``(3, H, W)``.
+        weights: the published file; None finds it in torch's download cache; ``random`` for weights from a fixed seed.
+        resize: the protocol.
+        num_features: 64, 192, 768 or 2048.
+
+    Raises:
+        ValueError: another shape, protocol or number, or a file that isn't the published one.
+        FileNotFoundError: no such file. Nothing is downloaded, and no other network takes its place.
+    """
+
+    num_classes = 1008
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        weights: str | None = None,
+        resize: Resize = "tf1",
+        num_features: Literal[64, 192, 768, 2048] = 2048,
+    ) -> None:
+        super().__init__()
+        if len(image_shape) != 3 or image_shape[0] not in (1, 3):
+            raise ValueError(f"image_shape={tuple(image_shape)}: InceptionFID needs (1, H, W) or (3, H, W)")
+        if resize not in get_args(Resize):
+            raise ValueError(f"resize={resize!r}: 'tf1' or 'clean'")
+        if num_features not in (64, 192, 768, 2048):
+            raise ValueError(f"num_features={num_features}: 64, 192, 768 or 2048")
+        self.image_shape, self.resize, self.num_features = tuple(image_shape), resize, num_features
+        kind = ["inception", "random" * (weights == "random"), resize * (resize != "tf1")]
+        self.name = "-".join([part for part in kind if part] + [str(num_features)] * (num_features != 2048))
+        if weights != "random" and num_features == 2048:
+            self.frechet = "fid"
+        self.network = InceptionNetwork()
+        if weights == "random":
+            draw_weights(self.network)
+        else:
+            self.network.load_state_dict(read_weights(find_weights(weights)))
+        self.eval().requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features ``(N, num_features)``."""
+        return self.classify(images)[0]
+
+    def classify(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and the 1008 logits without bias."""
+        values = ((images + 1) * 127.5).round().clamp(0, 255).expand(-1, 3, -1, -1)
+        resized = resize_tf1(values) if self.resize == "tf1" else resize_clean(values)
+        outputs = self.network((resized - 128) / 128)
+        return getattr(outputs, f"features{self.num_features}"), outputs.logits
+
+
+def resize_tf1(images: Tensor, size: int = SIZE) -> Tensor:
+    """TensorFlow 1's ``resize_bilinear``: output pixel i lies at i·H/size, between the pixels below and above."""
+    low, high, weight = _neighbours(images.shape[3], size, images)
+    images = torch.lerp(images[..., low], images[..., high], weight)
+    low, high, weight = _neighbours(images.shape[2], size, images)
+    return torch.lerp(images[..., low, :], images[..., high, :], weight[:, None])
+
+
+def _neighbours(length: int, size: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    at = torch.arange(size, device=like.device, dtype=like.dtype) * (length / size)
+    low = at.long()
+    return low, (low + 1).clamp(max=length - 1), at - low
+
+
+def resize_clean(images: Tensor, size: int = SIZE) -> Tensor:
+    """Pillow's bicubic filter, widened where it shrinks, in float; values stay within 0 and 255."""
+    resized = F.interpolate(images, (size, size), mode="bicubic", antialias=True, align_corners=False)
+    return resized.clamp(0, 255)
+
+
+def find_weights(weights: str | None) -> Path:
+    """The given file, or the published one in torch's download cache, under either of its names.
+
+    Raises:
+        FileNotFoundError: saying where to get the file and where to put it.
+    """
+    cache = Path(torch.hub.get_dir()) / "checkpoints"
+    places = [Path(os.path.expanduser(weights))] if weights is not None else [cache / file for file in FILES]
+    for place in places:
+        if place.is_file():
+            return place
+    raise FileNotFoundError(
+        f"weights={weights!r}: the Inception weights {FILE} (96 MB) are not at {' or '.join(map(str, places))}; "
+        f"download {URL} into {cache}, or pass the file as weights"
+    )
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The published weights.
+
+    Raises:
+        ValueError: another file.
+    """
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != SHA256:
+        raise ValueError(
+            f"weights={str(path)!r}: not the published Inception weights (sha256 {digest}, published {SHA256}); "
+            f"download {URL} again"
+        )
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def draw_weights(network: InceptionNetwork) -> None:
+    """He's weights (arXiv:1502.01852) from a fixed seed, which keep the features' scale from layer to layer."""
+    generator = torch.Generator().manual_seed(0)
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
