@@ -72,7 +72,7 @@ class Reservoir(Metric):
         self.add_state("labels", [], dist_reduce_fx="cat")
 
     def update(self, features: Tensor, index: Tensor, labels: Tensor | None = None) -> None:
-        """Offer rows ``(N, D)`` of the images at positions ``index`` ``(N,)``, each position once over all processes."""
+        """Offer rows ``(N, D)`` of the images at positions ``index`` ``(N,)``, each given once over all processes."""
         index = index.to("cpu", torch.int64)
         if labels is None:
             labels = torch.full_like(index, NO_LABEL)

@@ -38,7 +38,7 @@ def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -
 
 
 def frechet(samples: Moments, real: Moments) -> Tensor:
-    """`frechet_distance` of moments; a factor of the real covariance is computed once, and one of the samples' if cheap.
+    """`frechet_distance` of moments, which keep their factors: those of the real ones are computed once.
 
     With factors Σ = L Lᵀ the last trace is the sum of the singular values of L₁ᵀ L₂: no square root of a non-symmetric
     product is taken, and rank-deficient covariances (fewer samples than features) keep their digits. Of two wide
@@ -112,6 +112,8 @@ def class_frechet(rows: Tensor, labels: Tensor, real_rows: Tensor, real_labels: 
     for label in real_labels.unique().tolist():
         sides = rows[labels == label], real_rows[real_labels == label]
         if min(map(len, sides)) < 2:
-            raise ValueError(f"class {label} has {len(sides[0])} samples and {len(sides[1])} data: at least 2 are needed")
+            raise ValueError(
+                f"class {label} has {len(sides[0])} samples and {len(sides[1])} data: at least 2 are needed"
+            )
         distances[label] = float(frechet(*map(Moments.of_rows, sides)))
     return distances

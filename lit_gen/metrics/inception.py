@@ -31,7 +31,11 @@ class InceptionScore(Metric):
         if splits < 1:
             raise ValueError(f"splits={splits}: at least 1 is needed")
         self.splits = splits
-        for name, shape in {"marginals": (splits, num_classes), "negative_entropies": (splits,), "counts": (splits,)}.items():
+        for name, shape in {
+            "marginals": (splits, num_classes),
+            "negative_entropies": (splits,),
+            "counts": (splits,),
+        }.items():
             self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, index: Tensor) -> None:

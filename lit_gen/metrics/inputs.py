@@ -31,9 +31,13 @@ def to_signed(images: Tensor, values: Values, channels: int | None = None) -> Te
     if (images.dtype == torch.uint8) != (values == "uint8") or not (
         images.is_floating_point() or images.dtype == torch.uint8
     ):
-        raise ValueError(f"values={values!r}: needs {'uint8' if values == 'uint8' else 'float'} images, not {images.dtype}")
+        raise ValueError(
+            f"values={values!r}: needs {'uint8' if values == 'uint8' else 'float'} images, not {images.dtype}"
+        )
     low, high = RANGES[values]
-    levels = images.float() if values == "uint8" else ((images.float() - low) * (255 / (high - low))).round().clamp(0, 255)
+    levels = (
+        images.float() if values == "uint8" else ((images.float() - low) * (255 / (high - low))).round().clamp(0, 255)
+    )
     signed = levels / 127.5 - 1
     if channels is None or channels == images.shape[1]:
         return signed

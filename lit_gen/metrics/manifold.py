@@ -113,7 +113,7 @@ class Neighbours:
         return {"precision": _share(among_real > 0), "recall": _share(among_samples > 0)}
 
     def density_coverage(self, k: int = 5) -> dict[str, float]:
-        """``density``: mean number of the data's balls about a sample over k; ``coverage``: share of balls with samples.
+        """``density``: mean number of the data's balls about a sample over k; ``coverage``: share of balls in use.
 
         (Naeem et al. 2020, arXiv:2002.09797.) Both are about 1 at best; density may be larger, and is not thrown off
         by single outliers of the data. Of an exact copy of the data density is (k + 1) / k.

@@ -99,9 +99,9 @@ class FeatureMoments(Metric):
     """Streaming count, mean and covariance of feature rows ``(N, D)``, exact to float64.
 
     Rows wait until a block of 1024 is together, the first ones also until there are more than D. A block then enters
-    the matrix ``[[n, μ], [·, S]]`` of `pool`, by which batches, metrics and processes alike are joined: any chunking and
-    sharding, also uneven or empty, gives the same moments to rounding. Processes add up their matrices, once, however
-    many rows they have seen; while there are few rows these travel in its place.
+    the matrix ``[[n, μ], [·, S]]`` of `pool`, by which batches, metrics and processes alike are joined: any chunking
+    and sharding, also uneven or empty, gives the same moments to rounding. Processes add up their matrices, once,
+    however many rows they have seen; while there are few rows these travel in its place.
 
     Example:
         >>> moments = FeatureMoments(num_features=1)

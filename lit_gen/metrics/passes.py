@@ -1,15 +1,27 @@
 """One pass of an extractor over real images or over a model's samples."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from lightning.fabric.utilities import rank_zero_info
 from torch import Tensor
 
-from lit_gen.metrics.bank import FeatureBank
+from lit_gen.metrics.bank import FeatureBank, Features
 from lit_gen.metrics.extractors import Extractor
 from lit_gen.metrics.inputs import to_signed
+from lit_gen.metrics.statistics import (
+    Protocol,
+    cache_folder,
+    cached,
+    fingerprint_data,
+    fingerprint_extractor,
+    write_statistics,
+)
 from lit_gen.randomness import mix
+
+WORTH_KEEPING = 5.0  # seconds of a pass over real images from which the user's own cache keeps its features
 
 Read = Callable[[range], tuple[Tensor, Tensor | None]]
 
@@ -91,3 +103,43 @@ def images_of(data: Any, split: Any, extractor: Extractor, device: torch.device 
         return signed, labels if data.num_classes else None
 
     return read
+
+
+def real_features(
+    data: Any,
+    split: Any,
+    extractor: Extractor,
+    *,
+    limit: int | None = None,
+    cache: str | None = None,
+    agree: Callable[[bool], bool] = bool,
+    **collecting: Any,
+) -> Features:
+    """The features of a data module's split, from the disk if they are there, else from one pass.
+
+    Args:
+        data: the data module.
+        split: its split.
+        extractor: the network.
+        limit: first images to take; None for all.
+        cache: as `cache_folder` takes it; ``auto`` keeps only what took more than five seconds.
+        agree: whether all processes found the file; they read it together or compute together.
+        **collecting: of `collect`.
+    """
+    dataset, folder = data.dataset(split), cache_folder(cache)
+    count, main = min(len(dataset), limit or len(dataset)), collecting.get("rank", 0) == 0
+    path = None
+    if folder is not None:
+        capacity = collecting.get("capacity", 10_000)
+        protocol = Protocol(
+            fingerprint_data(dataset), split, count, fingerprint_extractor(extractor), capacity=capacity
+        )
+        path, kept = folder / f"{protocol.key}.npz", cached(folder, protocol, rank_zero_info)
+        if agree(kept is not None) and kept is not None:
+            return kept
+    begun = time.monotonic()
+    device = collecting.get("device", "cpu")
+    features = collect(images_of(data, split, extractor, device), count, extractor, **collecting).compute()
+    if path is not None and main and (cache != "auto" or time.monotonic() - begun > WORTH_KEEPING):
+        write_statistics(path, features, protocol)
+    return features

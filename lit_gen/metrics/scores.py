@@ -26,7 +26,9 @@ class Comparison:
     def rows(self) -> tuple[Tensor, Tensor]:
         """The features kept of the samples and of the data."""
         if len(self.real.rows) == 0:
-            raise ValueError("the real statistics hold mean and covariance alone; scores of single images need features")
+            raise ValueError(
+                "the real statistics hold mean and covariance alone; scores of single images need features"
+            )
         return self.samples.rows, self.real.rows
 
     @property
@@ -62,7 +64,9 @@ class Score:
 
 def _inception(c: Comparison) -> dict[str, float]:
     if c.samples.inception is None:
-        raise ValueError(f"inception_score of {c.samples.moments.count} samples: at least 10 are needed, one for each part")
+        raise ValueError(
+            f"inception_score of {c.samples.moments.count} samples: at least 10 are needed, one for each part"
+        )
     return c.samples.inception
 
 
@@ -88,15 +92,21 @@ SCORES: dict[str, Score] = {
         "Fréchet distance read at infinitely many samples",
     ),
     "fd_class": Score(_class_frechet, "labels", "Fréchet distance within each class: mean and worst"),
-    "kid": Score(lambda c: {"kid": kernel_distance(*c.rows)}, "rows", "kernel distance over all pairs; lower is better"),
+    "kid": Score(
+        lambda c: {"kid": kernel_distance(*c.rows)}, "rows", "kernel distance over all pairs; lower is better"
+    ),
     "kid_subsets": Score(_kernel_of_subsets, "rows", "kernel distance over 100 subsets of 1,000"),
     "inception_score": Score(_inception, "classes", "Inception score in 10 parts; higher is better"),
-    "classes": Score(lambda c: dict(c.samples.classes or {}), "classes", "classes found, and how sure the classifier is"),
+    "classes": Score(
+        lambda c: dict(c.samples.classes or {}), "classes", "classes found, and how sure the classifier is"
+    ),
     "precision_recall": Score(lambda c: c.neighbours.precision_recall(), "rows", "precision and recall, k = 3"),
     "density_coverage": Score(lambda c: c.neighbours.density_coverage(), "rows", "density and coverage, k = 5"),
     "memorisation": Score(lambda c: c.neighbours.memorisation(), "rows", "authenticity, and share of near copies"),
     "diversity": Score(lambda c: c.neighbours.diversity(), "rows", "mean pairwise distance over the data's"),
-    "nn_test": Score(lambda c: c.neighbours.two_sample_test(), "rows", "1-nearest-neighbour two-sample test; 0.5 is best"),
+    "nn_test": Score(
+        lambda c: c.neighbours.two_sample_test(), "rows", "1-nearest-neighbour two-sample test; 0.5 is best"
+    ),
     "logistic_test": Score(
         lambda c: logistic_two_sample_test(*c.rows, seed=c.seed), "rows", "linear two-sample test; 0.5 is best"
     ),

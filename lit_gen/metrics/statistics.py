@@ -136,10 +136,13 @@ def read_statistics(path: str | Path, protocol: Protocol | None = None) -> Featu
         raise ValueError(f"{path}: no {' and '.join(sorted(missing))}; it holds {held}, not statistics of features")
     mean, covariance = (_float64(path, name, arrays[name]) for name in ("mu", "sigma"))
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
-        raise ValueError(f"{path}: mu {tuple(mean.shape)} and sigma {tuple(covariance.shape)}: expected (D,) and (D, D)")
+        raise ValueError(
+            f"{path}: mu {tuple(mean.shape)} and sigma {tuple(covariance.shape)}: expected (D,) and (D, D)"
+        )
     _check_protocol(path, arrays, protocol)
     if "rows" not in arrays:
-        return Features(Moments(mean, covariance), mean.new_zeros(0, len(mean)), *[torch.zeros(0, dtype=torch.int64)] * 2)
+        none = torch.zeros(0, dtype=torch.int64)
+        return Features(Moments(mean, covariance), mean.new_zeros(0, len(mean)), none, none)
     count = int(arrays["count"])
     rows, index, labels = (torch.from_numpy(arrays[name]) for name in ("rows", "index", "labels"))
     few = len(rows) == count <= len(mean)  # then the rows are the better factor of the covariance

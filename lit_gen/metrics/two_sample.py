@@ -27,14 +27,18 @@ class LinearClassifier:
             self.weight = torch.zeros(num_classes, x.shape[1], dtype=x.dtype, device=x.device, requires_grad=True)
             self.bias = torch.zeros(num_classes, dtype=x.dtype, device=x.device, requires_grad=True)
             optimizer = torch.optim.LBFGS(
-                [self.weight, self.bias], max_iter=200, tolerance_grad=1e-6, history_size=20, line_search_fn="strong_wolfe"
+                [self.weight, self.bias],
+                max_iter=200,
+                tolerance_grad=1e-6,
+                history_size=20,
+                line_search_fn="strong_wolfe",
             )
 
             def loss() -> Tensor:
                 optimizer.zero_grad()
                 value = F.cross_entropy(F.linear(x, self.weight, self.bias), y)
                 value = value + decay / 2 * self.weight.square().sum()
-                value.backward()  # type: ignore[no-untyped-call]
+                value.backward()
                 return value
 
             optimizer.step(loss)
@@ -49,9 +53,10 @@ class LinearClassifier:
 def logistic_two_sample_test(samples: Tensor, real: Tensor, seed: int = 0) -> dict[str, float]:
     """Accuracy on held-out halves of a linear classifier that tells samples from data (arXiv:1610.06545).
 
-    As many of either set as the smaller has are drawn and cut in two; each half is judged by the classifier of the other.
+    As many of either set as the smaller has are drawn and cut in two; each half is judged by the other's classifier.
     ``logistic_accuracy`` is 0.5 for two sets of one distribution, 1 if a plane divides them. ``logistic_p`` is
-    the probability of such an accuracy or a higher one under H₀: N(½, 1 / 4n) for n judged features.
+    the probability of such an accuracy or a higher one under H₀: N(½, 1 / 4n) for n judged features, as if the two
+    halves were judged independently.
 
     Args:
         samples: features ``(N, D)``, N ≥ 4.
