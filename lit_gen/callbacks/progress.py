@@ -1,7 +1,8 @@
 """One progress bar over the whole run, with the losses and the last scores."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as L
@@ -98,6 +99,24 @@ class RunProgress(ProgressBar):
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Close the bar."""
         self._end()
+
+    @contextmanager
+    def part(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar of its own for work between two steps, such as scoring; what it gives is told each advance."""
+        alone = self._progress is None
+        if alone:
+            self._begin(name, total, 0)
+        if self._progress is None:  # no terminal
+            yield lambda amount: None
+            return
+        progress = self._progress
+        task = progress.task_ids[0] if alone else progress.add_task(name, total=total, values="")
+        try:
+            yield lambda amount: progress.advance(task, amount)
+        finally:
+            progress.remove_task(task)
+            if alone:
+                self._end()
 
     def _begin(self, name: str, total: int, completed: int) -> None:
         if not (self._enabled and self._console.is_terminal):

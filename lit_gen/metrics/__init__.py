@@ -1,5 +1,6 @@
 """Scores of samples against data, as `torchmetrics.Metric`s and plain functions, and the networks they look through."""
 
+from lit_gen.metrics.bank import FeatureBank, Features
 from lit_gen.metrics.classes import ClassCoverage
 from lit_gen.metrics.classifiers import (
     SHIPPED,
@@ -13,35 +14,61 @@ from lit_gen.metrics.coverage import MixtureCoverage, StackedCoverage, read_stac
 from lit_gen.metrics.divergences import js_divergence, kl_divergence
 from lit_gen.metrics.extractors import Extractor, IdentityExtractor, ModuleExtractor, Pixels
 from lit_gen.metrics.fast_extractor import FastExtractor
-from lit_gen.metrics.frechet import frechet_distance
+from lit_gen.metrics.frechet import class_frechet, frechet, frechet_distance, frechet_infinity
+from lit_gen.metrics.inception import InceptionScore
 from lit_gen.metrics.inception_fid import InceptionFID
+from lit_gen.metrics.inputs import to_signed
+from lit_gen.metrics.kernel import kernel_distance, kernel_distance_of_subsets
+from lit_gen.metrics.manifold import Neighbours
 from lit_gen.metrics.moments import FeatureMoments, Moments
+from lit_gen.metrics.scores import SCORES, Comparison, compute_scores
+from lit_gen.metrics.statistics import Protocol, read_statistics, write_statistics
 from lit_gen.metrics.transport import sinkhorn, sliced_wasserstein, wasserstein
+from lit_gen.metrics.two_sample import LinearClassifier, class_transfer, logistic_two_sample_test
 
 __all__ = [
+    "SCORES",
     "SHIPPED",
     "ClassCoverage",
+    "Comparison",
     "DataSetClassifier",
     "Extractor",
     "FastExtractor",
+    "FeatureBank",
     "FeatureMoments",
+    "Features",
     "IdentityExtractor",
     "InceptionFID",
+    "InceptionScore",
+    "LinearClassifier",
     "MixtureCoverage",
     "ModuleExtractor",
     "Moments",
+    "Neighbours",
     "Pixels",
+    "Protocol",
     "SmallCNN",
     "SmallResNet",
     "StackedCoverage",
+    "class_frechet",
+    "class_transfer",
+    "compute_scores",
+    "frechet",
     "frechet_distance",
+    "frechet_infinity",
     "js_divergence",
+    "kernel_distance",
+    "kernel_distance_of_subsets",
     "kl_divergence",
     "load_extractor",
+    "logistic_two_sample_test",
     "read_stacked",
+    "read_statistics",
     "reverse_kl",
     "save_extractor",
     "sinkhorn",
     "sliced_wasserstein",
+    "to_signed",
     "wasserstein",
+    "write_statistics",
 ]

@@ -1,17 +1,76 @@
 """Mean and covariance of feature vectors, streamed in float64 and pooled over processes."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
 
 import torch
+import torch.distributed
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+BLOCK = 1024  # rows that enter the covariance in one product
 
 
-class Moments(NamedTuple):
-    """Mean ``(D,)`` and unbiased covariance ``(D, D)`` of feature rows, float64."""
+class NotFiniteError(ValueError):
+    """Features, and so most likely images, that are NaN or infinite."""
 
-    mean: Tensor
-    covariance: Tensor
+
+class Moments:
+    """Mean and covariance of feature rows in float64, with a factor of the covariance that is computed once.
+
+    Args:
+        mean: ``(D,)``.
+        covariance: ``(D, D)``, unbiased (divided by n − 1), positive semi-definite.
+        count: n; 0 where it is not known (another program's statistics).
+    """
+
+    def __init__(self, mean: Tensor, covariance: Tensor | None, count: int = 0, rows: Tensor | None = None) -> None:
+        self.mean, self.count = mean, count
+        self._covariance, self._rows = covariance, rows
+
+    @classmethod
+    def of_rows(cls, rows: Tensor) -> "Moments":
+        """The moments of rows ``(n, D)``, which are kept: few of them are a better factor than any computed one."""
+        if len(rows) == 0:
+            raise ValueError("mean of 0 feature rows: at least 1 is needed")
+        rows = rows.double()
+        return cls(rows.mean(0), None, len(rows), rows)
+
+    @cached_property
+    def covariance(self) -> Tensor:
+        """``(D, D)``; at least two rows are needed."""
+        if self._covariance is not None:
+            return self._covariance
+        return self._scaled.T @ self._scaled
+
+    @cached_property
+    def variance(self) -> Tensor:
+        """The covariance's trace, a scalar."""
+        return self._scaled.square().sum() if self._covariance is None else self._covariance.trace()
+
+    @cached_property
+    def factor(self) -> Tensor:
+        """L ``(D, r)`` with L Lᵀ the covariance: of the rows if n ≤ D, else by Cholesky, or of eigenvectors.
+
+        Eigenvalues within rounding of 0 count as 0: their square roots would not be small.
+        """
+        if self._covariance is None and self.count <= len(self.mean):
+            return self._scaled.T
+        rounding = len(self.mean) * torch.finfo(torch.float64).eps
+        triangle, failed = torch.linalg.cholesky_ex(self.covariance)
+        if not failed and triangle.diagonal().square().min() > rounding * self.covariance.diagonal().max():
+            return triangle
+        values, vectors = torch.linalg.eigh(self.covariance)
+        kept = values > rounding * values[-1].clamp(min=0)
+        return vectors[:, kept] * values[kept].sqrt()
+
+    @cached_property
+    def _scaled(self) -> Tensor:
+        if self._rows is None or self.count < 2:
+            raise ValueError(f"covariance of {self.count} feature rows: at least 2 are needed")
+        return (self._rows - self.mean) / (self.count - 1) ** 0.5
 
 
 def pool(parts: Tensor) -> Tensor:
@@ -27,17 +86,22 @@ def pool(parts: Tensor) -> Tensor:
     count = counts.sum()
     mean = counts @ means / count.clamp(min=1)
     offsets = counts.sqrt()[:, None] * (means - mean)
-    pooled = torch.zeros_like(parts[0])
-    pooled[0, 0], pooled[0, 1:] = count, mean
-    pooled[1:, 1:] = scatters.sum(0) + offsets.T @ offsets
-    return pooled
+    return _matrix(count, mean, scatters.sum(0) + offsets.T @ offsets)
+
+
+def _matrix(count: Tensor, mean: Tensor, scatter: Tensor) -> Tensor:
+    matrix = scatter.new_zeros(1 + len(mean), 1 + len(mean))
+    matrix[0, 0], matrix[0, 1:], matrix[1:, 1:] = count, mean, scatter
+    return matrix
 
 
 class FeatureMoments(Metric):
     """Streaming count, mean and covariance of feature rows ``(N, D)``, exact to float64.
 
-    The one state is the matrix ``[[n, μ], [·, S]]`` of `pool`, by which batches, metrics and processes alike
-    are joined: any chunking and sharding, also uneven or empty, gives the same moments to rounding.
+    Rows wait until a block of 1024 is together, the first ones also until there are more than D. A block then enters
+    the matrix ``[[n, μ], [·, S]]`` of `pool`, by which batches, metrics and processes alike are joined: any chunking
+    and sharding, also uneven or empty, gives the same moments to rounding. Processes add up their matrices, once,
+    however many rows they have seen; while there are few rows these travel in its place.
 
     Example:
         >>> moments = FeatureMoments(num_features=1)
@@ -49,53 +113,99 @@ class FeatureMoments(Metric):
     full_state_update = False
     higher_is_better = None
     state: Tensor
+    rows: list[Tensor]
 
     def __init__(self, num_features: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_features = num_features
+        self.few = max(num_features, BLOCK)
         empty = torch.zeros(1 + num_features, 1 + num_features, dtype=torch.float64)
         self.add_state("state", empty, dist_reduce_fx=pool)
+        self.add_state("rows", [], dist_reduce_fx="cat")
 
     def update(self, features: Tensor) -> None:
         """Add rows ``(N, num_features)``; N = 0 adds nothing.
 
         Raises:
-            ValueError: another shape, or a feature that is NaN or infinite.
+            ValueError: another shape.
+            NotFiniteError: a feature that is NaN or infinite.
         """
-        if features.ndim != 2 or features.shape[1] != self.num_features:
-            raise ValueError(f"features of shape {tuple(features.shape)}: expected (N, {self.num_features})")
-        finite = features.isfinite().all(1)
-        if not finite.all():
-            broken = int((~finite).sum())
-            raise ValueError(f"features: {broken} of {len(features)} rows hold NaN or infinite values")
+        check_features(features, self.num_features)
         if len(features) == 0:
             return
-        rows = features.to(self.state.device).double()
-        batch = torch.zeros_like(self.state)
-        batch[0, 0], batch[0, 1:] = len(rows), rows.mean(0)
-        centred = rows - batch[0, 1:]
-        batch[1:, 1:] = centred.T @ centred
-        self.state = pool(torch.stack([self.state, batch]))
+        self.rows.append(features.to(self.state.device, torch.float64, copy=True))
+        if sum(map(len, self.rows)) > (self.few if self.state[0, 0] == 0 else BLOCK):
+            self._pool_rows()
 
     def compute(self) -> Moments:
         """The moments of all processes' rows (a collective: call it on every process)."""
-        return Moments(self.mean, self.covariance)
+        return self._moments()
 
     @property
     def count(self) -> int:
         """Number of rows seen by this process."""
-        return int(self.state[0, 0])
+        return int(self.state[0, 0]) + sum(map(len, self.rows))
 
     @property
     def mean(self) -> Tensor:
         """Mean ``(D,)`` of this process's rows; at least one is needed."""
-        if self.count < 1:
-            raise ValueError("mean of 0 feature rows: at least 1 is needed")
-        return self.state[0, 1:]
+        return self._moments().mean
 
     @property
     def covariance(self) -> Tensor:
         """Unbiased covariance ``(D, D)`` (divided by n − 1) of this process's rows; at least two are needed."""
-        if self.count < 2:
-            raise ValueError(f"covariance of {self.count} feature rows: at least 2 are needed")
-        return self.state[1:, 1:] / (self.count - 1)
+        return self._moments().covariance
+
+    def _moments(self) -> Moments:
+        if self.state[0, 0] == 0:
+            return Moments.of_rows(self._waiting())
+        self._pool_rows()
+        count = int(self.state[0, 0])
+        return Moments(self.state[0, 1:], self.state[1:, 1:] / (count - 1), count)
+
+    def _waiting(self) -> Tensor:
+        return torch.cat([self.state.new_empty(0, self.num_features), *self.rows])
+
+    def _pool_rows(self) -> None:
+        rows = self._waiting()
+        if len(rows) > 0:
+            centred = rows - rows.mean(0)
+            block = _matrix(self.state.new_tensor(len(rows)), rows.mean(0), centred.T @ centred)
+            self.state, self.rows = pool(torch.stack([self.state, block])), []
+
+    def _sync_dist(
+        self, dist_sync_fn: Callable[..., list[Tensor]] = gather_all_tensors, process_group: Any | None = None
+    ) -> None:
+        """`pool` as sums over processes; the rows themselves are gathered while they are few."""
+        group = process_group or self.process_group
+        total = summed(self.state.new_tensor(self.count), group)
+        if total <= self.few:
+            self.rows = dist_sync_fn(self._waiting(), group)
+            return
+        self._pool_rows()
+        count, mean, scatter = self.state[0, 0], self.state[0, 1:], self.state[1:, 1:]
+        joined = summed(count * mean, group) / total
+        offset = count.sqrt() * (mean - joined)
+        self.state = _matrix(total, joined, summed(scatter + torch.outer(offset, offset), group))
+
+
+def check_features(features: Tensor, num_features: int) -> None:
+    """Refuse what is no ``(N, num_features)`` of finite numbers.
+
+    Raises:
+        ValueError: another shape.
+        NotFiniteError: a feature that is NaN or infinite.
+    """
+    if features.ndim != 2 or features.shape[1] != num_features:
+        raise ValueError(f"features of shape {tuple(features.shape)}: expected (N, {num_features})")
+    finite = features.isfinite().all(1)
+    if not finite.all():
+        broken = int((~finite).sum())
+        raise NotFiniteError(f"features: {broken} of {len(features)} rows hold NaN or infinite values")
+
+
+def summed(values: Tensor, group: Any | None = None) -> Tensor:
+    """The sum over all processes of a group, by one ``all_reduce``."""
+    values = values.clone()
+    torch.distributed.all_reduce(values, group=group)
+    return values

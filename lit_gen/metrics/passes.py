@@ -1,0 +1,145 @@
+"""One pass of an extractor over real images or over a model's samples."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.fabric.utilities import rank_zero_info
+from torch import Tensor
+
+from lit_gen.metrics.bank import FeatureBank, Features
+from lit_gen.metrics.extractors import Extractor
+from lit_gen.metrics.inputs import to_signed
+from lit_gen.metrics.statistics import (
+    Protocol,
+    cache_folder,
+    cached,
+    fingerprint_data,
+    fingerprint_extractor,
+    write_statistics,
+)
+from lit_gen.randomness import mix
+
+WORTH_KEEPING = 5.0  # seconds of a pass over real images from which the user's own cache keeps its features
+
+Read = Callable[[range], tuple[Tensor, Tensor | None]]
+
+
+def collect(
+    read: Read,
+    count: int,
+    extractor: Extractor,
+    *,
+    batch_size: int = 500,
+    capacity: int = 10_000,
+    rank: int = 0,
+    world_size: int = 1,
+    device: torch.device | str = "cpu",
+    advance: Callable[[int], None] = lambda images: None,
+) -> FeatureBank:
+    """A bank of the images at positions 0 to ``count`` − 1; its ``compute`` joins the processes.
+
+    The positions are cut into batches of `batch_size`, of which process r takes every `world_size`-th: a batch holds
+    the same images on any number of processes, and so gives the same features to the last bit.
+
+    Args:
+        read: gives the images ``(N, *image_shape)``, as the extractor takes them, and the labels ``(N,)`` if any, at
+            a range of positions.
+        count: images over all processes.
+        extractor: run once for each image.
+        batch_size: images at once.
+        capacity: of the bank.
+        rank: this process.
+        world_size: number of processes.
+        device: where the extractor runs.
+        advance: told the number of images after each batch.
+
+    Raises:
+        NotFiniteError: features that are NaN or infinite.
+    """
+    extractor = extractor.to(device)
+    bank = FeatureBank(extractor.num_features, extractor.num_classes, capacity)
+    bank = bank.to("cpu" if torch.device(device).type == "mps" else device)  # Apple's GPUs know no float64
+    for start in range(rank * batch_size, count, world_size * batch_size):
+        positions = range(start, min(start + batch_size, count))
+        images, labels = read(positions)
+        features, logits = extractor.extract(images.to(device))
+        bank.update(features, torch.arange(positions.start, positions.stop), logits, labels)
+        advance(len(positions))
+    return bank
+
+
+def as_extractor_takes(images: Tensor, extractor: Extractor, eight_bits: bool = True) -> Tensor:
+    """Images in [-1, 1], rounded to 8 bits and brought to the extractor's channels; points as they are."""
+    if images.ndim != 4:
+        return images
+    channels = extractor.image_shape[0]
+    if eight_bits:
+        return to_signed(images.float(), "signed", channels)
+    return images.expand(-1, 3, -1, -1) if (images.shape[1], channels) == (1, 3) else images
+
+
+def samples_of(model: Any, extractor: Extractor, count: int, batch_size: int, seed: int, eight_bits: bool) -> Read:
+    """Reads samples of a model: those of a batch from noise of their own, of a conditional model's classes in turn."""
+    classes = model.num_classes if getattr(model, "conditional", False) else 0
+
+    def read(positions: range) -> tuple[Tensor, Tensor | None]:
+        generator = torch.Generator().manual_seed(mix(seed, "evaluate", positions.start // batch_size))
+        labels = torch.arange(positions.start, positions.stop) % classes if classes else None
+        images = model.sample(len(positions), generator=generator, **({} if labels is None else {"labels": labels}))
+        return as_extractor_takes(images, extractor, eight_bits), labels
+
+    return read
+
+
+def images_of(data: Any, split: Any, extractor: Extractor, device: torch.device | str = "cpu") -> Read:
+    """Reads the images of a data module's split, in its order, without random flips."""
+    dataset = data.dataset(split)
+
+    def read(positions: range) -> tuple[Tensor, Tensor | None]:
+        images, labels = dataset.__getitems__(list(positions))
+        signed = as_extractor_takes(data.to_float(images.to(device)), extractor)
+        return signed, labels if data.num_classes else None
+
+    return read
+
+
+def real_features(
+    data: Any,
+    split: Any,
+    extractor: Extractor,
+    *,
+    limit: int | None = None,
+    cache: str | None = None,
+    agree: Callable[[bool], bool] = bool,
+    **collecting: Any,
+) -> Features:
+    """The features of a data module's split, from the disk if they are there, else from one pass.
+
+    Args:
+        data: the data module.
+        split: its split.
+        extractor: the network.
+        limit: first images to take; None for all.
+        cache: as `cache_folder` takes it; ``auto`` keeps only what took more than five seconds.
+        agree: whether all processes found the file; they read it together or compute together.
+        **collecting: of `collect`.
+    """
+    dataset, folder = data.dataset(split), cache_folder(cache)
+    count, main = min(len(dataset), limit or len(dataset)), collecting.get("rank", 0) == 0
+    path = None
+    if folder is not None:
+        capacity = collecting.get("capacity", 10_000)
+        protocol = Protocol(
+            fingerprint_data(dataset), split, count, fingerprint_extractor(extractor), capacity=capacity
+        )
+        path, kept = folder / f"{protocol.key}.npz", cached(folder, protocol, rank_zero_info)
+        if agree(kept is not None) and kept is not None:
+            return kept
+    begun = time.monotonic()
+    device = collecting.get("device", "cpu")
+    features = collect(images_of(data, split, extractor, device), count, extractor, **collecting).compute()
+    if path is not None and main and (cache != "auto" or time.monotonic() - begun > WORTH_KEEPING):
+        write_statistics(path, features, protocol)
+    return features

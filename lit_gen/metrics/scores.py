@@ -1,0 +1,147 @@
+"""All scores by name, computed from the features of samples and of data."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from torch import Tensor
+
+from lit_gen.metrics.bank import Features
+from lit_gen.metrics.frechet import class_frechet, frechet, frechet_infinity
+from lit_gen.metrics.kernel import kernel_distance, kernel_distance_of_subsets
+from lit_gen.metrics.manifold import Neighbours
+from lit_gen.metrics.two_sample import class_transfer, logistic_two_sample_test
+
+Need = Literal["moments", "rows", "labels", "classes"]
+
+
+class Comparison:
+    """Samples and data, with what several scores share. `seed` is that of the scores' own random choices."""
+
+    def __init__(self, samples: Features, real: Features, seed: int = 0) -> None:
+        self.samples, self.real, self.seed = samples, real, seed
+
+    @property
+    def rows(self) -> tuple[Tensor, Tensor]:
+        """The features kept of the samples and of the data."""
+        if len(self.real.rows) == 0:
+            raise ValueError(
+                "the real statistics hold mean and covariance alone; scores of single images need features"
+            )
+        return self.samples.rows, self.real.rows
+
+    @property
+    def labelled(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Features and classes of the samples and of the data."""
+        if not (self.samples.labelled and self.real.labelled):
+            side = "real images" if self.samples.labelled else "samples"
+            raise ValueError(f"the {side} have no labels, which this score needs")
+        samples, real = self.rows
+        return samples, self.samples.labels, real, self.real.labels
+
+    @cached_property
+    def neighbours(self) -> Neighbours:
+        """Nearest neighbours within and between the sets."""
+        return Neighbours(*self.rows)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A group of scores that are computed together.
+
+    Attributes:
+        compute: from a comparison to values by name.
+        needs: ``moments`` of all images; ``rows``, the features kept; ``labels`` of samples and data; or ``classes``,
+            which a classifier finds.
+        describes: in a few words.
+    """
+
+    compute: Callable[[Comparison], dict[str, float]]
+    needs: Need
+    describes: str
+
+
+def _inception(c: Comparison) -> dict[str, float]:
+    if c.samples.inception is None:
+        raise ValueError(
+            f"inception_score of {c.samples.moments.count} samples: at least 10 are needed, one for each part"
+        )
+    return c.samples.inception
+
+
+def _class_frechet(c: Comparison) -> dict[str, float]:
+    distances = class_frechet(*c.labelled)
+    return {"fd_class_mean": sum(distances.values()) / len(distances), "fd_class_worst": max(distances.values())}
+
+
+def _kernel_of_subsets(c: Comparison) -> dict[str, float]:
+    mean, deviation = kernel_distance_of_subsets(*c.rows, seed=c.seed)
+    return {"kid_subsets": mean, "kid_subsets_std": deviation}
+
+
+SCORES: dict[str, Score] = {
+    "fd": Score(
+        lambda c: {"fd": float(frechet(c.samples.moments, c.real.moments))},
+        "moments",
+        "Fréchet distance; lower is better",
+    ),
+    "fd_infinity": Score(
+        lambda c: {"fd_infinity": frechet_infinity(c.rows[0], c.real.moments, seed=c.seed)},
+        "rows",
+        "Fréchet distance read at infinitely many samples",
+    ),
+    "fd_class": Score(_class_frechet, "labels", "Fréchet distance within each class: mean and worst"),
+    "kid": Score(
+        lambda c: {"kid": kernel_distance(*c.rows)}, "rows", "kernel distance over all pairs; lower is better"
+    ),
+    "kid_subsets": Score(_kernel_of_subsets, "rows", "kernel distance over 100 subsets of 1,000"),
+    "inception_score": Score(_inception, "classes", "Inception score in 10 parts; higher is better"),
+    "classes": Score(
+        lambda c: dict(c.samples.classes or {}), "classes", "classes found, and how sure the classifier is"
+    ),
+    "precision_recall": Score(lambda c: c.neighbours.precision_recall(), "rows", "precision and recall, k = 3"),
+    "density_coverage": Score(lambda c: c.neighbours.density_coverage(), "rows", "density and coverage, k = 5"),
+    "memorisation": Score(lambda c: c.neighbours.memorisation(), "rows", "authenticity, and share of near copies"),
+    "diversity": Score(lambda c: c.neighbours.diversity(), "rows", "mean pairwise distance over the data's"),
+    "nn_test": Score(
+        lambda c: c.neighbours.two_sample_test(), "rows", "1-nearest-neighbour two-sample test; 0.5 is best"
+    ),
+    "logistic_test": Score(
+        lambda c: logistic_two_sample_test(*c.rows, seed=c.seed), "rows", "linear two-sample test; 0.5 is best"
+    ),
+    "class_transfer": Score(lambda c: class_transfer(*c.labelled), "labels", "GAN-train and GAN-test, linear"),
+}
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse names of scores that don't exist.
+
+    Raises:
+        ValueError: names them and what is accepted.
+    """
+    if unknown := [name for name in names if name not in SCORES]:
+        raise ValueError(f"scores={', '.join(unknown)}: accepted are {', '.join(SCORES)}")
+
+
+def compute_scores(names: Sequence[str], comparison: Comparison) -> dict[str, float]:
+    """The values of the groups of scores ``names``, in their order.
+
+    Raises:
+        ValueError: an unknown name, or features that a score can't be computed from (too few, or without labels).
+    """
+    check_names(names)
+    return {name: float(value) for group in names for name, value in SCORES[group].compute(comparison).items()}
+
+
+def protocol_name(score: str, extractor: str, count: int, frechet: str = "fd") -> str:
+    """``<score>_<extractor>_<count>``: what a value depends on is in its name.
+
+    Args:
+        score: its plain name.
+        extractor: the extractor's.
+        count: samples; whole thousands from ten of them on are written 10k, 50k.
+        frechet: ``fid`` for the features of the published Fréchet inception distance alone, else ``fd``.
+    """
+    number = f"{count // 1000}k" if count >= 10_000 and count % 1000 == 0 else str(count)
+    return f"{score.replace('fd', frechet, 1) if score.startswith('fd') else score}_{extractor}_{number}"

@@ -1,0 +1,190 @@
+"""Real features on disk: written once, read by every later evaluation, and by other programs."""
+
+import hashlib
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lit_gen.files import whole_file
+from lit_gen.metrics.bank import Features
+from lit_gen.metrics.extractors import Extractor
+from lit_gen.metrics.moments import Moments
+
+VERSION = 1
+SPOT_CHECKS = 1000  # images that the fingerprint of other data sets than tensors and lists of files is taken from
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Everything that real features depend on.
+
+    Attributes:
+        data: fingerprint of the images.
+        split: of the data.
+        count: images; 0 for all.
+        extractor: fingerprint of the network.
+        resize: how images came to their size; ``none`` where they are taken as they are.
+        dtype: that the extractor computed in.
+        capacity: feature rows kept.
+    """
+
+    data: str
+    split: str
+    count: int
+    extractor: str
+    resize: str = "none"
+    dtype: str = "float32"
+    capacity: int = 10_000
+
+    @property
+    def key(self) -> str:
+        """A name for the file, different for any other protocol."""
+        return hashlib.sha256(json.dumps([VERSION, asdict(self)]).encode()).hexdigest()[:32]
+
+
+def fingerprint_data(dataset: Any) -> str:
+    """A hash of a data set's images: of all their bytes in memory, of the names, sizes and times of files.
+
+    Of other data sets it is taken from their length and a thousand images, evenly spread.
+    """
+    digest = hashlib.sha256(str(len(dataset)).encode())
+    if isinstance(images := getattr(dataset, "images", None), Tensor):
+        _add(digest, images)
+    elif isinstance(paths := getattr(dataset, "paths", None), list):
+        digest.update(str(getattr(dataset, "image_shape", None)).encode())
+        for path in paths:
+            status = os.stat(path)
+            digest.update(f"{Path(path).name}\n{status.st_size}\n{status.st_mtime_ns}\n".encode())
+    elif len(dataset):
+        spread = np.linspace(0, len(dataset) - 1, min(len(dataset), SPOT_CHECKS)).astype(int)
+        _add(digest, dataset.__getitems__(spread.tolist())[0])
+    labels = getattr(dataset, "labels", None)
+    if isinstance(labels, Tensor):
+        _add(digest, labels)
+    return digest.hexdigest()
+
+
+def fingerprint_extractor(extractor: Extractor) -> str:
+    """A hash of the network's name, shape and weights."""
+    described = [type(extractor).__name__, extractor.name, list(extractor.image_shape), extractor.num_features]
+    digest = hashlib.sha256(json.dumps(described).encode())
+    for name, weights in extractor.state_dict().items():
+        digest.update(name.encode())
+        _add(digest, weights)
+    return digest.hexdigest()
+
+
+def _add(digest: Any, tensor: Tensor) -> None:
+    tensor = tensor.detach().cpu().contiguous()
+    digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+    digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+
+
+def write_statistics(path: str | Path, features: Features, protocol: Protocol | None = None) -> None:
+    """Write features as ``.npz``: ``mu`` and ``sigma`` as other programs read them, and what else they were.
+
+    The file appears whole or not at all.
+    """
+    moments = features.moments
+    arrays: dict[str, np.ndarray] = {
+        "mu": moments.mean.cpu().numpy(),
+        "sigma": moments.covariance.cpu().numpy(),
+        "count": np.array(moments.count),
+        "rows": features.rows.cpu().numpy(),
+        "index": features.index.cpu().numpy(),
+        "labels": features.labels.cpu().numpy(),
+        "protocol": np.array(json.dumps({"version": VERSION, **asdict(protocol)} if protocol else None)),
+    }
+    with whole_file(path) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def read_statistics(path: str | Path, protocol: Protocol | None = None) -> Features:
+    """Read features that `write_statistics` wrote, or mean and covariance alone from another program's ``.npz``.
+
+    ``mu`` ``(D,)`` and ``sigma`` ``(D, D)`` is the layout of pytorch-fid and EDM.
+
+    Args:
+        path: the file.
+        protocol: what the features must be of; None accepts any.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a truncated or damaged file, one without ``mu`` and ``sigma``, or one of another protocol.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: there is no such file of statistics")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except _DAMAGE as error:
+        raise ValueError(f"{path}: truncated or damaged, not a readable .npz file ({error})") from None
+    except AttributeError:  # a .npy file under another name
+        raise ValueError(f"{path}: holds a single array, not 'mu' and 'sigma'") from None
+    if missing := {"mu", "sigma"} - arrays.keys():
+        held = ", ".join(arrays) or "nothing"
+        raise ValueError(f"{path}: no {' and '.join(sorted(missing))}; it holds {held}, not statistics of features")
+    mean, covariance = (_float64(path, name, arrays[name]) for name in ("mu", "sigma"))
+    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
+        raise ValueError(
+            f"{path}: mu {tuple(mean.shape)} and sigma {tuple(covariance.shape)}: expected (D,) and (D, D)"
+        )
+    _check_protocol(path, arrays, protocol)
+    if "rows" not in arrays:
+        none = torch.zeros(0, dtype=torch.int64)
+        return Features(Moments(mean, covariance), mean.new_zeros(0, len(mean)), none, none)
+    count = int(arrays["count"])
+    rows, index, labels = (torch.from_numpy(arrays[name]) for name in ("rows", "index", "labels"))
+    few = len(rows) == count <= len(mean)  # then the rows are the better factor of the covariance
+    moments = Moments.of_rows(rows) if few else Moments(mean, covariance, count)
+    return Features(moments, rows, index, labels)
+
+
+def _float64(path: str | Path, name: str, array: np.ndarray) -> Tensor:
+    if array.dtype.kind != "f" or not np.isfinite(array).all():
+        raise ValueError(f"{path}: {name} {array.dtype} {array.shape} is not an array of finite numbers")
+    return torch.from_numpy(array.astype(np.float64))
+
+
+def _check_protocol(path: str | Path, arrays: dict[str, np.ndarray], protocol: Protocol | None) -> None:
+    if protocol is None:
+        return
+    stored = json.loads(str(arrays["protocol"])) if "protocol" in arrays else None
+    if stored is None:
+        raise ValueError(f"{path}: foreign statistics, that don't say which images and extractor they are of")
+    wanted = {"version": VERSION, **asdict(protocol)}
+    if stale := [name for name in wanted if stored.get(name) != wanted[name]]:
+        told = ", ".join(f"{name}={stored.get(name)!r} (needed {wanted[name]!r})" for name in stale)
+        raise ValueError(f"{path}: stale statistics, of {told}")
+
+
+def cache_folder(cache: str | None) -> Path | None:
+    """Where statistics are kept: the folder named, the user's cache (``auto``; XDG), or nowhere (None)."""
+    if cache is None:
+        return None
+    if cache != "auto":
+        return Path(cache)
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "lit-gen" / "statistics"
+
+
+def cached(folder: Path, protocol: Protocol, say: Callable[[str], Any] = print) -> Features | None:
+    """The features of this protocol kept in `folder`, or None; of an unfit file it is said why it isn't taken."""
+    path = folder / f"{protocol.key}.npz"
+    if not path.exists():
+        return None
+    try:
+        return read_statistics(path, protocol)
+    except (ValueError, OSError) as error:
+        say(f"real statistics are computed again: {error}")
+        return None
