@@ -10,7 +10,7 @@ import numpy as np
 
 from datamodules.datasets import SPLITS, Split
 
-PATTERNS = (("x_{}", "y_{}"), ("{}_images", "{}_labels"))
+PATTERNS = (("x_{}", "y_{}"), ("{}_images", "{}_labels"), ("{}", "{}_labels"))
 HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError)
@@ -33,13 +33,14 @@ class ArrayFile:
 
     Args:
         path: the file.
+        ending: takes only the arrays whose names end so, and reads their names without it.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: another suffix, a damaged file, names that say no split, or no images.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, ending: str = ""):
         if not Path(path).is_file():
             raise FileNotFoundError(f"path={path!r}: there is no such file; a .npz or .npy file is accepted")
         self.path = path
@@ -47,7 +48,10 @@ class ArrayFile:
             self.members = _read_headers(path)
         except DAMAGE as error:
             raise ValueError(f"path={path!r}: not a readable .npz or .npy file: {error}") from error
-        self.splits = _find_splits(path, self.members)
+        named = {key.removesuffix(ending): member for key, member in self.members.items() if key.endswith(ending)}
+        if not named:
+            raise ValueError(f"ending={ending!r}: {path} holds {', '.join(self.members)}, of which none ends so")
+        self.splits = _find_splits(path, named)
         for images, _ in self.splits.values():
             if 0 in images.shape or not images.shape:
                 raise ValueError(f"{path}: {images} holds no images")
@@ -99,7 +103,8 @@ def _find_splits(path: str, members: dict[str, Member]) -> dict[Split, tuple[Mem
         else:
             raise ValueError(
                 f"{path} holds {', '.join(members) or 'nothing'}; accepted are x_train, y_train, x_val, ..., "
-                "or train_images, train_labels, val_images, ..., or images and labels, or a single array"
+                "or train_images, train_labels, val_images, ..., or train, val, test, or images and labels, or a "
+                "single array"
             )
     if len({labels is None for _, labels in found.values()}) > 1:
         without = ", ".join(images.key for images, labels in found.values() if labels is None)

@@ -25,15 +25,18 @@ class ArrayDataModule(DataModule):
         * labels: integers from 0, (N,) or (N, 1); num_classes is the largest label + 1.
 
     Names inside an .npz: ``x_train``, ``y_train``, ``x_val``, ``y_val``, ``x_test``, ``y_test``; or
-    ``train_images``, ``train_labels``, ``val_images``, ...; or ``images`` with ``labels``; or a single array
-    of any name. Labels are optional. A split that the file doesn't have is taken from the training images by
-    its share, with a fixed permutation, so that arrays sorted by class do no harm.
+    ``train_images``, ``train_labels``, ``val_images``, ...; or ``train``, ``train_labels``, ``val``, ...; or
+    ``images`` with ``labels``; or a single array of any name. Labels are optional. A split that the file doesn't
+    have is taken from the training images by its share, with a fixed permutation, so that arrays sorted by class
+    do no harm.
 
     Args:
         path: the .npz or .npy file.
         layout: order of the axes of 4-D images; auto finds the axis (last or second) of size 1, 3 or 4.
         val_share: share of images for validation if the file has no such split; 0 for none.
         test_share: share of images for the test split if the file has no such split; 0 for none.
+        ending: takes only the arrays whose names end so, and reads their names without it: "A" for ``trainA`` and
+            ``testA`` of a file that also holds ``trainB`` and ``testB``.
         **kwargs: batch_size, num_workers, flip and seed of `DataModule`.
     """
 
@@ -43,6 +46,7 @@ class ArrayDataModule(DataModule):
         layout: Literal["auto", "NHWC", "NCHW"] = "auto",
         val_share: float = 0.1,
         test_share: float = 0.1,
+        ending: str = "",
         **kwargs: Any,
     ):
         path = os.fspath(path)
@@ -50,8 +54,9 @@ class ArrayDataModule(DataModule):
         if layout not in ("auto", "NHWC", "NCHW"):
             raise ValueError(f"layout={layout!r}: must be 'auto', 'NHWC' or 'NCHW'")
         check_shares(val_share, test_share)
-        self.name = Path(path).stem
+        self.name = Path(path).stem + ending
         self.path = path
+        self.ending = ending
         self.layout = layout
         self.val_share = val_share
         self.test_share = test_share
@@ -59,7 +64,7 @@ class ArrayDataModule(DataModule):
     @cached_property
     def file(self) -> ArrayFile:
         """The file's headers; the arrays are read later."""
-        return ArrayFile(self.path)
+        return ArrayFile(self.path, self.ending)
 
     @property
     def image_shape(self) -> tuple[int, ...]:

@@ -175,8 +175,10 @@ class UnpairedDataModule(TwoDomains):
                 f"a.image_shape={self.a.image_shape}, b.image_shape={self.b.image_shape}: both domains must have one "
                 "shape"
             )
-        if not isinstance(self.hparams.get("a"), dict):  # built in Python, not by the command line
-            self.save_hyperparameters({"a": _describe(a), "b": None if b is None else _describe(b)})
+        if "_class_path" not in self.hparams:  # built in Python, not by the command line
+            parts = {name: _describe(module) for name, module in (("a", a), ("b", b)) if module is not None}
+            instantiator = "lightning.pytorch.cli.instantiate_module"
+            self.save_hyperparameters({**parts, "_class_path": _path(self), "_instantiator": instantiator})
 
     def _part_name(self, domain: str) -> str:
         module, classes = getattr(self, domain), self.classes[domain]
@@ -226,5 +228,9 @@ class UnpairedDataModule(TwoDomains):
 
 
 def _describe(module: DataModule) -> dict[str, Any]:
-    path = f"{type(module).__module__}.{type(module).__qualname__}"
-    return {"class_path": path, "init_args": dict(module.hparams)}
+    arguments = {name: value for name, value in module.hparams.items() if not name.startswith("_")}
+    return {"class_path": _path(module), "init_args": arguments}
+
+
+def _path(module: DataModule) -> str:
+    return f"{type(module).__module__}.{type(module).__qualname__}"

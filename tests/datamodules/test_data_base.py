@@ -134,7 +134,7 @@ def test_checkpoints_hold_plain_values_and_rebuild_the_module(tmp_path):
         (
             ArrayDataModule(path, batch_size=8, val_share=0.2),
             {"path": str(path), "layout": "auto", "val_share": 0.2, "test_share": 0.1, "batch_size": 8}
-            | {"num_workers": 0, "flip": False, "seed": None},
+            | {"num_workers": 0, "flip": False, "seed": None, "ending": ""},
         ),
         (
             MixtureDataModule(num_points=100, batch_size=8, seed=4),
@@ -168,9 +168,12 @@ def parse(*arguments: str) -> DataModule:
 
 @pytest.mark.parametrize("name", [name for name in datamodules.__all__ if name != "DataModule"])
 def test_every_module_is_built_by_the_command_line(name):
-    required = {"ArrayDataModule": "--data.path=x.npz", "ImageFolderDataModule": "--data.root=x"}
-    extra = [required[name]] if name in required else []
-    data = parse(name, *extra, "--data.batch_size=6", "--data.num_workers=1", "--data.seed=2")
+    required = {
+        "ArrayDataModule": ["--data.path=x.npz"],
+        "ImageFolderDataModule": ["--data.root=x"],
+        "UnpairedDataModule": ["--data.a=DigitsDataModule", "--data.classes_a=[3]", "--data.classes_b=[5]"],
+    }
+    data = parse(name, *required.get(name, []), "--data.batch_size=6", "--data.num_workers=1", "--data.seed=2")
     assert type(data).__name__ == name
     assert (data.batch_size, data.num_workers, data.seed) == (6, 1, 2)
     assert isinstance(data.name, str)
