@@ -109,9 +109,10 @@ class ResumableLoader(Loader):
 
     def _in_rounds(self, sampler: ShuffledSampler) -> Iterator[tuple[torch.Tensor, ...]]:
         assert self.batch_size is not None
+        dataset: Any = self.dataset
         indices, size = list(sampler), self.round_length * self.batch_size
         for start in range(0, len(indices), size):
-            fetched = self.dataset.__getitems__(indices[start : start + size])
+            fetched = dataset.__getitems__(indices[start : start + size])
             yield from zip(*(tensor.split(self.batch_size) for tensor in fetched), strict=True)
 
     def state_dict(self) -> dict[str, int]:

@@ -109,7 +109,7 @@ class UnrolledAdam(Unroll):
 
     def step(self, weights: Weights, gradients: Weights, state: Any) -> tuple[Weights, Any]:
         """One step, bias corrected; the state is (t, m, v)."""
-        (b1, b2), zero = self.betas, dict.fromkeys(weights, 0.0)
+        (b1, b2), zero = self.betas, dict[str, Any].fromkeys(weights, 0.0)
         t, m, v = (0, zero, zero) if state is None else state
         t += 1
         m = {name: b1 * m[name] + (1 - b1) * g for name, g in gradients.items()}
