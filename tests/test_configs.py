@@ -22,7 +22,8 @@ def test_config_runs(name, command, tmp_path, monkeypatch):
     options += ["--trainer.precision=32-true", "--evaluate.batch_size=16"]
     shape = next((shape for key, shape in SHAPES.items() if name.endswith(key)), None)
     if shape:
-        np.savez("images.npz", images=np.random.default_rng(0).integers(0, 256, (40, *shape), np.uint8))
+        images = np.random.default_rng(0).integers(0, 256, (40, *shape), np.uint8)
+        np.savez("images.npz", images=images, labels=np.arange(40) % 10)
         options[:0] = ["--data=ArrayDataModule", "--data.path=images.npz"]
     main([command, "--config", name, *options])
     assert not Path("runs").exists() or not any(path.is_file() for path in Path("runs").rglob("*"))
@@ -37,4 +38,4 @@ def test_config_says_what_it_is(name):
 
 def test_the_owed_configs_are_shipped():
     owed = {"gan_digits", "dcgan_mnist", "wgan_digits", "wgan_gp_digits", "wgan_gp_cifar10", "vae_digits", "vae_mnist"}
-    assert owed | {"gan_grid25"} <= set(CONFIGS)
+    assert owed | {"gan_grid25", "cgan_digits", "projection_cifar10"} <= set(CONFIGS)

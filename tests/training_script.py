@@ -42,6 +42,17 @@ BUILD = {
     "GAN": lambda: GAN(SHAPE, **MLP, penalty=R1(weight=1.0)),
     "WGAN": lambda: WGAN(SHAPE, **MLP, n_critic=3),
     "WGANGP": lambda: WGANGP(SHAPE, **MLP, n_critic=2, generator_clip_norm=1.0, discriminator_accumulate=2),
+    "ACGAN": lambda: GAN(
+        SHAPE,
+        latent_dim=4,
+        generator=partial(MLPGenerator, width=16, depth=1, condition="embedding"),
+        discriminator=partial(MLPDiscriminator, width=16, depth=1, condition="auxiliary"),
+        num_classes=10,
+        conditional=True,
+        n_critic=2,
+        penalty=R1(weight=1.0),
+        ema_half_life=200,
+    ),
     "VAE": lambda: VAE(
         SHAPE,
         latent_dim=4,

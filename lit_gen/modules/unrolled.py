@@ -116,7 +116,7 @@ class UnrolledAdam(Unroll):
         v = {name: b2 * v[name] + (1 - b2) * g.square() for name, g in gradients.items()}
         moved = {}
         for name, weight in weights.items():
-            scale = (v[name] / (1 - b2**t) + self.eps**2).sqrt()
+            scale = (v[name] / (1 - b2**t) + self.eps**2) ** 0.5
             moved[name] = weight - self.lr * m[name] / (1 - b1**t) / scale
         return moved, (t, m, v)
 
