@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lit_gen.modules import GAN, IWAE, VAE, WGAN, WGANGP, CycleGAN, GenerativeModule, HierarchicalVAE
+    from lit_gen.pretrained import from_pretrained, list_pretrained, save_pretrained
 
 __version__ = "0.1.0"
 
@@ -20,9 +21,24 @@ _HOMES = {
     "CycleGAN": "lit_gen.modules",
     "GenerativeModule": "lit_gen.modules",
     "HierarchicalVAE": "lit_gen.modules",
+    "from_pretrained": "lit_gen.pretrained",
+    "list_pretrained": "lit_gen.pretrained",
+    "save_pretrained": "lit_gen.pretrained",
 }
 
-__all__ = ["GAN", "IWAE", "VAE", "WGAN", "WGANGP", "CycleGAN", "GenerativeModule", "HierarchicalVAE"]
+__all__ = [
+    "GAN",
+    "IWAE",
+    "VAE",
+    "WGAN",
+    "WGANGP",
+    "CycleGAN",
+    "GenerativeModule",
+    "HierarchicalVAE",
+    "from_pretrained",
+    "list_pretrained",
+    "save_pretrained",
+]
 
 
 if not TYPE_CHECKING:  # else a checker takes every unknown name for Any

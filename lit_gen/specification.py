@@ -1,9 +1,15 @@
-"""Plain descriptions of configured objects, from which LightningCLI and ``load_from_checkpoint`` build them again."""
+"""Plain descriptions of configured objects, and the way back: from these modules are built again."""
 
 import dataclasses
 import functools
+import importlib
 import inspect
+from collections.abc import Sequence
 from typing import Any
+
+# Packages whose classes may stand in a description from elsewhere, besides the names of ``lit_gen`` itself.
+TRUSTED = tuple(f"lit_gen.{name}" for name in ("distributions", "losses", "modules", "networks", "optimizers"))
+TRUSTED += ("lit_gen.schedulers", "torch.optim")
 
 
 def class_path(thing: Any) -> str:
@@ -46,9 +52,25 @@ def _factory(value: functools.partial) -> Any:
     return None if value.args else value.func
 
 
+def parameters(kind: type) -> set[str]:
+    """Names of the constructor's arguments; ``**kwargs`` stand for those of the base."""
+    names: set[str] = set()
+    for base in kind.__mro__:
+        if "__init__" in vars(base):
+            own = inspect.signature(vars(base)["__init__"]).parameters.values()
+            names |= {argument.name for argument in own if argument.kind is not argument.VAR_KEYWORD}
+            if all(argument.kind is not argument.VAR_KEYWORD for argument in own):
+                break
+    return names - {"self"}
+
+
 def describe_module(module: type, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The hyper-parameters of a module built in Python, in the form in which LightningCLI stores them."""
-    described = {name: describe(value, name) for name, value in arguments.items()}
+    """The hyper-parameters of a module built in Python, in the form in which LightningCLI stores them.
+
+    Of ``arguments``, those of its bases' constructors among them, only what its own constructor takes is kept.
+    """
+    own = parameters(module)
+    described = {name: describe(value, name) for name, value in arguments.items() if name in own}
     described["_class_path"] = class_path(module)
     described["_instantiator"] = "lightning.pytorch.cli.instantiate_module"
     return described
@@ -61,3 +83,58 @@ def _importable(thing: Any, argument: str) -> str:
             f"{argument}={path} can't be imported again from a checkpoint: define it at the top level of a module"
         )
     return path
+
+
+def build(class_path: str, arguments: dict[str, Any], trusted: Sequence[str] = ()) -> Any:
+    """The object that a description names: the inverse of :func:`describe_module`, without LightningCLI's parser.
+
+    A described dataclass becomes an instance, any other described class or function a factory with its arguments: by
+    this library's convention, stateless objects are passed as instances and networks and optimizers as factories.
+
+    Args:
+        class_path: Of the class to call.
+        arguments: Its keyword arguments, as plain values.
+        trusted: Packages whose classes may be imported besides ``TRUSTED``. Nothing else is.
+
+    Raises:
+        ValueError: for a name outside the trusted packages, one that doesn't exist, or arguments that don't fit.
+    """
+    kind = _imported(class_path, trusted)
+    try:
+        inspect.signature(kind).bind(**arguments)
+        return kind(**{name: _rebuilt(value, trusted) for name, value in arguments.items()})
+    except TypeError as error:
+        raise ValueError(f"{class_path}: {error}") from error
+
+
+def _rebuilt(value: Any, trusted: Sequence[str]) -> Any:
+    if isinstance(value, list):
+        return tuple(_rebuilt(v, trusted) for v in value)
+    if isinstance(value, str) and "." in value:  # a factory; options of networks have no dots in their names
+        return _imported(value, trusted)
+    if not isinstance(value, dict):
+        return value
+    if "class_path" not in value:
+        return {key: _rebuilt(v, trusted) for key, v in value.items()}
+    kind, arguments = _imported(value["class_path"], trusted), value.get("init_args") or {}
+    if dataclasses.is_dataclass(kind):
+        return build(value["class_path"], arguments, trusted)
+    return functools.partial(kind, **{name: _rebuilt(v, trusted) for name, v in arguments.items()})
+
+
+def _imported(path: Any, trusted: Sequence[str]) -> Any:
+    module, _, name = str(path).rpartition(".")
+    packages = (*TRUSTED, *trusted)
+    if module != "lit_gen" and not any(module == package or module.startswith(f"{package}.") for package in packages):
+        raise ValueError(
+            f"class path {path!r} is outside the trusted packages ({', '.join(packages)}); nothing of it was imported. "
+            "Name its package in `trusted` if you trust its authors and the file's"
+        )
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
+        raise ValueError(f"class path {path!r}: there is no such class or function") from None
+    roots = {package.split(".")[0] for package in packages}  # a module also holds what it imports from elsewhere
+    if not (isinstance(found, type) or inspect.isfunction(found)) or found.__module__.split(".")[0] not in roots:
+        raise ValueError(f"class path {path!r}: not a class or function of its package")
+    return found

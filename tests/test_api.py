@@ -23,17 +23,11 @@ def test_training_needs_no_rarely_used_library():
 
 
 def test_public_names():
-    assert lit_gen.__all__ == [
-        "GAN",
-        "IWAE",
-        "VAE",
-        "WGAN",
-        "WGANGP",
-        "CycleGAN",
-        "GenerativeModule",
-        "HierarchicalVAE",
-    ]
-    assert all(issubclass(getattr(lit_gen, name), lit_gen.GenerativeModule) for name in lit_gen.__all__)
+    modules = ["GAN", "IWAE", "VAE", "WGAN", "WGANGP", "CycleGAN", "GenerativeModule", "HierarchicalVAE"]
+    functions = ["from_pretrained", "list_pretrained", "save_pretrained"]
+    assert lit_gen.__all__ == modules + functions
+    assert all(issubclass(getattr(lit_gen, name), lit_gen.GenerativeModule) for name in modules)
+    assert all(callable(getattr(lit_gen, name)) for name in functions)
     assert set(lit_gen.__all__) <= set(dir(lit_gen))
     with pytest.raises(AttributeError, match="nonsense"):
         lit_gen.nonsense  # noqa: B018

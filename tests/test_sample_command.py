@@ -12,10 +12,10 @@ from PIL import Image
 
 from datamodules import ArrayDataModule, DigitsDataModule
 from lit_gen import GAN
-from lit_gen.checkpoints import load_module
 from lit_gen.cli import main
 from lit_gen.latents import slerp
 from lit_gen.networks import MLPDiscriminator, MLPGenerator
+from lit_gen.pretrained import from_pretrained
 
 NETWORKS = {
     "latent_dim": 4, "generator": partial(MLPGenerator, width=8), "discriminator": partial(MLPDiscriminator, width=8),
@@ -61,7 +61,7 @@ def test_the_same_seed_gives_the_samples_of_the_module(checkpoints):
     arrays = [np.load(f"{seed}.npz")["images"] for seed in (3, 4)]
     assert arrays[0].shape == (5, 8, 8)
     assert not np.array_equal(*arrays)
-    expected = load_module(checkpoints / "plain.ckpt").sample(5, generator=torch.Generator().manual_seed(3))
+    expected = from_pretrained(checkpoints / "plain.ckpt").sample(5, generator=torch.Generator().manual_seed(3))
     assert np.array_equal(arrays[0], ((expected[:, 0] + 1) * 127.5).round().numpy().astype(np.uint8))
 
 
@@ -82,7 +82,7 @@ def test_labels_are_taken_in_turn(checkpoints):
 def test_a_path_begins_and_ends_at_its_latents(checkpoints, source):
     main(["sample", str(checkpoints / source), "-n", "10", "--interpolate", "--steps", "5", "--out", "a.npz"])
     images, labels = (np.load("a.npz")[name] for name in ("images", "labels"))
-    module, generator = load_module(checkpoints / source), torch.Generator().manual_seed(0)
+    module, generator = from_pretrained(checkpoints / source), torch.Generator().manual_seed(0)
     z = torch.randn(4, 4, generator=generator)
     y = torch.from_numpy(labels).view(2, 5)
     assert (y == y[:, :1]).all()
@@ -109,7 +109,7 @@ def test_truncated_latents_give_less_variety(checkpoints):
         ("plain.ckpt", ["--interpolate", "--steps", "7"], "--steps 7"),
         ("plain.ckpt", ["--truncation", "-1"], "truncation=-1"),
         ("points.ckpt", [], r"--out samples.png.*\(2,\).*npz"),
-        ("nothing.ckpt", [], "nothing.ckpt: no such file"),
+        ("nothing.ckpt", [], "nothing.ckpt: neither a file"),
     ],
 )
 def test_bad_requests_are_one_line_and_write_nothing(checkpoints, elsewhere, capsys, source, options, message):

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from lit_gen.callbacks.samples import image_grid, save_png
-from lit_gen.checkpoints import load_module
 from lit_gen.files import whole_file
 from lit_gen.latents import lerp, slerp, truncated_normal
 from lit_gen.modules import LatentVariableModel
+from lit_gen.pretrained import from_pretrained
 
 PATHS = {"spherical": slerp, "linear": lerp}
 
@@ -21,7 +21,7 @@ PATHS = {"spherical": slerp, "linear": lerp}
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     command = argparse.ArgumentParser("lit-gen sample", description="Images from a trained model.", allow_abbrev=False)
-    command.add_argument("source", help="a checkpoint, such as runs/<experiment>/<time>/checkpoints/last.ckpt")
+    command.add_argument("source", help="a checkpoint, a folder of save_pretrained, or a shipped name")
     command.add_argument("-n", type=int, default=64, help="number of images (64)")
     command.add_argument(
         "--labels",
@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         help="classes of a conditional model, taken in turn, a row of the grid long; random ones by default",
     )
+    command.add_argument("--trust", nargs="+", default=[], help="packages of your own whose classes the model names")
     command.add_argument("--seed", type=int, default=0, help="of the latents (0)")
     command.add_argument(
         "--out",
@@ -65,7 +66,7 @@ def run(arguments: list[str]) -> None:
     out = Path(options.out)
     if out.suffix not in (".png", ".npz") and out.exists():
         raise ValueError(f"--out {out}: exists already; a folder of PNGs is made anew")
-    module = load_module(options.source)
+    module = from_pretrained(options.source, trusted=options.trust)
     if not isinstance(module, LatentVariableModel):
         raise ValueError(f"{options.source}: a {type(module).__name__} has no latents to sample")
     if options.labels is not None and not module.conditional:

@@ -39,7 +39,9 @@ class GenerativeModule(L.LightningModule):
         super().__init__()
         self.save_hyperparameters()
         if "_class_path" not in self.hparams:  # built in Python, not by the command line
-            self.save_hyperparameters(describe_module(type(self), dict(self.hparams)))
+            described = describe_module(type(self), dict(self.hparams))
+            self.hparams.clear()
+            self.save_hyperparameters(described)
         if ema_half_life is not None and not ema_half_life > 0:
             raise ValueError(f"ema_half_life={ema_half_life}: a positive number of images, or null for no average")
         self.automatic_optimization = False

@@ -265,6 +265,17 @@ class GAN(LatentVariableModel):
         """G(z), or G(z, y), of the averaged generator."""
         return self.standing(self.network("generator"))(z, *(() if labels is None else (labels,)))
 
+    @torch.no_grad()
+    def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The discriminator's raw scores ``(N,)`` of images ``(N, *image_shape)`` in [-1, 1], in eval mode.
+
+        With ``pack`` = m they are ``(N/m,)``, of image i with i + N/m, i + 2N/m, …
+        """
+        labels = None if labels is None else labels.to(self.device)
+        x = self.packing.pack(images.to(self.device, self.dtype))  # type: ignore[arg-type]
+        with self.evaluating():
+            return self.judged(x, *(() if labels is None else (labels,)))[0]
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Nothing by itself: callbacks score the samples at the end of the epoch."""
 
