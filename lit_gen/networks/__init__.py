@@ -4,6 +4,7 @@ from lit_gen.networks.auto import auto_decoder, auto_discriminator, auto_encoder
 from lit_gen.networks.base import Decoder, Discriminator, Encoder, Generator, Network, Translator
 from lit_gen.networks.conditioning import FeatureDiscriminator
 from lit_gen.networks.dcgan import DCGANDecoder, DCGANDiscriminator, DCGANEncoder, DCGANGenerator
+from lit_gen.networks.fixup import FixupDiscriminator, FixupGenerator
 from lit_gen.networks.hierarchies import BottomUp, Ladder, TopDown
 from lit_gen.networks.layers import ConditionalBatchNorm, Norm, couples_batch, has_batch_norm
 from lit_gen.networks.maxout import MaxoutMLPDiscriminator
@@ -25,6 +26,8 @@ __all__ = [
     "Discriminator",
     "Encoder",
     "FeatureDiscriminator",
+    "FixupDiscriminator",
+    "FixupGenerator",
     "Generator",
     "Hierarchy",
     "Ladder",
