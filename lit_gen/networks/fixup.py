@@ -23,6 +23,7 @@ from lit_gen.networks.conditioning import (
     JoinLabels,
 )
 from lit_gen.networks.resample import Downsample, Upsample
+from lit_gen.networks.spectral import add_spectral_norm
 
 SLOPE = 0.2
 GAIN = math.sqrt(2 / (1 + SLOPE**2))  # keeps the second moment through a leaky ReLU (arXiv:1502.01852, equation 15)
@@ -74,12 +75,13 @@ class InvertedBottleneck(nn.Module):
         total: L, the number of blocks in the network.
         expansion: width between the 1 x 1 convolutions, as a multiple of `channels`.
         group_width: channels of a group of the 3 x 3 convolution.
+        identity: whether the last convolution starts at zero, else as the others.
 
     Raises:
         ValueError: for a group width that doesn't divide the expanded width.
     """
 
-    def __init__(self, channels: int, total: int, expansion: int = 2, group_width: int = 16):
+    def __init__(self, channels: int, total: int, expansion: int = 2, group_width: int = 16, identity: bool = True):
         super().__init__()
         hidden = expansion * channels
         group_width = min(group_width, hidden)
@@ -91,7 +93,7 @@ class InvertedBottleneck(nn.Module):
             nn.LeakyReLU(SLOPE),
             _conv(hidden, hidden, 3, gain, groups=hidden // group_width, bias=True),
             nn.LeakyReLU(SLOPE),
-            _conv(hidden, channels, 1, gain=0.0),
+            _conv(hidden, channels, 1, gain=0.0 if identity else gain),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -159,6 +161,8 @@ class FixupDiscriminator(FeatureDiscriminator):
         expansion: width inside a block, as a multiple of its channels.
         group_width: channels of a group of the 3 x 3 convolutions.
         condition: how labels are taken.
+        spectral_norm: divide every weight by its largest singular value (arXiv:1802.05957); a block is then not the
+            identity at first, as a matrix of zeros has no direction to normalise.
     """
 
     def __init__(
@@ -170,13 +174,17 @@ class FixupDiscriminator(FeatureDiscriminator):
         expansion: int = 2,
         group_width: int = 16,
         condition: DiscriminatorCondition = "projection",
+        spectral_norm: bool = False,
     ):
         super().__init__(image_shape, num_classes, condition, joined_shape=image_shape)
         stages = _stages(self, image_shape, width=width, blocks=blocks, expansion=expansion, group_width=group_width)
         total = blocks * len(stages)
         layers: list[nn.Module] = [_conv(image_shape[0] + self.join.added, width, 1, gain=1.0)]
         for (channels, size), (after, _) in pairwise([*stages, (0, (0, 0))]):
-            layers += [InvertedBottleneck(channels, total, expansion, group_width) for _ in range(blocks)]
+            layers += [
+                InvertedBottleneck(channels, total, expansion, group_width, identity=not spectral_norm)
+                for _ in range(blocks)
+            ]
             layers += [Downsample(size), *_transition(channels, after)] if after else []
         basis = nn.Conv2d(channels, channels, size, groups=channels, bias=False)
         nn.init.normal_(basis.weight, 0.0, 1 / math.sqrt(math.prod(size)))
@@ -186,6 +194,8 @@ class FixupDiscriminator(FeatureDiscriminator):
         for layer in (self.score, self.head):
             for name, parameter in layer.named_parameters():
                 nn.init.normal_(parameter, 0.0, 0.0 if name == "bias" else 1 / math.sqrt(channels))
+        if spectral_norm:
+            add_spectral_norm(self)
 
     def features(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """Products with the basis, `(N, D)`."""
