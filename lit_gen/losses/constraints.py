@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations, parametrize
 
-from lit_gen.networks.layers import LINEAR_LAYERS
+from lit_gen.networks.spectral import add_spectral_norm
 
 
 class Constraint(ABC):
@@ -55,8 +54,7 @@ class WeightClip(Constraint):
 class SpectralNorm(Constraint):
     """Every weight matrix divided by its largest singular value (Miyato et al. 2018, arXiv:1802.05957).
 
-    All linear and convolution layers take part; a convolution's weight is read as a matrix, output channels
-    by the rest. The singular value is estimated by power iteration, at every pass in training mode.
+    As a network's own `spectral_norm=True`, by the same code (`lit_gen.networks.spectral`), for any network.
 
     Args:
         n_power_iterations: iterations a pass.
@@ -72,10 +70,12 @@ class SpectralNorm(Constraint):
             raise ValueError(f"n_power_iterations={self.n_power_iterations}: SpectralNorm needs at least 1")
 
     def prepare(self, network: nn.Module) -> None:
-        """Parametrise the weights of all linear and convolution layers, but of those that already are."""
-        for layer in list(network.modules()):
-            if isinstance(layer, LINEAR_LAYERS) and not parametrize.is_parametrized(layer, "weight"):
-                parametrizations.spectral_norm(layer, n_power_iterations=self.n_power_iterations)
+        """Parametrise the weights of all linear and convolution layers.
+
+        Raises:
+            ValueError: for layers that are normalised already, or zero.
+        """
+        add_spectral_norm(network, self.n_power_iterations)
 
     def after_step(self, network: nn.Module) -> None:
         """Nothing: the parametrisation holds by itself."""

@@ -4,13 +4,16 @@ from lit_gen.networks.auto import auto_decoder, auto_discriminator, auto_encoder
 from lit_gen.networks.base import Decoder, Discriminator, Encoder, Generator, Network, Translator
 from lit_gen.networks.conditioning import FeatureDiscriminator
 from lit_gen.networks.dcgan import DCGANDecoder, DCGANDiscriminator, DCGANEncoder, DCGANGenerator
+from lit_gen.networks.fixup import FixupDiscriminator, FixupGenerator
 from lit_gen.networks.hierarchies import BottomUp, Ladder, TopDown
+from lit_gen.networks.initialise import Init, initialise
 from lit_gen.networks.layers import ConditionalBatchNorm, Norm, couples_batch, has_batch_norm
 from lit_gen.networks.maxout import MaxoutMLPDiscriminator
 from lit_gen.networks.minibatch import Minibatch, MinibatchDiscrimination, MinibatchStdDev
 from lit_gen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator
 from lit_gen.networks.patchgan import PatchGAN
 from lit_gen.networks.resnet import ResNetDiscriminator, ResNetGenerator
+from lit_gen.networks.spectral import add_spectral_norm
 from lit_gen.networks.stochastic import Hierarchy
 from lit_gen.networks.translation import ResNetTranslator, UNetTranslator
 
@@ -25,8 +28,11 @@ __all__ = [
     "Discriminator",
     "Encoder",
     "FeatureDiscriminator",
+    "FixupDiscriminator",
+    "FixupGenerator",
     "Generator",
     "Hierarchy",
+    "Init",
     "Ladder",
     "MLPDecoder",
     "MLPDiscriminator",
@@ -45,10 +51,12 @@ __all__ = [
     "TopDown",
     "Translator",
     "UNetTranslator",
+    "add_spectral_norm",
     "auto_decoder",
     "auto_discriminator",
     "auto_encoder",
     "auto_generator",
     "couples_batch",
     "has_batch_norm",
+    "initialise",
 ]

@@ -23,8 +23,10 @@ from lit_gen.networks.conditioning import (
     LabelSequential,
     batch_norm_classes,
 )
-from lit_gen.networks.layers import Norm, init_dcgan, norm_2d, split_gaussian
+from lit_gen.networks.initialise import Init, initialise
+from lit_gen.networks.layers import Norm, norm_2d, split_gaussian
 from lit_gen.networks.minibatch import Minibatch, MinibatchStdDev, compare_vectors
+from lit_gen.networks.spectral import add_spectral_norm
 
 
 def accepts(image_shape: tuple[int, ...]) -> bool:
@@ -105,6 +107,7 @@ class DCGANGenerator(Generator):
         width: channels of the last hidden stage; doubled towards the seed, up to 8 times.
         norm: norm of all layers but the output.
         condition: how labels are taken; "batch_norm" needs that norm.
+        init: initial weights by name; "dcgan" is the paper's N(0, 0.02²).
     """
 
     def __init__(
@@ -115,13 +118,14 @@ class DCGANGenerator(Generator):
         width: int = 64,
         norm: Norm = "batch",
         condition: GeneratorCondition = "concatenation",
+        init: Init = "dcgan",
     ):
         super().__init__(image_shape, latent_dim, num_classes)
         widths = _stage_widths(self, "image_shape", image_shape, width)
         self.join = JoinLabels(self, (latent_dim,), condition, GeneratorCondition)
         norm_classes = batch_norm_classes(self, condition, norm)
         self.trunk = _growing_trunk(image_shape, latent_dim + self.join.added, widths, norm, norm_classes)
-        init_dcgan(self)
+        initialise(self, init)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Generate `(N, C, H, W)` in [-1, 1]."""
@@ -139,6 +143,8 @@ class DCGANDiscriminator(FeatureDiscriminator):
         minibatch: features that compare the batch's samples, "stddev", "discrimination" or "none", in front of
             the score.
         condition: how labels are taken.
+        spectral_norm: divide every weight by its largest singular value (arXiv:1802.05957).
+        init: initial weights by name; "dcgan" is the paper's N(0, 0.02²).
     """
 
     def __init__(
@@ -149,13 +155,17 @@ class DCGANDiscriminator(FeatureDiscriminator):
         norm: Norm = "batch",
         minibatch: Minibatch = "none",
         condition: DiscriminatorCondition = "projection",
+        spectral_norm: bool = False,
+        init: Init = "dcgan",
     ):
         super().__init__(image_shape, num_classes, condition, joined_shape=image_shape)
         widths = _stage_widths(self, "image_shape", image_shape, width)
         joined = (image_shape[0] + self.join.added, *image_shape[1:])
         self.trunk = _shrinking_trunk(joined, 1, widths, norm, minibatch)
         self.add_head(self.trunk[-1])
-        init_dcgan(self)
+        initialise(self, init)
+        if spectral_norm:
+            add_spectral_norm(self)
 
     def features(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """What the last layer scores, `(N, D)`."""
@@ -176,6 +186,7 @@ class DCGANEncoder(Encoder):
         width: channels of the first stage; doubled at each, up to 8 times.
         norm: norm of all stages but the first.
         condition: how labels are taken.
+        init: initial weights by name; "dcgan" is the paper's N(0, 0.02²).
     """
 
     def __init__(
@@ -186,13 +197,14 @@ class DCGANEncoder(Encoder):
         width: int = 64,
         norm: Norm = "batch",
         condition: InputCondition = "concatenation",
+        init: Init = "dcgan",
     ):
         super().__init__(image_shape, latent_dim, num_classes)
         widths = _stage_widths(self, "image_shape", image_shape, width)
         self.join = JoinLabels(self, image_shape, condition)
         joined = (image_shape[0] + self.join.added, *image_shape[1:])
         self.trunk = _shrinking_trunk(joined, 2 * latent_dim, widths, norm)
-        init_dcgan(self)
+        initialise(self, init)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean and log σ, each `(N, latent_dim)`."""
@@ -209,6 +221,7 @@ class DCGANDecoder(Decoder):
         width: channels of the last hidden stage; doubled towards the seed, up to 8 times.
         norm: norm of all layers but the output.
         condition: how labels are taken.
+        init: initial weights by name; "dcgan" is the paper's N(0, 0.02²).
     """
 
     def __init__(
@@ -219,12 +232,13 @@ class DCGANDecoder(Decoder):
         width: int = 64,
         norm: Norm = "batch",
         condition: InputCondition = "concatenation",
+        init: Init = "dcgan",
     ):
         super().__init__(output_shape, latent_dim, num_classes)
         widths = _stage_widths(self, "output_shape", output_shape, width)
         self.join = JoinLabels(self, (latent_dim,), condition)
         self.trunk = _growing_trunk(output_shape, latent_dim + self.join.added, widths, norm)
-        init_dcgan(self)
+        initialise(self, init)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Parameters `(N, *output_shape)`."""

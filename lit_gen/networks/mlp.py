@@ -21,8 +21,10 @@ from lit_gen.networks.conditioning import (
     LabelSequential,
     batch_norm_classes,
 )
+from lit_gen.networks.initialise import Init, initialise
 from lit_gen.networks.layers import Norm, norm_1d, split_gaussian
 from lit_gen.networks.minibatch import Minibatch, compare_vectors
+from lit_gen.networks.spectral import add_spectral_norm
 
 Activation = Literal["relu", "leaky_relu", "tanh"]
 
@@ -65,6 +67,7 @@ class MLPGenerator(Generator):
         depth: hidden layers; with 0 the network is linear.
         norm: "batch", "layer" or "none", between each hidden layer and its activation.
         condition: how labels are taken; "batch_norm" needs that norm.
+        init: initial weights by name; null for PyTorch's, uniform of variance 1/(3 fan_in).
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class MLPGenerator(Generator):
         depth: int = 2,
         norm: Norm = "none",
         condition: GeneratorCondition = "concatenation",
+        init: Init | None = None,
     ):
         super().__init__(image_shape, latent_dim, num_classes)
         self.join = JoinLabels(self, (latent_dim,), condition, GeneratorCondition)
@@ -88,6 +92,7 @@ class MLPGenerator(Generator):
             nn.ReLU(),
             norm_classes=batch_norm_classes(self, condition, norm),
         )
+        initialise(self, init)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Generate `(N, *image_shape)`."""
@@ -107,6 +112,8 @@ class MLPDiscriminator(FeatureDiscriminator):
         minibatch: features that compare the batch's samples, "stddev", "discrimination" or "none", in front of
             the score.
         condition: how labels are taken.
+        spectral_norm: divide every weight by its largest singular value (arXiv:1802.05957).
+        init: initial weights by name; null for PyTorch's, uniform of variance 1/(3 fan_in).
     """
 
     def __init__(
@@ -118,11 +125,16 @@ class MLPDiscriminator(FeatureDiscriminator):
         norm: Norm = "none",
         minibatch: Minibatch = "none",
         condition: DiscriminatorCondition = "projection",
+        spectral_norm: bool = False,
+        init: Init | None = None,
     ):
         pixels = math.prod(image_shape)
         super().__init__(image_shape, num_classes, condition, joined_shape=(pixels,))
         self.layers = _mlp(pixels + self.join.added, 1, width, depth, norm, nn.LeakyReLU(0.2), minibatch)
         self.add_head(self.layers[-1])
+        initialise(self, init)
+        if spectral_norm:
+            add_spectral_norm(self)
 
     def features(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """What the last layer scores, `(N, D)`."""
@@ -145,6 +157,7 @@ class MLPEncoder(Encoder):
         norm: "batch", "layer" or "none", between each hidden layer and its activation.
         condition: how labels are taken.
         activation: of the hidden layers; LeakyReLU has slope 0.2 below zero.
+        init: initial weights by name; null for PyTorch's, uniform of variance 1/(3 fan_in).
     """
 
     def __init__(
@@ -157,11 +170,13 @@ class MLPEncoder(Encoder):
         norm: Norm = "none",
         condition: InputCondition = "concatenation",
         activation: Activation = "leaky_relu",
+        init: Init | None = None,
     ):
         super().__init__(image_shape, latent_dim, num_classes)
         pixels = math.prod(image_shape)
         self.join = JoinLabels(self, (pixels,), condition)
         self.layers = _mlp(pixels + self.join.added, 2 * latent_dim, width, depth, norm, _activation(activation))
+        initialise(self, init)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean and log σ, each `(N, latent_dim)`."""
@@ -180,6 +195,7 @@ class MLPDecoder(Decoder):
         norm: "batch", "layer" or "none", between each hidden layer and its activation.
         condition: how labels are taken.
         activation: of the hidden layers; LeakyReLU has slope 0.2 below zero.
+        init: initial weights by name; null for PyTorch's, uniform of variance 1/(3 fan_in).
     """
 
     def __init__(
@@ -192,12 +208,14 @@ class MLPDecoder(Decoder):
         norm: Norm = "none",
         condition: InputCondition = "concatenation",
         activation: Activation = "relu",
+        init: Init | None = None,
     ):
         super().__init__(output_shape, latent_dim, num_classes)
         self.join = JoinLabels(self, (latent_dim,), condition)
         self.layers = _mlp(
             latent_dim + self.join.added, math.prod(output_shape), width, depth, norm, _activation(activation)
         )
+        initialise(self, init)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Parameters `(N, *output_shape)`."""

@@ -23,7 +23,9 @@ from lit_gen.networks.conditioning import (
     LabelSequential,
     batch_norm_classes,
 )
+from lit_gen.networks.initialise import Init, initialise
 from lit_gen.networks.layers import Labelled, Norm, init_glorot, init_he, norm_2d
+from lit_gen.networks.spectral import add_spectral_norm
 
 Pooling = Literal["mean", "sum"]
 
@@ -141,6 +143,7 @@ class ResNetGenerator(Generator):
             and 64 at the larger sizes, where they double towards the seed, up to 16 times.
         norm: norm of the blocks and in front of the output.
         condition: how labels are taken; "batch_norm" needs that norm, and leaves the last one without labels.
+        init: initial weights by name; null for the papers', He's in the blocks and Glorot's elsewhere, both uniform.
     """
 
     def __init__(
@@ -151,6 +154,7 @@ class ResNetGenerator(Generator):
         width: int | None = None,
         norm: Norm = "batch",
         condition: GeneratorCondition = "batch_norm",
+        init: Init | None = None,
     ):
         super().__init__(image_shape, latent_dim, num_classes)
         layout, width = _layout(self, image_shape, width)
@@ -165,6 +169,7 @@ class ResNetGenerator(Generator):
             nn.ReLU(),
             init_glorot(nn.Conv2d(widths[-1], image_shape[0], 3, padding=1)),
         )
+        initialise(self, init)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Generate `(N, C, side, side)` in [-1, 1]."""
@@ -182,6 +187,8 @@ class ResNetDiscriminator(FeatureDiscriminator):
         norm: norm of all blocks but the first. Gradient penalties need one that is not "batch".
         pooling: "mean" of the positions in WGAN-GP, "sum" in SNGAN.
         condition: how labels are taken.
+        spectral_norm: divide every weight by its largest singular value, as SNGAN.
+        init: initial weights by name; null for the papers', He's in the blocks and Glorot's elsewhere, both uniform.
     """
 
     def __init__(
@@ -192,6 +199,8 @@ class ResNetDiscriminator(FeatureDiscriminator):
         norm: Norm = "none",
         pooling: Pooling = "mean",
         condition: DiscriminatorCondition = "projection",
+        spectral_norm: bool = False,
+        init: Init | None = None,
     ):
         super().__init__(image_shape, num_classes, condition, joined_shape=image_shape)
         layout, width = _layout(self, image_shape, width)
@@ -210,6 +219,9 @@ class ResNetDiscriminator(FeatureDiscriminator):
         self.score = init_glorot(nn.Linear(widths[-1], 1))
         self.add_head(self.score)
         init_glorot(self.head)
+        initialise(self, init)
+        if spectral_norm:
+            add_spectral_norm(self)
 
     def features(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """The pooled maps, `(N, D)`."""

@@ -56,11 +56,12 @@ def test_spectral_norm_follows_the_training():
     assert list(spectral_norms(network)) == pytest.approx([1.0] * 3, abs=2e-2)
 
 
-def test_spectral_norm_leaves_normalised_layers_alone_and_copies():
+def test_spectral_norm_refuses_normalised_layers_and_copies():
     network = mixed_network()
     SpectralNorm().prepare(network)
     names = set(network.state_dict())
-    SpectralNorm().prepare(network)
+    with pytest.raises(ValueError, match=r"layer '0' is normalised already; .* not both"):
+        SpectralNorm().prepare(network)
     assert set(network.state_dict()) == names
     twin = copy.deepcopy(network).eval()
     x = torch.randn(2, 1, 8, 8)

@@ -15,6 +15,8 @@ from lit_gen.networks import (
     Decoder,
     Discriminator,
     Encoder,
+    FixupDiscriminator,
+    FixupGenerator,
     Generator,
     MaxoutMLPDiscriminator,
     MLPDecoder,
@@ -31,8 +33,14 @@ from lit_gen.networks import (
 
 LATENT, CLASS_COUNT = 3, 5
 CLASSES = {
-    Generator: [MLPGenerator, DCGANGenerator, ResNetGenerator],
-    Discriminator: [MLPDiscriminator, MaxoutMLPDiscriminator, DCGANDiscriminator, ResNetDiscriminator],
+    Generator: [MLPGenerator, DCGANGenerator, ResNetGenerator, FixupGenerator],
+    Discriminator: [
+        MLPDiscriminator,
+        MaxoutMLPDiscriminator,
+        DCGANDiscriminator,
+        ResNetDiscriminator,
+        FixupDiscriminator,
+    ],
     Encoder: [MLPEncoder, DCGANEncoder],
     Decoder: [MLPDecoder, DCGANDecoder],
 }
@@ -40,20 +48,17 @@ SHAPES = {
     "MLP": [(2,), (1, 8, 8), (5, 7, 9)],
     "Maxout": [(2,), (1, 7, 9)],
     "DCGAN": [(1, 28, 28), (3, 32, 32), (5, 8, 12)],
-    "ResNet": [(3, 32, 32)],
+    "ResNet": [(3, 32, 32), (1, 48, 48)],
+    "Fixup": [(1, 28, 28), (3, 32, 32), (5, 8, 12)],
 }
 IMAGE_NORMS = ["batch", "layer", "instance", "none"]
-NORMS = {"MLP": ["batch", "layer", "none"], "Maxout": [None], "DCGAN": IMAGE_NORMS, "ResNet": IMAGE_NORMS}
+NORMS = {"MLP": ["batch", "layer", "none"], "DCGAN": IMAGE_NORMS, "ResNet": IMAGE_NORMS}
 JOINED = ["concatenation", "embedding"]
 CONDITIONS = {
-    MLPGenerator: [*JOINED, "batch_norm"],
-    DCGANGenerator: [*JOINED, "batch_norm"],
-    ResNetGenerator: [*JOINED, "batch_norm"],
-    MLPDiscriminator: [*JOINED, "projection", "auxiliary"],
-    DCGANDiscriminator: [*JOINED, "projection", "auxiliary"],
-    ResNetDiscriminator: [*JOINED, "projection", "auxiliary"],
-    MaxoutMLPDiscriminator: [*JOINED, "projection", "auxiliary"],
-    **dict.fromkeys([MLPEncoder, DCGANEncoder, MLPDecoder, DCGANDecoder], JOINED),
+    Generator: [*JOINED, "batch_norm"],
+    Discriminator: [*JOINED, "projection", "auxiliary"],
+    Encoder: JOINED,
+    Decoder: JOINED,
 }
 
 
@@ -62,22 +67,15 @@ def cases():
         for make in classes:
             family = next(name for name in SHAPES if make.__name__.startswith(name))
             for shape in SHAPES[family]:
-                for norm in NORMS[family]:
-                    options = {"norm": norm} if norm else {}
-                    yield pytest.param(
-                        base,
-                        partial(make, width=2 if shape[1:] == (48, 48) else 4, **options),
-                        shape,
-                        id=f"{make.__name__}-{shape}-{norm}",
-                    )
-                for condition in CONDITIONS.get(make, []):
-                    options = {"num_classes": CLASS_COUNT, "condition": condition}
-                    if NORMS[family] != [None]:
+                width = 2 if shape[1:] == (48, 48) else 4
+                for norm in NORMS.get(family, [None]):
+                    options = {"width": width, **({"norm": norm} if norm else {})}
+                    yield pytest.param(base, partial(make, **options), shape, id=f"{make.__name__}-{shape}-{norm}")
+                for condition in JOINED if make is FixupGenerator else CONDITIONS[base]:
+                    options = {"num_classes": CLASS_COUNT, "condition": condition, "width": width}
+                    if family in NORMS:
                         options["norm"] = "batch" if condition == "batch_norm" else "none"
-                    name = f"{make.__name__}-{shape}-{condition}"
-                    yield pytest.param(
-                        base, partial(make, width=2 if shape[1:] == (48, 48) else 4, **options), shape, id=name
-                    )
+                    yield pytest.param(base, partial(make, **options), shape, id=f"{make.__name__}-{shape}-{condition}")
 
 
 CASES = list(cases())
@@ -230,7 +228,7 @@ def test_the_command_line_configures_every_network(base, classes):
         shape = "output_shape" if base is Decoder else "image_shape"
         arguments = [f"--network={make.__name__}", f"--network.{shape}=[3,32,32]", "--network.width=4"]
         arguments += [] if base is Discriminator else ["--network.latent_dim=3"]
-        arguments += [] if make is MaxoutMLPDiscriminator else ["--network.norm=layer"]
+        arguments += ["--network.norm=layer"] if make.__name__.startswith(tuple(NORMS)) else []
         network = parser.instantiate(parser.parse_args(arguments)).network
         assert type(network) is make
         assert getattr(network, shape) == (3, 32, 32)

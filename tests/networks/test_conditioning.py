@@ -4,6 +4,7 @@ import copy
 import io
 import math
 from functools import partial
+from typing import get_args
 
 import pytest
 import torch
@@ -15,18 +16,25 @@ from lit_gen.networks import (
     DCGANDiscriminator,
     DCGANEncoder,
     DCGANGenerator,
+    Decoder,
     Discriminator,
+    FixupDiscriminator,
+    FixupGenerator,
     Generator,
+    MaxoutMLPDiscriminator,
+    Minibatch,
     MLPDecoder,
     MLPDiscriminator,
     MLPEncoder,
     MLPGenerator,
+    ResNetDiscriminator,
+    ResNetGenerator,
     couples_batch,
     has_batch_norm,
 )
 from lit_gen.networks.conditioning import JoinLabels, Projection
 
-K, LATENT, SHAPE = 4, 3, (2, 8, 8)
+K, LATENT, SHAPE, IMAGE = 4, 3, (2, 8, 8), (2, 32, 32)
 LATENT_NETWORKS = [MLPGenerator, DCGANGenerator, MLPDecoder, DCGANDecoder, MLPEncoder, DCGANEncoder]
 CASES = [
     *[
@@ -37,9 +45,12 @@ CASES = [
     *[partial(make, SHAPE, LATENT, K, 4, norm="batch", condition="batch_norm") for make in LATENT_NETWORKS[:2]],
     *[
         partial(make, SHAPE, K, 4, condition=c)
-        for make in (MLPDiscriminator, DCGANDiscriminator)
+        for make in (MLPDiscriminator, DCGANDiscriminator, FixupDiscriminator, MaxoutMLPDiscriminator)
         for c in ("concatenation", "embedding", "projection")
     ],
+    *[partial(FixupGenerator, SHAPE, LATENT, K, 4, condition=c) for c in ("concatenation", "embedding")],
+    *[partial(ResNetGenerator, IMAGE, LATENT, K, 2, condition=c) for c in ("concatenation", "embedding", "batch_norm")],
+    *[partial(ResNetDiscriminator, IMAGE, K, 2, condition=c) for c in ("concatenation", "embedding", "projection")],
 ]
 IDS = [f"{case.func.__name__}-{case.keywords['condition']}" for case in CASES]
 
@@ -57,13 +68,8 @@ def perturbed(network):
 
 
 def batch(network, n=4):
-    return torch.randn(
-        n, *((LATENT,) if hasattr(network, "latent_dim") and not is_encoder(network) else SHAPE)
-    ).double()
-
-
-def is_encoder(network):
-    return isinstance(network, (MLPEncoder, DCGANEncoder))
+    shape = (LATENT,) if isinstance(network, (Generator, Decoder)) else network.image_shape
+    return torch.randn(n, *shape).double()
 
 
 def first(output):
@@ -96,7 +102,7 @@ def test_labels_are_checked_before_the_pass(case):
             network(x, torch.tensor([0, 1, 2, wrong]))
     latent = [LATENT] if hasattr(network, "latent_dim") else []
     with pytest.raises(ValueError, match=r"labels given: .* with num_classes=0 is unconditional"):
-        case.func(SHAPE, *latent)(x, torch.zeros(4).long())
+        case.func(case.args[0], *latent)(x, torch.zeros(4).long())
 
 
 def test_negative_classes_and_unknown_conditions_are_named():
@@ -192,10 +198,16 @@ def test_conditional_batch_norm_begins_at_one_and_zero_in_every_generator():
             assert (norm.bias.weight == 0).all()
 
 
-@pytest.mark.parametrize("make", [MLPDiscriminator, DCGANDiscriminator])
-@pytest.mark.parametrize("minibatch", ["none", "stddev", "discrimination"])
+@pytest.mark.parametrize(
+    ("make", "minibatch"),
+    [
+        *[(make, name) for make in (MLPDiscriminator, DCGANDiscriminator) for name in get_args(Minibatch)],
+        *[(make, "none") for make in (ResNetDiscriminator, FixupDiscriminator, MaxoutMLPDiscriminator)],
+    ],
+)
 def test_projection_adds_the_inner_product_with_the_label_s_row(make, minibatch):
-    critic = perturbed(make(SHAPE, K, 4, norm="none", minibatch=minibatch))
+    options = {"minibatch": minibatch, "norm": "none"} if make in (MLPDiscriminator, DCGANDiscriminator) else {}
+    critic = perturbed(make(IMAGE if make is ResNetDiscriminator else SHAPE, K, 4, **options))
     x, labels = batch(critic, 5), torch.tensor([0, 3, 3, 1, 0])
     phi = critic.features(x, labels)
     rows = critic.head.weight

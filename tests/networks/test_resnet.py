@@ -1,4 +1,4 @@
-import itertools
+from itertools import pairwise
 
 import pytest
 import torch
@@ -101,10 +101,10 @@ TABLES = {  # arXiv:1802.05957, tables 4 and 5, and the authors' code for 64 pix
 def test_parameter_counts_of_the_larger_sizes_are_those_of_the_tables(side, table):
     seed, growing, shrinking, halvings = table
     generator = 129 * growing[0] * seed**2 + 2 * 64 + convolution(64, 3, 3)
-    for a, b in itertools.pairwise(growing):
+    for a, b in pairwise(growing):
         generator += 2 * (a + b) + convolution(a, b, 3) + convolution(b, b, 3) + convolution(a, b, 1)
     discriminator = convolution(3, 64, 3) + convolution(64, 64, 3) + convolution(3, 64, 1) + shrinking[-1] + 1
-    for block, (a, b) in enumerate(itertools.pairwise(shrinking), start=1):
+    for block, (a, b) in enumerate(pairwise(shrinking), start=1):
         shortcut = convolution(a, b, 1) if block < halvings or a != b else 0
         discriminator += convolution(a, a, 3) + convolution(a, b, 3) + shortcut
     with torch.device("meta"):
