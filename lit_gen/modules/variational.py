@@ -83,6 +83,10 @@ class VariationalModule(LatentVariableModel, ABC):
         averaged = not self.training and name in self.averages
         return self.averages[name].get_submodule("network") if averaged else self.get_submodule(name)
 
+    def gathered(self, x: Tensor) -> Tensor:
+        """The rows of all processes, the same everywhere. A collective."""
+        return x if self.random.world_size == 1 else self.all_gather(x).flatten(0, 1)  # type: ignore[union-attr]
+
     @property
     def noise_dim(self) -> int:
         """Normal numbers that one sample of all latents takes."""
