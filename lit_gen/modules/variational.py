@@ -135,8 +135,8 @@ class VariationalModule(LatentVariableModel, ABC):
     @torch.no_grad()
     def _log_bound(self, batch: Batch, stage: str) -> None:
         values = self.objective.bound(self.terms(*self.draw(batch, self.objective.samples)))
-        if getattr(self.likelihood, "discrete", False):
-            values["bpd"] = values["nelbo_nats"] / (math.prod(self.image_shape) * math.log(2))
+        if self.likelihood.log_bin_width is not None:
+            values["bpd"] = self.likelihood.bits_per_dim(values["nelbo_nats"])
         self.log_dict(
             {f"{stage}/{key}": value for key, value in values.items()},
             prog_bar=True,
