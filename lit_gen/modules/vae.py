@@ -91,7 +91,7 @@ class VAE(VariationalModule):
         samples = z.shape[:2]
         params = decoder(z.flatten(0, 1), *(y.repeat(samples[0]) for y in labels)).unflatten(0, samples)
         layer = LayerTerms(z, (mean, log_scale), prior.density(encoder), detach_posterior)
-        return Terms(self.likelihood.log_prob(x, params), [layer])
+        return Terms(self.active("likelihood").log_prob(x, params), [layer])
 
     @torch.no_grad()
     def encode(self, images: Tensor, *labels: Tensor) -> Tensor:
