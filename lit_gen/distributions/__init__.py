@@ -19,7 +19,7 @@ from lit_gen.distributions.likelihoods import (
     SharedSigmaGaussian,
     auto_likelihood,
 )
-from lit_gen.distributions.priors import Prior, StandardNormal
+from lit_gen.distributions.priors import ExPostMixture, GaussianMixture, Prior, StandardNormal, VampPrior
 
 __all__ = [
     "Bernoulli",
@@ -27,12 +27,15 @@ __all__ = [
     "ContinuousBernoulli",
     "DiscretisedLogistic",
     "DiscretisedLogisticMixture",
+    "ExPostMixture",
     "Gaussian",
+    "GaussianMixture",
     "Likelihood",
     "OptimalSigmaGaussian",
     "Prior",
     "SharedSigmaGaussian",
     "StandardNormal",
+    "VampPrior",
     "auto_likelihood",
     "bound_log_scale",
     "kl_normal",

@@ -8,7 +8,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from lit_gen import losses
-from lit_gen.distributions import Likelihood, Prior, StandardNormal, auto_likelihood, reparametrise
+from lit_gen.distributions import ExPostMixture, Likelihood, Prior, StandardNormal, auto_likelihood, reparametrise
 from lit_gen.losses import ELBO, LayerTerms, Terms, VariationalObjective
 from lit_gen.modules.variational import VariationalModule
 from lit_gen.networks import Decoder, Encoder, auto_decoder, auto_encoder
@@ -76,6 +76,8 @@ class VAE(VariationalModule):
         self.encoder = encoder(self.image_shape, latent_dim, **self.condition)
         self.decoder = decoder(self.likelihood.parameter_shape, latent_dim, **self.condition)
         self.prior = prior(latent_dim, self.image_shape)
+        if conditional and self.prior.needs_encoder:
+            raise ValueError(f"prior={type(self.prior).__name__}: its encoder has to be one without labels")
         generative = ("decoder", "likelihood", "prior")
         self.define_networks(("encoder",), generative, optimizer, scheduler, clip_norm, accumulate)
 
@@ -84,10 +86,12 @@ class VAE(VariationalModule):
         encoder, decoder, prior = self.active("encoder"), self.active("decoder"), self.active("prior")
         mean, log_scale = encoder(x, *labels)
         z = reparametrise(mean, log_scale, noise.transpose(0, 1))
+        if self.training and isinstance(prior, ExPostMixture):
+            prior.observe(self.gathered(z[0].detach()))
         samples = z.shape[:2]
         params = decoder(z.flatten(0, 1), *(y.repeat(samples[0]) for y in labels)).unflatten(0, samples)
         layer = LayerTerms(z, (mean, log_scale), prior.density(encoder), detach_posterior)
-        return Terms(self.likelihood.log_prob(x, params), [layer])
+        return Terms(self.active("likelihood").log_prob(x, params), [layer])
 
     @torch.no_grad()
     def encode(self, images: Tensor, *labels: Tensor) -> Tensor:

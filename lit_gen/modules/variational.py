@@ -83,6 +83,10 @@ class VariationalModule(LatentVariableModel, ABC):
         averaged = not self.training and name in self.averages
         return self.averages[name].get_submodule("network") if averaged else self.get_submodule(name)
 
+    def gathered(self, x: Tensor) -> Tensor:
+        """The rows of all processes, the same everywhere. A collective."""
+        return x if self.random.world_size == 1 else self.all_gather(x).flatten(0, 1)  # type: ignore[union-attr]
+
     @property
     def noise_dim(self) -> int:
         """Normal numbers that one sample of all latents takes."""
@@ -131,8 +135,8 @@ class VariationalModule(LatentVariableModel, ABC):
     @torch.no_grad()
     def _log_bound(self, batch: Batch, stage: str) -> None:
         values = self.objective.bound(self.terms(*self.draw(batch, self.objective.samples)))
-        if getattr(self.likelihood, "discrete", False):
-            values["bpd"] = values["nelbo_nats"] / (math.prod(self.image_shape) * math.log(2))
+        if self.likelihood.log_bin_width is not None:
+            values["bpd"] = self.likelihood.bits_per_dim(values["nelbo_nats"])
         self.log_dict(
             {f"{stage}/{key}": value for key, value in values.items()},
             prog_bar=True,

@@ -45,7 +45,8 @@ class Bernoulli(Likelihood):
     @float32_or_better
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         """Nats `(N,)` of x in [0, 1] under logits `params`."""
-        return self._sum(x * F.logsigmoid(params) + (1 - x) * F.logsigmoid(-params))
+        x, params = self._broadcast(x, params)
+        return -self._sum(F.binary_cross_entropy_with_logits(params, x.to(params.dtype), reduction="none"))
 
     @float32_or_better
     def mean(self, params: Tensor) -> Tensor:
