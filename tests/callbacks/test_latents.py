@@ -52,7 +52,7 @@ def trainer_for(folder, callback, **settings):
     )
 
 
-def tested(module, folder, data=None, **kwargs):
+def measured(module, folder, data=None, **kwargs):
     trainer = trainer_for(folder, LatentDiagnostics(**kwargs))
     (values,) = trainer.test(module, datamodule=data or DigitsDataModule(), verbose=False)
     return values
@@ -100,7 +100,7 @@ def test_importance_sampling_agrees_with_quadrature(tmp_path):
     module = build(latent_dim=1)
     for parameter in module.parameters():
         parameter.data *= 2
-    values = tested(module, tmp_path, num_images=40, nll_samples=3000, ais_steps=300)
+    values = measured(module, tmp_path, num_images=40, nll_samples=3000, ais_steps=300)
     trainer = SimpleNamespace(datamodule=DigitsDataModule(), global_rank=0, world_size=1, fast_dev_run=False)
     (batch,) = held_out(trainer, module, "test", 40, 40, seed=0)
     grid = torch.linspace(-8, 8, 2001).view(-1, 1, 1)
@@ -117,8 +117,8 @@ def test_importance_sampling_agrees_with_quadrature(tmp_path):
 
 def test_divergences_agree_with_the_modules_own(tmp_path):
     module = build()
-    values = tested(module, tmp_path, num_images=None)
-    assert values["test/latent_kl_nats"] == pytest.approx(values["test/kl_nats"], rel=1e-3)  # up to the binarisation
+    values = measured(module, tmp_path, num_images=None)
+    assert values["test/latent_kl_nats"] == pytest.approx(values["test/kl_nats"], rel=0.05)  # another binarisation
     parts = values["test/mutual_information_nats"] + values["test/aggregate_kl_nats"]
     assert parts == pytest.approx(values["test/latent_kl_nats"], rel=0.2)
     assert 0 <= values["test/active_units"] <= 3
@@ -129,21 +129,21 @@ def test_divergences_agree_with_the_modules_own(tmp_path):
 def test_memory_changes_nothing(memory, tmp_path):
     module = build()
     settings = {"num_images": 50, "nll_samples": 100, "ais_steps": 5}
-    few, expected = tested(module, tmp_path, **settings, memory_mib=memory), tested(module, tmp_path, **settings)
+    few, expected = measured(module, tmp_path, **settings, memory_mib=memory), measured(module, tmp_path, **settings)
     assert few == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
 def test_the_whole_split_and_other_likelihoods_say_so_in_the_name(tmp_path):
-    names = tested(build(likelihood=DiscretisedLogistic), tmp_path, num_images=None, nll_samples=2).keys()
+    names = measured(build(likelihood=DiscretisedLogistic), tmp_path, num_images=None, nll_samples=2).keys()
     assert {"test/nll_is2", "test/bpd_is2"} < names
-    names = tested(build(likelihood=Bernoulli), tmp_path, num_images=20, nll_samples=2).keys()
+    names = measured(build(likelihood=Bernoulli), tmp_path, num_images=20, nll_samples=2).keys()
     assert "test/nll_is2_grey_n20" in names
     assert not any("bpd" in name for name in names)
 
 
 def test_conditional_models_are_asked_with_the_labels(tmp_path):
     module = build(conditional=True, num_classes=10)
-    values = tested(module, tmp_path, num_images=30, nll_samples=20, ais_steps=3)
+    values = measured(module, tmp_path, num_images=30, nll_samples=20, ais_steps=3)
     trainer = SimpleNamespace(datamodule=DigitsDataModule(), global_rank=0, world_size=1, fast_dev_run=False)
     (batch,) = held_out(trainer, module, "test", 30, 30, seed=0)
     with torch.no_grad():
@@ -154,26 +154,26 @@ def test_conditional_models_are_asked_with_the_labels(tmp_path):
 
 def test_points(tmp_path):
     module = VAE((2,), latent_dim=2, **MLP, likelihood=Gaussian)
-    values = tested(module, tmp_path, MixtureDataModule(num_points=2000), num_images=20, nll_samples=5)
+    values = measured(module, tmp_path, MixtureDataModule(num_points=2000), num_images=20, nll_samples=5)
     assert "test/nll_is5_n20" in values
     assert not list(tmp_path.rglob("*.png"))
 
 
-def deep(sizes=(6, 4, 3), **kwargs):
+def deep(dims=(6, 4, 3), **kwargs):
     torch.manual_seed(0)
-    return HierarchicalVAE(SHAPE, hierarchy=partial(BottomUp, sizes=sizes, widths=[16] * len(sizes)), **kwargs)
+    return HierarchicalVAE(SHAPE, hierarchy=partial(BottomUp, latent_dims=dims, widths=[16] * len(dims)), **kwargs)
 
 
 def test_each_layer_of_a_hierarchy_has_values_of_its_own(tmp_path):
-    values = tested(deep(), tmp_path, num_images=60, nll_samples=20)
+    values = measured(deep(), tmp_path, num_images=60, nll_samples=20)
     for i in (1, 2, 3):
-        assert {f"test/latent_kl_nats_{i}", f"test/active_units_{i}"} < values.keys()
+        assert {f"test/latent_kl_nats_{i}", f"test/active_units_{i}", f"test/active_units_kl_{i}"} < values.keys()
     assert "test/mutual_information_nats_1" in values
     assert "test/aggregate_kl_nats_1" not in values  # p(z_1) isn't known
     assert "test/mutual_information_nats_2" not in values  # nor q(z_2 | x)
     assert (tmp_path / "layers" / "test.png").exists()
     with pytest.raises(ValueError, match="ais_steps=5: annealing is for one stochastic layer"):
-        tested(deep(), tmp_path, ais_steps=5)
+        measured(deep(), tmp_path, ais_steps=5)
 
 
 def test_other_modules_are_left_alone(tmp_path):
@@ -217,9 +217,11 @@ def test_two_processes_measure_what_one_does(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     values = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
     assert values[0] == values[1]
-    expected = tested(build(), tmp_path, **SETTINGS)
-    own = {name for name in expected if name.split("/")[1] not in ("nelbo_nats", "kl_nats", "reconstruction_nats", "bpd")}
-    assert len(own) == 9
+    expected = measured(build(), tmp_path, **SETTINGS)
+    own = {
+        name for name in expected if name.split("/")[1] not in ("nelbo_nats", "kl_nats", "reconstruction_nats", "bpd")
+    }
+    assert len(own) == 10
     for name in own:
         assert values[0][name] == pytest.approx(expected[name], rel=1e-5, abs=1e-5), name
 

@@ -1,7 +1,4 @@
 import math
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -81,35 +78,3 @@ def test_mean_per_image_weighs_images_not_batches():
         mean.update(part)
     assert mean.compute().item() == pytest.approx(values.mean().item())
     assert mean.compute().dtype == torch.float64
-
-
-def test_two_processes_with_unequal_shares(tmp_path):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    commands = [[sys.executable, __file__, str(tmp_path), str(rank)] for rank in (0, 1)]
-    processes = [subprocess.Popen(command, env=environment) for command in commands]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
-    both, alone = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)], measure(slice(0, 7))
-    assert both[0] == both[1]
-    assert both[0] == pytest.approx(alone)
-
-
-def measure(share):
-    """All metrics of latents on a share of seven images."""
-    from lit_gen.losses import LayerTerms
-    from lit_gen.metrics import AggregatePosterior, LatentUnits
-
-    mean, log_scale = 2 * draw(7, 3)[share], draw(7, 3, seed=1)[share] - 1
-    layer = LayerTerms(mean + log_scale.exp() * draw(2, 7, 3, seed=2)[:, share], (mean, log_scale))
-    metrics = [LatentUnits(3), AggregatePosterior()]
-    nll = MeanPerImage()
-    nll.update(mean.sum(1))
-    for metric in metrics:
-        metric.update(layer)
-    return {"nll": nll.compute().item(), **metrics[0].compute(), **metrics[1].compute()}
-
-
-if __name__ == "__main__":  # one of two processes
-    folder, rank = sys.argv[1], int(sys.argv[2])
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    torch.save(measure(slice(0, 5) if rank == 0 else slice(5, 7)), f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
