@@ -93,7 +93,7 @@ def latent_units(
     trainer: L.Trainer,
     module: VariationalModule,
     split: str,
-    num_images: int,
+    num_images: int | None,
     samples: int = 4,
     memory_mib: int = 256,
     seed: int = 0,

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from lit_gen.callbacks.held_out import (
     FAST_DEV_IMAGES,
-    HeldOutBatch,
     count_images,
     held_out,
     images_at_once,
@@ -17,16 +16,12 @@ from lit_gen.callbacks.held_out import (
     metric_device,
 )
 from lit_gen.callbacks.latent_pictures import layer_grid, reconstruction_grid, traversal_grid
+from lit_gen.callbacks.marginal import annealed_log_likelihood, importance_weights
 from lit_gen.callbacks.samples import publish
-from lit_gen.distributions import normal_log_prob
-from lit_gen.losses import log_mean_exp
 from lit_gen.metrics import (
     AggregatePosterior,
     LatentUnits,
     MeanPerImage,
-    annealed_importance_sampling,
-    importance_sampling,
-    sigmoid_schedule,
 )
 from lit_gen.metrics.latent import own_posterior
 from lit_gen.modules.hierarchical_vae import HierarchicalVAE
@@ -178,14 +173,8 @@ class LatentDiagnostics(L.Callback):
             samples = min(self.nll_samples, CHUNK) if trainer.fast_dev_run else self.nll_samples  # type: ignore[attr-defined]
             nll, effective = MeanPerImage().to(device), MeanPerImage().to(device)
             for batch in self._batches(trainer, module, split, min(samples, CHUNK)):
-                pairs = images_at_once(module, 1, self.memory_mib)
-                chunk = max(16, pairs // len(batch.x) // 16 * 16)
-                weights = importance_sampling(
-                    lambda noise, batch=batch: module.terms(batch.x, noise.to(batch.x), *batch.labels).log_weights,
-                    lambda k, batch=batch: batch.random.normal(k, module.noise_dim),
-                    samples,
-                    chunk,
-                )
+                at_once = images_at_once(module, 1, self.memory_mib) // len(batch.x)
+                weights = importance_weights(module, batch, samples, at_once)
                 nll.update(-weights.log_likelihood)
                 effective.update(weights.effective_sample_size)
             values |= self._named(module, f"is{samples}{suffix}", float(nll.compute()))
@@ -232,27 +221,3 @@ class LatentDiagnostics(L.Callback):
             pictures["layers"] = layer_grid(batch.images, module, self.seed)
         for folder, picture in pictures.items():
             publish(trainer, directory, folder, name, picture)
-
-
-@torch.no_grad()
-def annealed_log_likelihood(module: VAE, batch: HeldOutBatch, steps: int, chains: int) -> Tensor:
-    """log p(x) in nats, ``(N,)`` float64, by ``chains`` chains an image of annealed importance sampling."""
-    encoder, decoder, prior = module.active("encoder"), module.active("decoder"), module.active("prior")
-    x, n = batch.x, len(batch.x)
-    labels = [y.repeat(chains) for y in batch.labels]
-    density: Any = prior.density(encoder)  # type: ignore[operator]
-
-    def log_prior(z: Tensor) -> Tensor:
-        return density(z) if density is not None else normal_log_prob(z, z.new_zeros(()), z.new_zeros(())).sum(-1)
-
-    def log_likelihood(z: Tensor) -> Tensor:
-        return module.likelihood.log_prob(x, decoder(z.flatten(0, 1), *labels).unflatten(0, (chains, n)))
-
-    def normal() -> Tensor:
-        return batch.random.normal(chains, module.latent_dim).transpose(0, 1).to(x)
-
-    z = prior.transform(normal().flatten(0, 1), 1.0, encoder).unflatten(0, (chains, n))  # type: ignore[operator]
-    log_weights = annealed_importance_sampling(
-        log_prior, log_likelihood, z, sigmoid_schedule(steps), normal, lambda: batch.random.uniform(chains).T.to(x)
-    )
-    return log_mean_exp(log_weights)
