@@ -28,7 +28,7 @@ from lit_gen.metrics.information import layer_information
 from lit_gen.metrics.latent import LatentUnits
 
 BATCH_NORM = ["--model.hierarchy.norm=batch"]
-WARM_UP = ["--model.objective.warm_up=LinearWarmUp", "--model.objective.warm_up.updates=428"]
+WARM_UP = ["--model.objective.warm_up=LinearWarmUp", "--model.objective.warm_up.updates={warm_up}"]
 TOP_DOWN = [
     "--model.hierarchy=TopDown",
     "--model.hierarchy.latent_dims=[64,32,16,8,4]",
@@ -42,9 +42,10 @@ ROWS = {
         "bottom-up + BN + free bits (1 nat a layer)",
         ["--config=bottom_up_vae_mnist", *BATCH_NORM, "--model.objective.free_bits=1"],
     ),
-    "ladder": ("ladder + BN + warm-up", ["--config=ladder_vae_mnist"]),
-    "top_down": ("top-down + BN + warm-up", ["--config=ladder_vae_mnist", *TOP_DOWN, *BATCH_NORM]),
+    "ladder": ("ladder + BN + warm-up", ["--config=ladder_vae_mnist", *WARM_UP]),
+    "top_down": ("top-down + BN + warm-up", ["--config=ladder_vae_mnist", *TOP_DOWN, *BATCH_NORM, *WARM_UP]),
 }
+STEPS_PER_EPOCH = 214  # of 256 images
 CHUNK = 100  # images or samples at once
 
 
@@ -52,9 +53,12 @@ def train(row: str, arguments: argparse.Namespace) -> float:
     """Train a row by the command; its seconds."""
     options = [f"--experiment={row}", f"--trainer.default_root_dir={arguments.root}"]
     options += [f"--seed_everything={arguments.seed}", f"--data.root={arguments.data_root}"]
-    options += [f"--data.download={arguments.data_download}"]
+    steps = arguments.epochs * STEPS_PER_EPOCH
+    options += [f"--data.download={arguments.data_download}", f"--trainer.max_steps={steps}"]
+    options += [f"--trainer.val_check_interval={steps}"]
+    own = [option.format(warm_up=steps // 10) for option in ROWS[row][1]]
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "lit_gen", "fit", *ROWS[row][1], *options], check=True)
+    subprocess.run([sys.executable, "-m", "lit_gen", "fit", *own, *options], check=True)
     return time.perf_counter() - start
 
 
@@ -96,7 +100,7 @@ def measure(checkpoint: Path, arguments: argparse.Namespace) -> dict:
         "information_nats": layer_information(module.hierarchy, x[: arguments.images // 2], generator=generator),
         f"nll_is{arguments.samples}": -torch.cat(likelihoods).mean().item(),
         "images": arguments.images,
-        "updates": module.updates["vae"],
+        "epochs": module.updates["vae"] / STEPS_PER_EPOCH,
     }
 
 
@@ -123,6 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=Path("runs/collapse"), help="folder of the runs and results")
     parser.add_argument("--rows", nargs="*", choices=list(ROWS), default=list(ROWS), help="none only prints the table")
+    parser.add_argument("--epochs", type=int, default=20, help="the warm-up takes a tenth of them")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--samples", type=int, default=500, help="importance samples an image")
     parser.add_argument("--images", type=int, default=1000, help="test images for log p(x); half for the information")
