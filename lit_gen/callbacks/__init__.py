@@ -1,8 +1,10 @@
 """What happens around training: scores, sample grids, checkpoints, progress."""
 
 from lit_gen.callbacks.checkpoint import AtomicCheckpointIO, RunCheckpoint
+from lit_gen.callbacks.collapse import CollapseWarning, PosteriorCollapse
 from lit_gen.callbacks.evaluate import Evaluate
 from lit_gen.callbacks.game import GameMonitor, GameWarning
+from lit_gen.callbacks.latents import LatentDiagnostics
 from lit_gen.callbacks.modes import ModeCoverage
 from lit_gen.callbacks.predictions import PredictionWriter
 from lit_gen.callbacks.progress import RunProgress
@@ -11,11 +13,14 @@ from lit_gen.callbacks.translation import EvaluateTranslation, TranslationGrid
 
 __all__ = [
     "AtomicCheckpointIO",
+    "CollapseWarning",
     "Evaluate",
     "EvaluateTranslation",
     "GameMonitor",
     "GameWarning",
+    "LatentDiagnostics",
     "ModeCoverage",
+    "PosteriorCollapse",
     "PredictionWriter",
     "RunCheckpoint",
     "RunProgress",

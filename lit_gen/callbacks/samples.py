@@ -140,14 +140,7 @@ class SampleGrid(L.Callback):
         if picture is None:
             return
         self._drawn = step
-        if directory is not None:
-            save_png(Path(directory) / self.folder / f"step_{step:06d}.png", picture)
-        for logger in trainer.loggers:
-            experiment: Any = getattr(logger, "experiment", None)
-            if hasattr(logger, "log_image"):
-                logger.log_image(self.folder, [_channels_last(picture)], step=step)
-            elif hasattr(experiment, "add_image"):
-                experiment.add_image(self.folder, picture, step)
+        publish(trainer, directory, self.folder, f"step_{step:06d}", picture)
 
     def picture(self, trainer: L.Trainer, pl_module: L.LightningModule) -> Tensor | None:
         """The picture now, uint8 ``(C, H, W)``, or None if the model has no samples that can be drawn."""
@@ -167,6 +160,18 @@ class SampleGrid(L.Callback):
         dataset = data.dataset("train")
         points, _ = dataset.__getitems__(list(range(min(NUM_POINTS, len(dataset)))))
         return data.to_float(points)
+
+
+def publish(trainer: L.Trainer, directory: str | None, folder: str, name: str, picture: Tensor) -> None:
+    """Write a picture to ``<directory>/<folder>/<name>.png`` and hand it to every logger that takes images."""
+    if directory is not None:
+        save_png(Path(directory) / folder / f"{name}.png", picture)
+    for logger in trainer.loggers:
+        experiment: Any = getattr(logger, "experiment", None)
+        if hasattr(logger, "log_image"):
+            logger.log_image(folder, [_channels_last(picture)], step=trainer.global_step)
+        elif hasattr(experiment, "add_image"):
+            experiment.add_image(folder, picture, trainer.global_step)
 
 
 def _drawable(shape: tuple[int, ...]) -> bool:

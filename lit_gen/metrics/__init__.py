@@ -1,5 +1,6 @@
 """Scores of samples against data, as `torchmetrics.Metric`s and plain functions, and the networks they look through."""
 
+from lit_gen.metrics.annealed import annealed_importance_sampling, sigmoid_schedule
 from lit_gen.metrics.bank import FeatureBank, Features
 from lit_gen.metrics.classes import ClassCoverage
 from lit_gen.metrics.classifiers import (
@@ -15,10 +16,17 @@ from lit_gen.metrics.divergences import js_divergence, kl_divergence
 from lit_gen.metrics.extractors import Extractor, IdentityExtractor, ModuleExtractor, Pixels
 from lit_gen.metrics.fast_extractor import FastExtractor
 from lit_gen.metrics.frechet import class_frechet, frechet, frechet_distance, frechet_infinity
+from lit_gen.metrics.importance import (
+    ImportanceWeights,
+    MeanPerImage,
+    effective_sample_size,
+    importance_sampling,
+)
 from lit_gen.metrics.inception import InceptionScore
 from lit_gen.metrics.inception_fid import InceptionFID
 from lit_gen.metrics.inputs import to_signed
 from lit_gen.metrics.kernel import kernel_distance, kernel_distance_of_subsets
+from lit_gen.metrics.latent import AggregatePosterior, LatentUnits
 from lit_gen.metrics.manifold import Neighbours
 from lit_gen.metrics.moments import FeatureMoments, Moments
 from lit_gen.metrics.scores import SCORES, Comparison, compute_scores
@@ -29,6 +37,7 @@ from lit_gen.metrics.two_sample import LinearClassifier, class_transfer, logisti
 __all__ = [
     "SCORES",
     "SHIPPED",
+    "AggregatePosterior",
     "ClassCoverage",
     "Comparison",
     "DataSetClassifier",
@@ -38,9 +47,12 @@ __all__ = [
     "FeatureMoments",
     "Features",
     "IdentityExtractor",
+    "ImportanceWeights",
     "InceptionFID",
     "InceptionScore",
+    "LatentUnits",
     "LinearClassifier",
+    "MeanPerImage",
     "MixtureCoverage",
     "ModuleExtractor",
     "Moments",
@@ -50,12 +62,15 @@ __all__ = [
     "SmallCNN",
     "SmallResNet",
     "StackedCoverage",
+    "annealed_importance_sampling",
     "class_frechet",
     "class_transfer",
     "compute_scores",
+    "effective_sample_size",
     "frechet",
     "frechet_distance",
     "frechet_infinity",
+    "importance_sampling",
     "js_divergence",
     "kernel_distance",
     "kernel_distance_of_subsets",
@@ -66,6 +81,7 @@ __all__ = [
     "read_statistics",
     "reverse_kl",
     "save_extractor",
+    "sigmoid_schedule",
     "sinkhorn",
     "sliced_wasserstein",
     "to_signed",

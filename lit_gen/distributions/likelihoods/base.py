@@ -24,9 +24,11 @@ class Likelihood(nn.Module, ABC):
 
     Attributes:
         discrete: whether `log_prob` is the logarithm of a probability, not of a density.
+        protocol: what a score's name must say, as likelihoods of differently made x don't compare.
     """
 
     discrete: bool = False
+    protocol: str = ""
 
     def __init__(self, image_shape: tuple[int, ...]):
         super().__init__()

@@ -32,6 +32,7 @@ class Bernoulli(Likelihood):
             raise ValueError(f"binarization={binarization!r}: Bernoulli knows 'dynamic', 'threshold' and 'none'")
         self.binarization = binarization
         self.discrete = binarization != "none"
+        self.protocol = binarization if self.discrete else "grey"
 
     @float32_or_better
     def observe(self, images: Tensor, noise: Tensor) -> Tensor:
@@ -45,7 +46,8 @@ class Bernoulli(Likelihood):
     @float32_or_better
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         """Nats `(N,)` of x in [0, 1] under logits `params`."""
-        return self._sum(x * F.logsigmoid(params) + (1 - x) * F.logsigmoid(-params))
+        x, params = torch.broadcast_tensors(x, params)
+        return -self._sum(F.binary_cross_entropy_with_logits(params, x, reduction="none"))
 
     @float32_or_better
     def mean(self, params: Tensor) -> Tensor:
