@@ -6,9 +6,9 @@
 Each row is a ``lit-gen fit`` of a shipped config with a few options. Its results stay in ``ROOT/ROW/result.json``, and
 a row that has one isn't trained again, so that rows can run in separate processes; a last call prints them all.
 
-Measured on the test images, binarised once: active units of each layer, Var_x(E_q[z]) > 0.01 (Burda et al. 2016), and
-the KL divergence of each layer in nats, on all of them; log p(x) by importance sampling and I_q(x; z_t, …, z_T) in
-nats, at most log N, on the first N.
+Measured on the test images, binarised once. On all of them: active units of each layer, those with a mean KL above 0.01
+nats (Sønderby et al. 2016) and those with Var_x(E_q[z]) > 0.01 (Burda et al. 2016), and the layers' KL in nats, with 10
+samples an image. On the first N: log p(x) by importance sampling, and I_q(x; z_t, …, z_T) in nats, at most log N.
 """
 
 import argparse
@@ -95,9 +95,10 @@ def measure(checkpoint: Path, arguments: argparse.Namespace) -> dict:
         for part in x[: arguments.images].split(CHUNK)
     ]
     return {
-        "active_units": [int(value["active_units"]) for value in values],
+        "active_units_kl": [int(value["active_units_kl"]) for value in values],
+        "active_units_variance": [int(value["active_units"]) for value in values],
         "kl_nats": [value["kl_nats"] for value in values],
-        "information_nats": layer_information(module.hierarchy, x[: arguments.images // 2], generator=generator),
+        "information_nats": layer_information(module.hierarchy, x[: arguments.images], generator=generator),
         f"nll_is{arguments.samples}": -torch.cat(likelihoods).mean().item(),
         "images": arguments.images,
         "epochs": module.updates["vae"] / STEPS_PER_EPOCH,
@@ -108,7 +109,15 @@ def print_table(root: Path) -> None:
     """All rows measured so far."""
     results = {row: json.loads(path.read_text()) for row in ROWS if (path := root / row / "result.json").exists()}
     nll = next(name for result in results.values() for name in result if name.startswith("nll"))
-    columns = ["model", "active units of z_1 … z_5", "KL, nats", "I(x; z_t, …), nats", f"{nll}_dynamic", "time"]
+    columns = [
+        "model",
+        "active units (KL) of z_1 … z_5",
+        "active units (Var)",
+        "KL, nats",
+        "I(x; z_t, …), nats",
+        f"{nll}_dynamic",
+        "time",
+    ]
     print("", *columns, "", sep=" | ")
     print("|" + "---|" * len(columns))
     for row, result in results.items():
@@ -130,7 +139,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20, help="the warm-up takes a tenth of them")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--samples", type=int, default=500, help="importance samples an image")
-    parser.add_argument("--images", type=int, default=1000, help="test images for log p(x); half for the information")
+    parser.add_argument("--images", type=int, default=500, help="test images for log p(x) and the information")
     parser.add_argument("--data.root", dest="data_root", default="data")
     parser.add_argument("--data.download", dest="data_download", default="true", choices=["true", "false"])
     arguments = parser.parse_args()
