@@ -8,7 +8,7 @@ a row that has one isn't trained again, so that rows can run in separate process
 
 Measured on the test images, binarised once. On all of them: active units of each layer, those with a mean KL above 0.01
 nats (Sønderby et al. 2016) and those with Var_x(E_q[z]) > 0.01 (Burda et al. 2016), and the layers' KL in nats, with 10
-samples an image. On the first N: log p(x) by importance sampling, and I_q(x; z_t, …, z_T) in nats, at most log N.
+samples an image. On N of them: log p(x) by importance sampling, and I_q(x; z_t, …, z_T) in nats, at most log N.
 """
 
 import argparse
@@ -85,6 +85,7 @@ def measure(checkpoint: Path, arguments: argparse.Namespace) -> dict:
         for metric, layer in zip(units, module.terms(part, noise(len(part), 10)).layers, strict=True):
             metric.update(layer)
     values = [metric.compute() for metric in units]
+    some = x[:: len(x) // arguments.images][: arguments.images]
     likelihoods = [
         importance_sampling(
             lambda epsilon, part=part: module.terms(part, epsilon).log_weights,  # type: ignore[misc]
@@ -92,13 +93,13 @@ def measure(checkpoint: Path, arguments: argparse.Namespace) -> dict:
             arguments.samples,
             CHUNK,
         ).log_likelihood
-        for part in x[: arguments.images].split(CHUNK)
+        for part in some.split(CHUNK)
     ]
     return {
         "active_units_kl": [int(value["active_units_kl"]) for value in values],
         "active_units_variance": [int(value["active_units"]) for value in values],
         "kl_nats": [value["kl_nats"] for value in values],
-        "information_nats": layer_information(module.hierarchy, x[: arguments.images], generator=generator),
+        "information_nats": layer_information(module.hierarchy, some, generator=generator),
         f"nll_is{arguments.samples}": -torch.cat(likelihoods).mean().item(),
         "images": arguments.images,
         "epochs": module.updates["vae"] / STEPS_PER_EPOCH,
@@ -109,26 +110,13 @@ def print_table(root: Path) -> None:
     """All rows measured so far."""
     results = {row: json.loads(path.read_text()) for row in ROWS if (path := root / row / "result.json").exists()}
     nll = next(name for result in results.values() for name in result if name.startswith("nll"))
-    columns = [
-        "model",
-        "active units (KL) of z_1 … z_5",
-        "active units (Var)",
-        "KL, nats",
-        "I(x; z_t, …), nats",
-        f"{nll}_dynamic",
-        "time",
-    ]
+    columns = ["model", "active units (KL)", "(Var)", "KL, nats", "I(x; z_t, …), nats", f"{nll}_dynamic", "time"]
     print("", *columns, "", sep=" | ")
     print("|" + "---|" * len(columns))
     for row, result in results.items():
         layers = ["/".join(f"{value:.1f}" for value in result[name]) for name in ("kl_nats", "information_nats")]
-        cells = [
-            "/".join(map(str, result["active_units"])),
-            *layers,
-            f"{result[nll]:.2f}",
-            f"{result['seconds']:.0f} s",
-        ]
-        print("", ROWS[row][0], *cells, "", sep=" | ")
+        units = ["/".join(map(str, result[f"active_units_{by}"])) for by in ("kl", "variance")]
+        print("", ROWS[row][0], *units, *layers, f"{result[nll]:.2f}", f"{result['seconds']:.0f} s", "", sep=" | ")
 
 
 def main() -> None:
@@ -139,7 +127,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20, help="the warm-up takes a tenth of them")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--samples", type=int, default=500, help="importance samples an image")
-    parser.add_argument("--images", type=int, default=500, help="test images for log p(x) and the information")
+    parser.add_argument("--images", type=int, default=500, help="N")
     parser.add_argument("--data.root", dest="data_root", default="data")
     parser.add_argument("--data.download", dest="data_download", default="true", choices=["true", "false"])
     arguments = parser.parse_args()
