@@ -109,14 +109,15 @@ class UnrolledAdam(Unroll):
 
     def step(self, weights: Weights, gradients: Weights, state: Any) -> tuple[Weights, Any]:
         """One step, bias corrected; the state is (t, m, v)."""
-        (b1, b2), zero = self.betas, dict[str, Any].fromkeys(weights, 0.0)
-        t, m, v = (0, zero, zero) if state is None else state
+        b1, b2 = self.betas
+        zeros = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        t, m, v = state or (0, zeros, zeros)
         t += 1
         m = {name: b1 * m[name] + (1 - b1) * g for name, g in gradients.items()}
         v = {name: b2 * v[name] + (1 - b2) * g.square() for name, g in gradients.items()}
         moved = {}
         for name, weight in weights.items():
-            scale = (v[name] / (1 - b2**t) + self.eps**2) ** 0.5
+            scale = (v[name] / (1 - b2**t) + self.eps**2).sqrt()
             moved[name] = weight - self.lr * m[name] / (1 - b1**t) / scale
         return moved, (t, m, v)
 

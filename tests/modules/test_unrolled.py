@@ -113,7 +113,7 @@ def test_the_gradient_equals_finite_differences_of_real_optimizers(unroll, optim
             steps.step()
         return F.softplus(-d(fake)).mean().item()
 
-    assert trained(module.generator) == pytest.approx(float(value), rel=1e-6)
+    assert trained(module.generator) == pytest.approx(value.item(), rel=1e-6)
     for i, gradient in enumerate(gradients):
         for j in range(gradient.numel()):
             ends = []
