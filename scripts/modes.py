@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--mixtures", nargs="+", choices=["ring", "grid"], default=["ring", "grid"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--share", type=float, default=0.005, help="of the paper's 400,000 batches")
+    parser.add_argument("--share", type=float, default=0.004, help="of the paper's 400,000 batches")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="of the methods that --share shortens")
     parser.add_argument("--results", type=Path, help="JSON lines: runs that it holds aren't repeated, others are added")
     arguments = parser.parse_args()
