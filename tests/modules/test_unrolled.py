@@ -173,6 +173,21 @@ def test_training_moves_both_players_and_steps_the_discriminator_as_usual(unroll
     )
 
 
+def test_the_steps_ahead_stay_in_float32_under_float16_autocast():
+    critic = partial(MLPDiscriminator, width=8, depth=2)
+    module, real, z = game(UnrolledSGD(3, lr=1.0), discriminator=critic)
+    module, real, z = module.float(), real.float(), z.float()
+    module.configure_optimizers()
+    _, exact = generator_gradient(module, real, z)
+    dtypes = []
+    module.discriminator.layers[0].register_forward_hook(lambda *call: dtypes.append(call[-1].dtype))
+    with torch.autocast("cpu", torch.float16):
+        _, mixed = generator_gradient(module, real, z)
+    assert dtypes == [torch.float32] * 3 + [torch.float16]
+    for a, b in zip(mixed, exact, strict=True):
+        torch.testing.assert_close(a, b, rtol=3e-2, atol=3e-3 * b.abs().max().item())
+
+
 def test_what_the_steps_ahead_cannot_know_is_refused():
     with pytest.raises(ValueError, match=r"unroll=UnrolledSGD.*no penalty"):
         build(GAN, unroll=UnrolledSGD(), penalty=R1())
