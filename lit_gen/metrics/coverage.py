@@ -89,7 +89,7 @@ class MixtureCoverage(Metric):
             raise ValueError(f"points of shape {tuple(points.shape)}: expected (N, {means.shape[1]})")
         if not points.isfinite().all():
             raise ValueError("points: some are NaN or infinite")
-        offsets = points.to(means)[:, None] - means
+        offsets = points.to(means.device).to(means.dtype)[:, None] - means
         modes = offsets.square().sum(2).argmin(1)
         own = offsets[torch.arange(len(modes), device=modes.device), modes]
         distance = own.norm(dim=1) if self.region == "ball" else own.abs().amax(1)

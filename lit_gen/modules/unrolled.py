@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -70,10 +71,12 @@ class Unroll(ABC):
         moving = set(map(id, parameters))
         names = [name for name, parameter in network.named_parameters() if id(parameter) in moving]
         weights = {name: network.get_parameter(name).detach().requires_grad_() for name in names}
-        state: Any = None
+        device, state = next(network.parameters()).device.type, None
+        fp16 = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
         with torch.enable_grad(), torch.compiler.set_stance("force_eager"):  # no double backward in compiled networks
             for _ in range(self.steps):
-                loss = with_weights(network, weights, inner)
+                with torch.autocast(device, enabled=False) if fp16 else nullcontext():  # nobody scales this loss
+                    loss = with_weights(network, weights, inner)
                 gradients = torch.autograd.grad(
                     loss, list(weights.values()), create_graph=True, allow_unused=True, materialize_grads=True
                 )
@@ -109,14 +112,15 @@ class UnrolledAdam(Unroll):
 
     def step(self, weights: Weights, gradients: Weights, state: Any) -> tuple[Weights, Any]:
         """One step, bias corrected; the state is (t, m, v)."""
-        (b1, b2), zero = self.betas, dict[str, Any].fromkeys(weights, 0.0)
-        t, m, v = (0, zero, zero) if state is None else state
+        b1, b2 = self.betas
+        zeros = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        t, m, v = state or (0, zeros, zeros)
         t += 1
         m = {name: b1 * m[name] + (1 - b1) * g for name, g in gradients.items()}
         v = {name: b2 * v[name] + (1 - b2) * g.square() for name, g in gradients.items()}
         moved = {}
         for name, weight in weights.items():
-            scale = (v[name] / (1 - b2**t) + self.eps**2) ** 0.5
+            scale = (v[name] / (1 - b2**t) + self.eps**2).sqrt()
             moved[name] = weight - self.lr * m[name] / (1 - b1**t) / scale
         return moved, (t, m, v)
 

@@ -80,6 +80,13 @@ def test_values_by_hand(loss):
         assert loss.generator(fake) == loss.generator(fake, real)
 
 
+@pytest.mark.parametrize("loss", EXPECTED, ids=str)
+def test_gradients_equal_finite_differences(loss):
+    real, fake = (torch.tensor(scores, dtype=torch.float64, requires_grad=True) for scores in (REAL, FAKE))
+    assert torch.autograd.gradcheck(loss.discriminator, (real, fake), eps=1e-6, atol=1e-9, rtol=1e-6)
+    assert torch.autograd.gradcheck(loss.generator, (fake, real), eps=1e-6, atol=1e-9, rtol=1e-6)
+
+
 def generator_slope(loss, score, real=0.0):
     scores = torch.tensor([score], requires_grad=True)
     loss.generator(scores, torch.tensor([real])).backward()

@@ -81,6 +81,31 @@ def test_quadratic_critics_have_closed_forms():
     torch.testing.assert_close(GradientPenalty()(critic, real, fake, epsilon), expected)
     torch.testing.assert_close(R1(3.0)(critic, real, fake, epsilon), 1.5 * real.square().sum() / len(real))
     torch.testing.assert_close(R2(3.0)(critic, real, fake, epsilon), 1.5 * fake.square().sum() / len(fake))
+    both = 1.5 * (real.square().sum() + fake.square().sum()) / len(real)
+    torch.testing.assert_close(R1R2(3.0)(critic, real, fake, epsilon), both)
+    uniform = torch.rand_like(real)
+    around = real + 2 * torch.distributions.Normal(0.0, 1.0).icdf(uniform)
+    expected = 10 * (around.flatten(1).norm(dim=1) - 1).square().mean()
+    torch.testing.assert_close(DRAGAN(variance=4.0)(critic, real, fake, uniform), expected)
+
+
+def test_an_anisotropic_quadratic_critic_is_penalised_by_the_norm_over_all_dimensions():
+    # D(x) = ½ xᵀ A x of the flattened sample has the gradient A x: channels and positions mix.
+    real, fake, epsilon = batches(2, 3, 2)
+    a = torch.randn(12, 12, dtype=torch.float64)
+    a = a + a.T
+
+    def critic(x):
+        return 0.5 * (x.flatten(1) @ a * x.flatten(1)).sum(1)
+
+    def squares(x):
+        return (x.flatten(1) @ a).square().sum(1)
+
+    between = torch.stack([e * r + (1 - e) * f for e, r, f in zip(epsilon, real, fake, strict=True)])
+    expected = 10 * (squares(between).sqrt() - 1).square().mean()
+    torch.testing.assert_close(GradientPenalty()(critic, real, fake, epsilon), expected)
+    torch.testing.assert_close(R1(3.0)(critic, real, fake, epsilon), 1.5 * squares(real).mean())
+    torch.testing.assert_close(R2(3.0)(critic, real, fake, epsilon), 1.5 * squares(fake).mean())
 
 
 def test_epsilon_goes_from_fake_to_real():

@@ -113,7 +113,7 @@ def test_the_gradient_equals_finite_differences_of_real_optimizers(unroll, optim
             steps.step()
         return F.softplus(-d(fake)).mean().item()
 
-    assert trained(module.generator) == pytest.approx(float(value), rel=1e-6)
+    assert trained(module.generator) == pytest.approx(value.item(), rel=1e-6)
     for i, gradient in enumerate(gradients):
         for j in range(gradient.numel()):
             ends = []
@@ -171,6 +171,21 @@ def test_training_moves_both_players_and_steps_the_discriminator_as_usual(unroll
     assert any(
         not torch.equal(a, b) for a, b in zip(plain.generator.parameters(), module.generator.parameters(), strict=True)
     )
+
+
+def test_the_steps_ahead_stay_in_float32_under_float16_autocast():
+    critic = partial(MLPDiscriminator, width=8, depth=2)
+    module, real, z = game(UnrolledSGD(3, lr=1.0), discriminator=critic)
+    module, real, z = module.float(), real.float(), z.float()
+    module.configure_optimizers()
+    _, exact = generator_gradient(module, real, z)
+    dtypes = []
+    module.discriminator.layers[0].register_forward_hook(lambda *call: dtypes.append(call[-1].dtype))
+    with torch.autocast("cpu", torch.float16):
+        _, mixed = generator_gradient(module, real, z)
+    assert dtypes == [torch.float32] * 3 + [torch.float16]
+    for a, b in zip(mixed, exact, strict=True):
+        torch.testing.assert_close(a, b, rtol=3e-2, atol=3e-3 * b.abs().max().item())
 
 
 def test_what_the_steps_ahead_cannot_know_is_refused():
