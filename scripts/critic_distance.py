@@ -25,7 +25,7 @@ from lit_gen.networks import MLPDiscriminator
 from lit_gen.optimizers import WGANGPAdam
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
 POINTS = 256
 DISTANCES = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
