@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,12 @@ class FastExtractor(Extractor):
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             features, logits = self.network.classify(images)
         return features.float(), None if logits is None else logits.float()
+
+    def state_dict(self, *args: Any, prefix: str = "", **kwargs: Any) -> Any:
+        """The copy's weights, which as a part of another module it would keep to itself."""
+        if prefix:
+            return kwargs["destination"]
+        return {f"network.{name}": weights for name, weights in self.network.state_dict().items()}
 
 
 def fold_batch_norm(extractor: Extractor) -> Extractor:

@@ -150,11 +150,14 @@ def test_the_name_says_the_protocol(published, options, name, frechet):
     assert not any(parameter.requires_grad for parameter in extractor.parameters())
 
 
-def test_random_weights_are_the_same_every_time_and_keep_the_scale():
+def test_random_weights_are_the_same_every_time_and_keep_the_scale(monkeypatch):
     first, second = (InceptionFID((3, 8, 8), weights="random") for _ in range(2))
     images = to_float(uint8_images(2, 3, 8, 8))
     features = first.extract(images)[0]
     assert features.equal(second.extract(images)[0])
+    monkeypatch.setattr(inception_fid, "BATCH", 1)
+    torch.testing.assert_close(first.extract(images)[0], features)
+    assert first.extract(images[:0])[0].shape == (0, 2048)
     assert 0.01 < features.std() < 100
 
 
