@@ -14,7 +14,7 @@ from lit_gen.metrics.coverage import MixtureCoverage, StackedCoverage, read_stac
 from lit_gen.metrics.divergences import js_divergence, kl_divergence
 from lit_gen.metrics.extractors import Extractor, IdentityExtractor, ModuleExtractor, Pixels
 from lit_gen.metrics.fast_extractor import FastExtractor
-from lit_gen.metrics.frechet import class_frechet, frechet, frechet_distance, frechet_infinity
+from lit_gen.metrics.frechet import class_frechet, frechet_distance, frechet_infinity, frechet_of_moments
 from lit_gen.metrics.inception import InceptionScore
 from lit_gen.metrics.inception_fid import InceptionFID
 from lit_gen.metrics.inputs import to_signed
@@ -53,9 +53,9 @@ __all__ = [
     "class_frechet",
     "class_transfer",
     "compute_scores",
-    "frechet",
     "frechet_distance",
     "frechet_infinity",
+    "frechet_of_moments",
     "js_divergence",
     "kernel_distance",
     "kernel_distance_of_subsets",
