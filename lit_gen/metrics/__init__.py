@@ -15,7 +15,7 @@ from lit_gen.metrics.coverage import MixtureCoverage, StackedCoverage, read_stac
 from lit_gen.metrics.divergences import js_divergence, kl_divergence
 from lit_gen.metrics.extractors import Extractor, IdentityExtractor, ModuleExtractor, Pixels
 from lit_gen.metrics.fast_extractor import FastExtractor
-from lit_gen.metrics.frechet import class_frechet, frechet, frechet_distance, frechet_infinity
+from lit_gen.metrics.frechet import class_frechet, frechet_distance, frechet_infinity, frechet_of_moments
 from lit_gen.metrics.importance import (
     ImportanceWeights,
     MeanPerImage,
@@ -67,9 +67,9 @@ __all__ = [
     "class_transfer",
     "compute_scores",
     "effective_sample_size",
-    "frechet",
     "frechet_distance",
     "frechet_infinity",
+    "frechet_of_moments",
     "importance_sampling",
     "js_divergence",
     "kernel_distance",

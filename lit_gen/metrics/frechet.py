@@ -34,10 +34,10 @@ def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -
         if not value.isfinite().all():
             raise ValueError(f"{name} holds NaN or infinite values")
     mean1, cov1, mean2, cov2 = (value.double() for value in arguments.values())
-    return frechet(Moments(mean1, cov1), Moments(mean2, cov2))
+    return frechet_of_moments(Moments(mean1, cov1), Moments(mean2, cov2))
 
 
-def frechet(samples: Moments, real: Moments) -> Tensor:
+def frechet_of_moments(samples: Moments, real: Moments) -> Tensor:
     """`frechet_distance` of moments, which keep their factors: those of the real ones are computed once.
 
     With factors Σ = L Lᵀ the last trace is the sum of the singular values of L₁ᵀ L₂: no square root of a non-symmetric
@@ -90,7 +90,7 @@ def frechet_infinity(rows: Tensor, real: Moments, points: int = 15, seed: int = 
     smallest = min(max(count // 10, rows.shape[1]), count // 2)
     sizes = torch.linspace(smallest, count, points, dtype=torch.float64).round().long().tolist()
     subsets = (torch.randperm(count, generator=generator)[:size] for size in sizes)
-    distances = [frechet(Moments.of_rows(rows[subset.to(rows.device)]), real).cpu() for subset in subsets]
+    distances = [frechet_of_moments(Moments.of_rows(rows[subset.to(rows.device)]), real).cpu() for subset in subsets]
     inverse = 1 / torch.tensor(sizes, dtype=torch.float64)
     line = torch.stack([torch.ones_like(inverse), inverse], 1)
     return float(torch.linalg.lstsq(line, torch.stack(distances)[:, None]).solution[0])
@@ -115,5 +115,5 @@ def class_frechet(rows: Tensor, labels: Tensor, real_rows: Tensor, real_labels: 
             raise ValueError(
                 f"class {label} has {len(sides[0])} samples and {len(sides[1])} data: at least 2 are needed"
             )
-        distances[label] = float(frechet(*map(Moments.of_rows, sides)))
+        distances[label] = float(frechet_of_moments(*map(Moments.of_rows, sides)))
     return distances

@@ -130,9 +130,15 @@ def real_features(
     count, main = min(len(dataset), limit or len(dataset)), collecting.get("rank", 0) == 0
     path = None
     if folder is not None:
-        capacity = collecting.get("capacity", 10_000)
         protocol = Protocol(
-            fingerprint_data(dataset), split, count, fingerprint_extractor(extractor), capacity=capacity
+            data=fingerprint_data(dataset),
+            split=split,
+            count=count,
+            extractor=fingerprint_extractor(extractor),
+            values=getattr(data, "values", "uint8"),
+            resize=getattr(data, "resize", "none"),
+            dtype=getattr(extractor, "precision", "float32"),
+            capacity=collecting.get("capacity", 10_000),
         )
         path, kept = folder / f"{protocol.key}.npz", cached(folder, protocol, rank_zero_info)
         if agree(kept is not None) and kept is not None:

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from lit_gen.metrics.bank import Features
-from lit_gen.metrics.frechet import class_frechet, frechet, frechet_infinity
+from lit_gen.metrics.frechet import class_frechet, frechet_infinity, frechet_of_moments
 from lit_gen.metrics.kernel import kernel_distance, kernel_distance_of_subsets
 from lit_gen.metrics.manifold import Neighbours
 from lit_gen.metrics.two_sample import class_transfer, logistic_two_sample_test
@@ -82,7 +82,7 @@ def _kernel_of_subsets(c: Comparison) -> dict[str, float]:
 
 SCORES: dict[str, Score] = {
     "fd": Score(
-        lambda c: {"fd": float(frechet(c.samples.moments, c.real.moments))},
+        lambda c: {"fd": float(frechet_of_moments(c.samples.moments, c.real.moments))},
         "moments",
         "Fréchet distance; lower is better",
     ),

@@ -33,6 +33,7 @@ class Protocol:
         split: of the data.
         count: images; 0 for all.
         extractor: fingerprint of the network.
+        values: what the stored numbers mean, as in `to_signed`; ``points`` for vectors.
         resize: how images came to their size; ``none`` where they are taken as they are.
         dtype: that the extractor computed in.
         capacity: feature rows kept.
@@ -42,6 +43,7 @@ class Protocol:
     split: str
     count: int
     extractor: str
+    values: str = "uint8"
     resize: str = "none"
     dtype: str = "float32"
     capacity: int = 10_000

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lit_gen.metrics import FeatureMoments
+from lit_gen.metrics import FeatureMoments, Moments
 
 
 def features(n: int = 101, dim: int = 5) -> torch.Tensor:
@@ -39,18 +39,31 @@ def test_any_merge_order_gives_numpys_moments():
         assert_numpys(merged, features())
 
 
-@pytest.mark.parametrize("shares", [[60, 41], [1, 99, 1], [101, 0], [0, 0, 101]])
-def test_uneven_and_empty_processes_equal_one(shares):
-    ranks = [moments_of(share) for share in features().split(shares)]
-    for rank in ranks:
-        synced = moments_of(features()[:0])
-        synced.state = rank.state
-        synced.distributed_available_fn = lambda: True
-        synced.dist_sync_fn = lambda state, group=None: [other.state for other in ranks]
-        mean, covariance = synced.compute()
-        np.testing.assert_allclose(mean, features().numpy().mean(0), rtol=1e-12)
-        np.testing.assert_allclose(covariance, np.cov(features().numpy(), rowvar=False), rtol=1e-9)
-        assert synced.count == rank.count  # afterwards the process holds its own rows again
+def test_blocks_and_waiting_rows_are_the_same_moments():
+    """1,500 rows of 5 features: the first 1,025 or more go into the matrix, the rest waits."""
+    rows = features(1500)
+    moments = moments_of(*rows.split(100))
+    assert moments.state[0, 0] == 1100
+    assert_numpys(moments, rows)
+    assert_numpys(moments_of(rows), rows)
+    assert moments_of(*features(1000).split(100)).state[0, 0] == 0
+
+
+def test_few_rows_are_the_factor_themselves():
+    rows = features(4, dim=7)
+    few = moments_of(rows).compute()
+    assert few.factor.shape == (7, 4)
+    np.testing.assert_allclose(few.factor @ few.factor.T, few.covariance, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(few.variance, np.cov(rows.numpy(), rowvar=False).trace(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("rank", [3, 5])
+def test_factor_of_a_covariance(rank):
+    root = features(5 if rank < 5 else 9)[:, :rank] - 1e5
+    moments = Moments(torch.zeros(5), root @ root.T if rank < 5 else root.T @ root)
+    assert moments.factor.shape == (5, rank)
+    np.testing.assert_allclose(moments.factor @ moments.factor.T, moments.covariance, rtol=1e-9, atol=1e-9)
+    assert Moments(torch.zeros(5), torch.zeros(5, 5, dtype=torch.float64)).factor.numel() == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
