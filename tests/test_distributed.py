@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-MODULES = ["GAN", "WGAN", "WGANGP", "PacGAN", "VAE", "HierarchicalVAE"]
+MODULES = ["GAN", "WGAN", "WGANGP", "PacGAN", "VAE", "HierarchicalVAE", "CycleGAN"]
 STEPS = 20
 
 
