@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-MODULES = ["GAN", "WGAN", "WGANGP", "PacGAN", "ACGAN", "VAE", "HierarchicalVAE"]
+MODULES = ["GAN", "WGAN", "WGANGP", "PacGAN", "ACGAN", "VAE", "HierarchicalVAE", "CycleGAN"]
 STEPS = 20
 
 

@@ -10,7 +10,7 @@ PLACES = {"middle": 64, "end": 58}
 @pytest.mark.parametrize("devices", [1, 2])
 def test_resumed_run_is_the_uninterrupted_one(tmp_path, train, assert_same, devices):
     cases = [(f"{module}-{place}", module, size) for module in ("DCGAN", "VAE") for place, size in PLACES.items()]
-    cases.append(("PacGAN-middle", "PacGAN", 64))
+    cases += [("PacGAN-middle", "PacGAN", 64), ("CycleGAN-middle", "CycleGAN", 64)]
 
     def jobs(part, steps, resume=False):
         return [

@@ -17,8 +17,8 @@ import lightning.pytorch as L
 import torch
 from torch.optim.lr_scheduler import ExponentialLR
 
-from datamodules import DigitsDataModule
-from lit_gen import GAN, VAE, WGAN, WGANGP, HierarchicalVAE
+from datamodules import DigitsDataModule, RecolouredDigitsDataModule
+from lit_gen import GAN, VAE, WGAN, WGANGP, CycleGAN, HierarchicalVAE
 from lit_gen.callbacks import AtomicCheckpointIO, RunCheckpoint
 from lit_gen.losses import DRAGAN, R1, RelativisticPairing
 from lit_gen.networks import (
@@ -29,7 +29,10 @@ from lit_gen.networks import (
     MLPDiscriminator,
     MLPEncoder,
     MLPGenerator,
+    PatchGAN,
+    ResNetTranslator,
 )
+from lit_gen.schedulers import ConstantThenLinear
 
 SHAPE = (1, 8, 8)
 MLP = {
@@ -86,7 +89,21 @@ BUILD = {
         discriminator_scheduler=partial(ExponentialLR, gamma=0.95),
         ema_half_life=200,
     ),
+    # Pools that fill up within the run, and schedules. Adam would blow up rounding errors of the biases in front of
+    # instance norm, which have no gradient.
+    "CycleGAN": lambda: CycleGAN(
+        (3, *SHAPE[1:]),
+        generator=partial(ResNetTranslator, width=4, blocks=1),
+        discriminator=partial(PatchGAN, width=4),
+        pool_size=100,
+        generator_optimizer=partial(torch.optim.SGD, lr=0.05),
+        discriminator_optimizer=partial(torch.optim.SGD, lr=0.05),
+        generator_scheduler=partial(ConstantThenLinear, constant=15, decay=50),
+        discriminator_scheduler=partial(ConstantThenLinear, constant=5, decay=50),
+        ema_half_life=200,
+    ),
 }
+DATA = {"CycleGAN": RecolouredDigitsDataModule}
 
 
 def run(folder: Path, devices: int, job: dict) -> None:
@@ -109,7 +126,7 @@ def run(folder: Path, devices: int, job: dict) -> None:
         callbacks=[RunCheckpoint(every_n_steps=1000)],
         plugins=[AtomicCheckpointIO()],
     )
-    data = DigitsDataModule(batch_size=job["batch_size"])
+    data = DATA.get(job["module"], DigitsDataModule)(batch_size=job["batch_size"], flip=job["module"] in DATA)
     trainer.fit(module, datamodule=data, ckpt_path=job.get("ckpt_path"), weights_only=True)
     held = {
         "weights": module.state_dict(),

@@ -9,7 +9,7 @@ from torchmetrics import MeanMetric, Metric, SumMetric
 
 from lit_gen.callbacks.evaluate import choose_extractor
 from lit_gen.callbacks.samples import SampleGrid, image_grid
-from lit_gen.metrics import Extractor, FeatureMoments, Moments, frechet_distance
+from lit_gen.metrics import SHIPPED, Extractor, FeatureMoments, Moments, frechet_distance, load_extractor
 
 OTHER = {"a": "b", "b": "a"}
 
@@ -28,8 +28,9 @@ class EvaluateTranslation(L.Callback):
     translations are float32, neither rounded nor resized, by averaged networks if averages are kept.
 
     Args:
-        extractor: ``auto`` takes the one shipped for the data module's name, if any; ``identity`` the pixels
-            themselves, for small images; else a shipped name or a ``.safetensors`` file; null for no Fréchet distance.
+        extractor: ``auto`` takes the one shipped for the data, if any, also where both domains are classes of
+            them; ``identity`` the pixels themselves, for small images; else a shipped name or a ``.safetensors`` file;
+            null for no Fréchet distance.
     """
 
     def __init__(self, extractor: str | None = "auto") -> None:
@@ -48,7 +49,7 @@ class EvaluateTranslation(L.Callback):
             raise ValueError(f"EvaluateTranslation: {type(pl_module).__name__} doesn't translate, CycleGAN does")
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if self.extractor is not None and data is not None and data is not self._data and stage != "predict":
-            self._data, self._network = data, choose_extractor(self.extractor, data)
+            self._data, self._network = data, _choose_extractor(self.extractor, data)
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start anew."""
@@ -128,6 +129,16 @@ class EvaluateTranslation(L.Callback):
     def _moments(self, name: str) -> Moments:
         metric: Any = self._metrics[name]
         return metric.compute()
+
+
+def _choose_extractor(extractor: str, data: Any) -> Extractor | None:
+    names = {getattr(data, domain).name if hasattr(data, domain) else data.name for domain in OTHER}
+    if extractor != "auto":
+        return choose_extractor(extractor, data)
+    if len(names) == 1 and (name := names.pop()) in SHIPPED:
+        network = load_extractor(name)
+        return network if network.image_shape == tuple(data.image_shape) else None
+    return None
 
 
 class TranslationGrid(SampleGrid):

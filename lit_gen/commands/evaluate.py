@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lit_gen.callbacks.evaluate import choose_extractor
-from lit_gen.checkpoints import load_module
 from lit_gen.commands.sources import read_source
 from lit_gen.files import whole_file
 from lit_gen.metrics.bank import Features
@@ -20,6 +19,7 @@ from lit_gen.metrics.extractors import Extractor
 from lit_gen.metrics.passes import collect, images_of, real_features, samples_of
 from lit_gen.metrics.scores import SCORES, Comparison, check_names, compute_scores, protocol_name
 from lit_gen.metrics.statistics import fingerprint_extractor, read_statistics, write_statistics
+from lit_gen.pretrained import from_pretrained
 
 BY_DEFAULT = ("fd", "kid", "precision_recall", "density_coverage", "diversity", "nn_test", "classes")
 MOST_SAMPLES = 10_000  # drawn from a checkpoint, unless more are asked for
@@ -94,7 +94,7 @@ def run(arguments: list[str]) -> None:
 
 def compare(options: argparse.Namespace, bars: Progress) -> tuple[Features, Features, Extractor]:
     """Features of the real and of the generated images, and the extractor they are of."""
-    model = load_module(options.generated) if options.generated.endswith(".ckpt") else None
+    model = from_pretrained(options.generated) if options.generated.endswith(".ckpt") else None
     statistics = is_statistics(options.real)
     data: Any = None if statistics else read_source(options.real, options.split, options.values, options.size)
     generated: Any = None if model else read_source(options.generated, options.split, options.values, options.size)
