@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lit_gen.modules import GAN, IWAE, VAE, WGAN, WGANGP, CycleGAN, GenerativeModule, HierarchicalVAE
-    from lit_gen.pretrained import from_pretrained, list_pretrained, save_pretrained
+    from lit_gen.pretrained import from_pretrained, save_pretrained
+    from lit_gen.shipped import list_pretrained
 
 __version__ = "0.1.0"
 
@@ -22,7 +23,7 @@ _HOMES = {
     "GenerativeModule": "lit_gen.modules",
     "HierarchicalVAE": "lit_gen.modules",
     "from_pretrained": "lit_gen.pretrained",
-    "list_pretrained": "lit_gen.pretrained",
+    "list_pretrained": "lit_gen.shipped",
     "save_pretrained": "lit_gen.pretrained",
 }
 

@@ -38,7 +38,14 @@ from lit_gen.cli_support import (
 from lit_gen.modules import GenerativeModule
 
 COMMANDS = ("fit", "validate", "test", "predict")
-OWN_COMMANDS = ("sample", "evaluate")  # modules of lit_gen.commands, without a Trainer
+OWN_COMMANDS = (
+    "sample",
+    "encode",
+    "evaluate",
+    "export",
+    "list",
+    "doctor",
+)  # modules of lit_gen.commands, without a Trainer
 
 
 class Parser(LightningArgumentParser):

@@ -9,11 +9,7 @@ from typing import Any
 
 import torch
 
-
-def configs_folder() -> Path:
-    """The shipped configs: inside the package when installed, beside it in a checkout."""
-    inside = Path(__file__).parent / "configs"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "configs"
+from lit_gen.shipped import configs_folder, list_configs
 
 
 def resolve_configs(arguments: Sequence[str], commands: Sequence[str]) -> list[str]:
@@ -38,8 +34,9 @@ def _config_path(name: str) -> str:
         return name
     shipped = configs_folder() / f"{Path(name).name.removesuffix('.yaml')}.yaml"
     if not shipped.is_file():
-        known = ", ".join(sorted(path.stem for path in configs_folder().glob("*.yaml") if path.stem != "default"))
-        raise ValueError(f"--config {name}: neither a file nor the name of a shipped config ({known})")
+        raise ValueError(
+            f"--config {name}: neither a file nor the name of a shipped config ({', '.join(list_configs())})"
+        )
     return str(shipped)
 
 

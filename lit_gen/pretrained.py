@@ -17,11 +17,11 @@ from lit_gen import __version__
 from lit_gen.averaging import ExponentialMovingAverage
 from lit_gen.cli_support import checkpoint_config
 from lit_gen.modules import GenerativeModule
+from lit_gen.shipped import PRETRAINED, list_pretrained
 from lit_gen.specification import build
 
 FORMAT = 1
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
-SHIPPED = Path(__file__).parent / "weights" / "pretrained"
 
 
 def from_pretrained(
@@ -33,7 +33,7 @@ def from_pretrained(
     packages are imported: a file from elsewhere runs nothing of its own.
 
     Args:
-        source: A shipped name (see :func:`list_pretrained`), a folder written by :func:`save_pretrained`, a checkpoint
+        source: A shipped name (see ``lit_gen.list_pretrained``), a folder of :func:`save_pretrained`, a checkpoint
             ``.ckpt`` of this library, or a repository ``owner/name`` of the Hugging Face Hub, from its cache if there
             is no network.
         part: One network alone, such as ``generator``, ``encoder`` or ``decoder``.
@@ -54,19 +54,13 @@ def from_pretrained(
     elif path.is_dir():
         module = _from_folder(path, trusted)
     elif name in list_pretrained():
-        module = _from_folder(SHIPPED / name, trusted)
+        module = _from_folder(PRETRAINED / name, trusted)
     elif re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name) and not name.endswith(".ckpt"):
         module = _from_folder(_download(name, revision), trusted)
     else:
         known = ", ".join(list_pretrained()) or "none"
         raise FileNotFoundError(f"{name}: neither a file nor a folder nor a shipped model ({known})")
     return module if part is None else _part(module, part, name)
-
-
-def list_pretrained() -> dict[str, dict[str, Any]]:
-    """The shipped models by name: what each was trained on and what it scores."""
-    folders = sorted(SHIPPED.iterdir()) if SHIPPED.is_dir() else []
-    return {folder.name: _read_config(folder / CONFIG).get("facts", {}) for folder in folders if folder.is_dir()}
 
 
 def save_pretrained(module: GenerativeModule, folder: str | Path, facts: Mapping[str, Any] | None = None) -> None:

@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from lit_gen.cli import main
-from lit_gen.cli_support import configs_folder
+from lit_gen.shipped import configs_folder
 
 DIGITS = ["--data", "DigitsDataModule", "--data.batch_size", "16"]
 SMALL = [

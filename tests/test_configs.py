@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from lit_gen.cli import main
-from lit_gen.cli_support import configs_folder
+from lit_gen.shipped import configs_folder
 
 CONFIGS = sorted(path.stem for path in configs_folder().glob("*.yaml") if path.stem != "default")
 SHAPES = {"mnist": (28, 28), "cifar10": (32, 32, 3)}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lit_gen.cli import main
-from lit_gen.cli_support import configs_folder
+from lit_gen.shipped import configs_folder
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

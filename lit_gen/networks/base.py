@@ -30,7 +30,7 @@ class Network(nn.Module, ABC):
         """Check the labels, then `forward`."""
         if labels is None and self.num_classes == 0:
             return super().__call__(x, **options)
-        return super().__call__(x, self._checked_labels(labels, len(x)), **options)
+        return super().__call__(x, self._checked_labels(labels, x.shape[0]), **options)
 
     def _checked_labels(self, labels: Tensor | None, n: int) -> Tensor:
         name = f"{type(self).__name__} with num_classes={self.num_classes}"
@@ -40,7 +40,7 @@ class Network(nn.Module, ABC):
             raise ValueError(f"labels=None: {name} needs one for each of its {n} samples")
         if labels.dtype != torch.int64 or labels.shape != (n,):
             raise ValueError(f"labels are {labels.dtype} {tuple(labels.shape)}: {name} needs torch.int64 ({n},)")
-        if labels.device.type == "cpu" and n and not torch.compiler.is_compiling():
+        if labels.device.type == "cpu" and not torch.compiler.is_compiling() and n:
             low, high = labels.min().item(), labels.max().item()
             if low < 0 or high >= self.num_classes:
                 raise ValueError(f"labels from {low} to {high}: {name} needs 0 to {self.num_classes - 1}")

@@ -59,10 +59,10 @@ class JoinLabels(nn.Module):
         if labels is None or self.added == 0:
             return x
         if self.embedding is not None:
-            y = self.embedding(labels).to(x.dtype).reshape(len(x), self.added, *x.shape[2:])
+            y = self.embedding(labels).to(x.dtype).reshape(x.shape[0], self.added, *x.shape[2:])
         else:
             y = F.one_hot(labels, self.num_classes).to(x.dtype)
-            y = y.reshape(len(x), -1, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])
+            y = y.reshape(x.shape[0], -1, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])
         return torch.cat([x, y], dim=1)
 
 
