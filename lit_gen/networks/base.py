@@ -26,13 +26,18 @@ class Network(nn.Module, ABC):
             raise ValueError(f"num_classes={num_classes}: {type(self).__name__} needs at least 0, which is no classes")
         self.num_classes = num_classes
 
-    def __call__(self, x: Tensor, labels: Tensor | None = None, **options: Any) -> Any:
-        """Check the labels, then `forward`."""
-        if labels is None and self.num_classes == 0:
-            return super().__call__(x, **options)
-        return super().__call__(x, self._checked_labels(labels, x.shape[0]), **options)
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        """Check the labels, second or by name, then `forward`."""
+        labels = named["labels"] if "labels" in named else inputs[1] if len(inputs) > 1 else None
+        if self.num_classes or labels is not None:
+            x = inputs[0] if inputs else next(value for name, value in named.items() if name != "labels")
+            self._check_labels(labels, x.shape[0])
+        else:
+            named.pop("labels", None)
+            inputs = inputs[:1] + inputs[2:]
+        return super().__call__(*inputs, **named)
 
-    def _checked_labels(self, labels: Tensor | None, n: int) -> Tensor:
+    def _check_labels(self, labels: Tensor | None, n: int) -> None:
         name = f"{type(self).__name__} with num_classes={self.num_classes}"
         if self.num_classes == 0:
             raise ValueError(f"labels given: {name} is unconditional and takes none")
@@ -44,7 +49,6 @@ class Network(nn.Module, ABC):
             low, high = labels.min().item(), labels.max().item()
             if low < 0 or high >= self.num_classes:
                 raise ValueError(f"labels from {low} to {high}: {name} needs 0 to {self.num_classes - 1}")
-        return labels
 
 
 class Generator(Network):

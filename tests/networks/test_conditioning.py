@@ -119,6 +119,18 @@ def test_negative_classes_and_unknown_conditions_are_named():
         DCGANGenerator((1, 8, 8), 3, 2, norm="layer", condition="batch_norm")
 
 
+def test_inputs_and_labels_may_be_named():
+    generator = MLPGenerator((2,), LATENT, K)
+    z, labels = torch.randn(4, LATENT), torch.arange(4)
+    expected = generator(z, labels)
+    assert torch.equal(generator(z, labels=labels), expected)
+    assert torch.equal(generator(labels=labels, z=z), expected)
+    with pytest.raises(ValueError, match="labels=None: MLPGenerator"):
+        generator(labels=None, z=z)
+    plain = MLPGenerator((2,), LATENT)
+    assert torch.equal(plain(z=z, labels=None), plain(z))
+
+
 class OldGenerator(Generator):
     def __init__(self, image_shape, latent_dim):
         super().__init__(image_shape, latent_dim)
