@@ -42,6 +42,7 @@ class VAE(VariationalModule):
         accumulate: Parts in which a batch is taken, to save memory.
         ema_half_life: Half-life of the networks' weight averages in images; null for none. Samples and
             validation use the averages.
+        ema_ramp_up: Largest half-life as a share of the images seen so far; null for none.
         num_classes: Classes of the data; on the command line it comes from the data module.
         conditional: Whether encoder and decoder take the labels too, as a third argument of their factories,
             ``num_classes``, and of their ``forward``.
@@ -66,11 +67,13 @@ class VAE(VariationalModule):
         clip_norm: float | None = None,
         accumulate: int = 1,
         ema_half_life: float | None = None,
+        ema_ramp_up: float | None = None,
         num_classes: int = 0,
         conditional: bool = False,
     ) -> None:
+        averaging = (ema_half_life, ema_ramp_up)
         super().__init__(
-            image_shape, latent_dim, num_classes, conditional, objective, encoder_steps, temperature, ema_half_life
+            image_shape, latent_dim, num_classes, conditional, objective, encoder_steps, temperature, *averaging
         )
         self.likelihood = likelihood(self.image_shape)
         self.encoder = encoder(self.image_shape, latent_dim, **self.condition)

@@ -35,6 +35,7 @@ class VariationalModule(LatentVariableModel, ABC):
         encoder_steps: Inference steps for each generative step; 0 for joint steps.
         temperature: Factor on the standard deviation of the z that samples come from.
         ema_half_life: Half-life of the networks' weight averages in images; null for none.
+        ema_ramp_up: Its bound as a share of the images seen; null for none.
 
     Raises:
         ValueError: for a negative number of steps, or a temperature that is not positive.
@@ -53,8 +54,9 @@ class VariationalModule(LatentVariableModel, ABC):
         encoder_steps: int = 0,
         temperature: float = 1.0,
         ema_half_life: float | None = None,
+        ema_ramp_up: float | None = None,
     ) -> None:
-        super().__init__(image_shape, latent_dim, num_classes, conditional, ema_half_life)
+        super().__init__(image_shape, latent_dim, num_classes, conditional, ema_half_life, ema_ramp_up)
         if encoder_steps < 0:
             raise ValueError(f"encoder_steps={encoder_steps}: steps of the encoder for one of the decoder, or 0: joint")
         if not 0 < temperature < math.inf:
