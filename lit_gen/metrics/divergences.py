@@ -28,7 +28,7 @@ def js_divergence(p: Tensor, q: Tensor, cell: float = 1.0) -> Tensor:
     Arguments and errors are those of `kl_divergence`.
     """
     p, q = _masses(p, q, cell)
-    # KL to p + q and not to its half, which is 0 for the smallest densities; at equal p and q rounding may leave −1e-16.
+    # KL to p + q and not to its half, which is 0 for the smallest densities; for p = q rounding may leave −1e-16.
     return ((_relative_entropy(p, p + q) + _relative_entropy(q, p + q)) / 2 + math.log(2)).clamp(min=0)
 
 
