@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -102,7 +103,11 @@ def compare(options: argparse.Namespace, bars: Progress) -> tuple[Features, Feat
     statistics, reading = is_statistics(options.real), (options.split, options.values, options.size, options.trust)
     data: Any = None if statistics else read_source(options.real, *reading)
     generated: Any = None if model else read_source(options.generated, *reading)
-    described = data or generated or read_source(options.generated, *reading)
+    described = data or generated
+    if described is None and options.generated.endswith(".ckpt"):
+        described = read_source(options.generated, *reading)
+    elif described is None:
+        described = SimpleNamespace(image_shape=model.image_shape, name="images")
     extractor = find_extractor(options.extractor, described, model or generated)
     place: dict[str, Any] = {"batch_size": options.batch_size, "capacity": options.capacity, "device": options.device}
     if statistics:
