@@ -1,6 +1,6 @@
 """The scores' speed beside torchmetrics and scipy, and the memory of a feature pass.
 
-`benchmark.py scores` calls it. Sides take turns on the same numbers; medians of this process' CPU seconds, their ratios,
+`benchmark.py scores` calls it. Sides take turns on the same numbers; medians of this process' CPU seconds, ratios,
 and how far the results are apart. The memory is the most that a process of its own ever held.
 """
 
