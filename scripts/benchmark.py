@@ -1,6 +1,7 @@
 """Measures speed side by side: what the library does against the least that PyTorch needs for the same arithmetic.
 
     python scripts/benchmark.py vae_mlp
+    python scripts/benchmark.py scores --rounds 3
 
 Both sides take turns in short stretches on one thread, and the clock counts the processor time of this process alone,
 so that other work on the machine hits them alike and as little as can be; the figures are medians.
@@ -19,6 +20,7 @@ from pathlib import Path
 import lightning.pytorch as L
 import numpy as np
 import torch
+from benchmark_scores import scores
 from lightning.pytorch.loggers import CSVLogger
 from torch.nn import functional as F
 
@@ -98,7 +100,7 @@ def vae_mlp(rounds: int) -> None:
     print(f"speed of the Trainer relative to the loop: {seconds['loop'] / seconds['Trainer']:.2f}")
 
 
-BENCHMARKS = {"vae_mlp": vae_mlp}
+BENCHMARKS = {"vae_mlp": vae_mlp, "scores": scores}
 
 
 def main() -> None:

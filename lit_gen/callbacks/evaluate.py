@@ -12,7 +12,10 @@ from lightning.pytorch.utilities import rank_zero_info
 from lit_gen.metrics import (
     SHIPPED,
     Extractor,
+    FastExtractor,
     IdentityExtractor,
+    InceptionFID,
+    Pixels,
     load_extractor,
 )
 from lit_gen.metrics.bank import Features
@@ -20,6 +23,12 @@ from lit_gen.metrics.moments import NotFiniteError
 from lit_gen.metrics.passes import collect, real_features, samples_of
 from lit_gen.metrics.scores import SCORES, Comparison, check_names, compute_scores, protocol_name
 
+# The extractors of the Fréchet inception distance by their names; "-bf16" after one runs it faster, for monitoring.
+INCEPTION: dict[str, Any] = {
+    "inception": {},
+    "inception-clean": {"resize": "clean"},
+    "inception-random": {"weights": "random"},
+}
 FAST_DEV_SAMPLES = 32  # samples and references in a fast_dev_run
 
 
@@ -40,7 +49,9 @@ class Evaluate(L.Callback):
 
     Args:
         extractor: ``auto`` takes the one shipped for the data module's name, or the points themselves; ``identity``
-            the data themselves; else a shipped name or a ``.safetensors`` file; null switches scoring off.
+            the data themselves, for images also called ``pixels``; ``inception`` (published weights, which are not
+            shipped), ``inception-clean`` or ``inception-random``, with ``-bf16`` for speed; else a shipped name or a
+            ``.safetensors`` file; null switches scoring off.
         num_samples: samples to draw, at least 2. A ``fast_dev_run`` draws 32.
         every_n_epochs: score every n-th validation (and a run's first one, so that a monitored score exists).
         reference: what samples are compared with: all of the split being evaluated (``held_out``: validation in ``fit``
@@ -200,8 +211,7 @@ class Evaluate(L.Callback):
         assert self._network is not None
         against = "_train" if self.reference == "train" else ""
         count = min(self._count(trainer), self.capacity) if kept else self._count(trainer)
-        frechet = getattr(self._network, "frechet", "fd")
-        return f"{split}/{protocol_name(score, self._network.name, count, frechet)}{against}"
+        return f"{split}/{protocol_name(score, self._network.name, count, self._network.frechet)}{against}"
 
     def _count(self, trainer: L.Trainer) -> int:
         return min(self.num_samples, FAST_DEV_SAMPLES) if trainer.fast_dev_run else self.num_samples  # type: ignore[attr-defined]
@@ -296,6 +306,11 @@ def choose_extractor(extractor: str, data: Any) -> Extractor | None:
     shape = tuple(data.image_shape)
     if extractor == "identity" or (extractor == "auto" and len(shape) == 1):
         return IdentityExtractor(shape)
+    if extractor == "pixels":
+        return Pixels(shape)
+    if (published := extractor.removesuffix("-bf16")) in INCEPTION:
+        network: Extractor = InceptionFID(shape, **INCEPTION[published])
+        return FastExtractor(network, "float32" if published == extractor else "bfloat16")
     if extractor != "auto":
         network = load_extractor(extractor)
         if network.image_shape != shape:

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -18,8 +19,8 @@ from lit_gen.metrics.bank import Features
 from lit_gen.metrics.extractors import Extractor
 from lit_gen.metrics.passes import collect, images_of, real_features, samples_of
 from lit_gen.metrics.scores import SCORES, Comparison, check_names, compute_scores, protocol_name
-from lit_gen.metrics.statistics import fingerprint_extractor, read_statistics, write_statistics
-from lit_gen.pretrained import from_pretrained
+from lit_gen.metrics.statistics import DAMAGE, fingerprint_extractor, read_statistics
+from lit_gen.pretrained import from_pretrained, list_pretrained
 
 BY_DEFAULT = ("fd", "kid", "precision_recall", "density_coverage", "diversity", "nn_test", "classes")
 MOST_SAMPLES = 10_000  # drawn from a checkpoint, unless more are asked for
@@ -41,8 +42,12 @@ def parser() -> argparse.ArgumentParser:
     )
     add = command.add_argument
     add("real", help="real images: a folder, .npz or .npy, a checkpoint (the data it learned), or .npz statistics")
-    add("generated", help="generated images: a folder, .npz or .npy, or a checkpoint to draw samples from")
-    add("--extractor", default="auto", help="auto (the one shipped for the data), identity, a shipped name, or a file")
+    add("generated", help="generated images: a folder, .npz or .npy, or a model to draw samples from")
+    add(
+        "--extractor",
+        default="auto",
+        help="auto (shipped for the data), pixels, inception, a shipped name, or a file",
+    )
     add("--scores", nargs="+", default=None, metavar="SCORE", help=f"all, or any of {names}")
     add("--num_samples", type=int, help="generated images (all; of a checkpoint as many as real ones, at most 10,000)")
     add("--split", default="test", choices=("train", "val", "test"), help="of data that have splits (test)")
@@ -51,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of a checkpoint's samples, and of random subsets (0)")
     add("--batch_size", type=int, default=500, help="images at once (500)")
     add("--capacity", type=int, default=10_000, help="features kept for scores of single images (10,000)")
+    add("--trust", nargs="+", default=[], help="packages of your own whose classes a checkpoint names")
     add("--device", default="cpu", help="where networks run, e.g. cuda (cpu)")
     add("--cache", default="auto", help="folder for real features; auto: the user's cache; off: none")
     add("--statistics", metavar="FILE", help="write the real features to this .npz, with mu and sigma")
@@ -66,6 +72,8 @@ def run(arguments: list[str]) -> None:
         FileNotFoundError: no such file or folder.
     """
     options = parser().parse_args(arguments)
+    if options.statistics and is_statistics(options.real):
+        raise ValueError(f"--statistics {options.statistics}: {options.real} are statistics already")
     for name in ("batch_size", "capacity", "num_samples", "size"):
         if (value := getattr(options, name)) is not None and value < 1:
             raise ValueError(f"--{name} {value}: at least 1 is needed")
@@ -73,16 +81,13 @@ def run(arguments: list[str]) -> None:
         check_names(options.scores)
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
         real, samples, extractor = compare(options, bars)
-    frechet = getattr(extractor, "frechet", "fd")
     comparison, values, lines = Comparison(samples, real, options.seed), {}, []
     for group in groups(options.scores, comparison):
         count = len(samples.rows) if SCORES[group].needs in ("rows", "labels") else samples.moments.count
         for score, value in compute_scores([group], comparison).items():
-            name = protocol_name(score, extractor.name, count, frechet)
+            name = protocol_name(score, extractor.name, count, extractor.frechet)
             values[name] = value
             lines.append((name, f"{value:.6g}", SCORES[group].describes))
-    if options.statistics:
-        write_statistics(options.statistics, real)
     if options.json:
         write_json(options.json, {**protocol(options, real, samples, extractor), "scores": values})
     width = max(len(name) for name, *_ in lines)
@@ -94,26 +99,31 @@ def run(arguments: list[str]) -> None:
 
 def compare(options: argparse.Namespace, bars: Progress) -> tuple[Features, Features, Extractor]:
     """Features of the real and of the generated images, and the extractor they are of."""
-    model = from_pretrained(options.generated) if options.generated.endswith(".ckpt") else None
-    statistics = is_statistics(options.real)
-    data: Any = None if statistics else read_source(options.real, options.split, options.values, options.size)
-    generated: Any = None if model else read_source(options.generated, options.split, options.values, options.size)
-    described = data or generated or read_source(options.generated, options.split, options.values, options.size)
+    model = load(options) if is_model(options.generated) else None
+    statistics, reading = is_statistics(options.real), (options.split, options.values, options.size, options.trust)
+    data: Any = None if statistics else read_source(options.real, *reading)
+    generated: Any = None if model else read_source(options.generated, *reading)
+    described = data or generated
+    if described is None and options.generated.endswith(".ckpt"):
+        described = read_source(options.generated, *reading)
+    elif described is None:
+        described = SimpleNamespace(image_shape=model.image_shape, name="images")
     extractor = find_extractor(options.extractor, described, model or generated)
     place: dict[str, Any] = {"batch_size": options.batch_size, "capacity": options.capacity, "device": options.device}
     if statistics:
-        real = read_statistics(options.real)
-        if len(real.moments.mean) != extractor.num_features:
-            raise ValueError(
-                f"{options.real}: statistics of {len(real.moments.mean)} features; the extractor {extractor.name!r} "
-                f"gives {extractor.num_features}"
-            )
+        real = read_statistics(options.real, extractor=extractor)
     else:
         total = require(len(data.dataset(options.split)), options.real)
         bar = bars.add_task("real images", total=total)
         cache = None if options.cache == "off" else options.cache
         real = real_features(
-            data, options.split, extractor, cache=cache, advance=lambda n: bars.advance(bar, n), **place
+            data,
+            options.split,
+            extractor,
+            cache=cache,
+            keep=options.statistics,
+            advance=lambda n: bars.advance(bar, n),
+            **place,
         )
     if model is not None:
         model = model.to(options.device)
@@ -130,6 +140,24 @@ def compare(options: argparse.Namespace, bars: Progress) -> tuple[Features, Feat
     return real, bank.compute(), extractor
 
 
+def is_model(path: str) -> bool:
+    """Whether samples are to be drawn: from a checkpoint, a folder of `save_pretrained` or a shipped model."""
+    folder = Path(path)
+    return (
+        path.endswith(".ckpt")
+        or (folder / "config.json").is_file()
+        or (not folder.exists() and path in list_pretrained())
+    )
+
+
+def load(options: argparse.Namespace) -> Any:
+    """The model to draw samples from."""
+    model = from_pretrained(options.generated, trusted=options.trust)
+    if not hasattr(model, "sample"):
+        raise ValueError(f"{options.generated}: a {type(model).__name__} draws no samples")
+    return model
+
+
 def is_statistics(path: str) -> bool:
     """Whether a file holds the mean and covariance of features in place of images."""
     if not path.endswith(".npz") or not Path(path).is_file():
@@ -137,7 +165,7 @@ def is_statistics(path: str) -> bool:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {"mu", "sigma"} <= set(archive.files)
-    except Exception as error:
+    except DAMAGE as error:
         raise ValueError(f"{path}: truncated or damaged, not a readable .npz file ({error})") from None
 
 

@@ -1,7 +1,7 @@
 """What ``lit-gen evaluate`` compares: folders of images, arrays, and the data of a checkpoint."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from datamodules.datasets import BatchDataset, InMemoryDataset
 from datamodules.image_files import GREY_16_BIT, ImageFiles, find_images
 from lit_gen.cli_support import checkpoint_config
 from lit_gen.metrics.inputs import to_signed
+from lit_gen.metrics.statistics import DAMAGE
 
 CHANNELS = (1, 3)
 SPLIT_NAMES = ("x_{}", "{}_images")
@@ -55,7 +56,7 @@ class Source:
         return tuple(self._dataset.__getitems__([0])[0].shape[1:])
 
 
-def read_source(path: str, split: str, values: str, size: int | None) -> Any:
+def read_source(path: str, split: str, values: str, size: int | None, trusted: Sequence[str] = ()) -> Any:
     """The images at a path, as a data module or a `Source`.
 
     Args:
@@ -65,6 +66,7 @@ def read_source(path: str, split: str, values: str, size: int | None) -> Any:
         split: of an array file or checkpoint that has splits.
         values: what float images mean: ``unit`` or ``signed``.
         size: side that image files of other sizes are scaled to; None refuses them.
+        trusted: packages beside this library's whose data modules a checkpoint may name.
 
     Raises:
         FileNotFoundError: nothing at the path.
@@ -79,6 +81,8 @@ def read_source(path: str, split: str, values: str, size: int | None) -> Any:
         if data is None:
             raise ValueError(f"{path}: doesn't say what data it was trained on; name them by a path")
         package, _, kind = data["class_path"].rpartition(".")
+        if package.split(".")[0] not in ("datamodules", *trusted):
+            raise ValueError(f"{path}: its data {data['class_path']} is no class of this library; --trust its package")
         return getattr(importlib.import_module(package), kind)(**data["init_args"])
     if path.endswith((".npz", ".npy")):
         return _arrays(path, split, values)
@@ -115,7 +119,7 @@ def _arrays(path: str, split: str, values: str) -> Source:
     try:
         loaded = np.load(path, allow_pickle=False)
         arrays = {"images": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
-    except (ValueError, OSError, EOFError, KeyError) as error:
+    except DAMAGE as error:
         raise ValueError(f"{path}: not a readable .npz or .npy file ({error})") from None
     names = {form.format(split): form for form in ("images", *SPLIT_NAMES)}
     name = next((name for name in names if name in arrays), next(iter(arrays)) if len(arrays) == 1 else None)

@@ -112,6 +112,7 @@ def real_features(
     *,
     limit: int | None = None,
     cache: str | None = None,
+    keep: str | None = None,
     agree: Callable[[bool], bool] = bool,
     **collecting: Any,
 ) -> Features:
@@ -123,13 +124,14 @@ def real_features(
         extractor: the network.
         limit: first images to take; None for all.
         cache: as `cache_folder` takes it; ``auto`` keeps only what took more than five seconds.
+        keep: file to write them to in any case.
         agree: whether all processes found the file; they read it together or compute together.
         **collecting: of `collect`.
     """
-    dataset, folder = data.dataset(split), cache_folder(cache)
-    count, main = min(len(dataset), limit or len(dataset)), collecting.get("rank", 0) == 0
-    path = None
-    if folder is not None:
+    dataset, folder, main = data.dataset(split), cache_folder(cache), collecting.get("rank", 0) == 0
+    count = min(len(dataset), limit or len(dataset))
+    protocol = features = None
+    if folder is not None or keep is not None:
         protocol = Protocol(
             data=fingerprint_data(dataset),
             split=split,
@@ -140,12 +142,16 @@ def real_features(
             dtype=getattr(extractor, "precision", "float32"),
             capacity=collecting.get("capacity", 10_000),
         )
-        path, kept = folder / f"{protocol.key}.npz", cached(folder, protocol, rank_zero_info)
-        if agree(kept is not None) and kept is not None:
-            return kept
-    begun = time.monotonic()
-    device = collecting.get("device", "cpu")
-    features = collect(images_of(data, split, extractor, device), count, extractor, **collecting).compute()
-    if path is not None and main and (cache != "auto" or time.monotonic() - begun > WORTH_KEEPING):
-        write_statistics(path, features, protocol)
+    if folder is not None and protocol is not None:
+        features = cached(folder, protocol, rank_zero_info)
+        features = features if agree(features is not None) else None
+    if features is None:
+        begun = time.monotonic()
+        read = images_of(data, split, extractor, collecting.get("device", "cpu"))
+        features = collect(read, count, extractor, **collecting).compute()
+        worth = cache != "auto" or time.monotonic() - begun > WORTH_KEEPING
+        if folder is not None and protocol is not None and main and worth:
+            write_statistics(folder / f"{protocol.key}.npz", features, protocol)
+    if keep is not None and main:
+        write_statistics(keep, features, protocol)
     return features

@@ -1,6 +1,7 @@
 """Real features on disk: written once, read by every later evaluation, and by other programs."""
 
 import hashlib
+import itertools
 import json
 import os
 import zipfile
@@ -21,7 +22,7 @@ from lit_gen.metrics.moments import Moments
 
 VERSION = 1
 SPOT_CHECKS = 1000  # images that the fingerprint of other data sets than tensors and lists of files is taken from
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError)
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError)
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def fingerprint_extractor(extractor: Extractor) -> str:
     """A hash of the network's name, shape and weights."""
     described = [type(extractor).__name__, extractor.name, list(extractor.image_shape), extractor.num_features]
     digest = hashlib.sha256(json.dumps(described).encode())
-    for name, weights in extractor.state_dict().items():
+    for name, weights in itertools.chain(extractor.named_parameters(), extractor.named_buffers()):
         digest.update(name.encode())
         _add(digest, weights)
     return digest.hexdigest()
@@ -111,7 +112,7 @@ def write_statistics(path: str | Path, features: Features, protocol: Protocol | 
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
-def read_statistics(path: str | Path, protocol: Protocol | None = None) -> Features:
+def read_statistics(path: str | Path, protocol: Protocol | None = None, extractor: Extractor | None = None) -> Features:
     """Read features that `write_statistics` wrote, or mean and covariance alone from another program's ``.npz``.
 
     ``mu`` ``(D,)`` and ``sigma`` ``(D, D)`` is the layout of pytorch-fid and EDM.
@@ -119,17 +120,19 @@ def read_statistics(path: str | Path, protocol: Protocol | None = None) -> Featu
     Args:
         path: the file.
         protocol: what the features must be of; None accepts any.
+        extractor: what they must be comparable with: as many features, and its own if the file says whose they are.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a truncated or damaged file, one without ``mu`` and ``sigma``, or one of another protocol.
+        ValueError: a truncated or damaged file, one without ``mu`` and ``sigma``, or one of another protocol
+            or extractor.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: there is no such file of statistics")
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ValueError(f"{path}: truncated or damaged, not a readable .npz file ({error})") from None
     except AttributeError:  # a .npy file under another name
         raise ValueError(f"{path}: holds a single array, not 'mu' and 'sigma'") from None
@@ -141,7 +144,11 @@ def read_statistics(path: str | Path, protocol: Protocol | None = None) -> Featu
         raise ValueError(
             f"{path}: mu {tuple(mean.shape)} and sigma {tuple(covariance.shape)}: expected (D,) and (D, D)"
         )
-    _check_protocol(path, arrays, protocol)
+    stored = json.loads(str(arrays["protocol"])) if "protocol" in arrays else None
+    if protocol is not None:
+        _check_protocol(path, stored, protocol)
+    if extractor is not None:
+        _check_extractor(path, stored, len(mean), extractor)
     if "rows" not in arrays:
         none = torch.zeros(0, dtype=torch.int64)
         return Features(Moments(mean, covariance), mean.new_zeros(0, len(mean)), none, none)
@@ -158,16 +165,23 @@ def _float64(path: str | Path, name: str, array: np.ndarray) -> Tensor:
     return torch.from_numpy(array.astype(np.float64))
 
 
-def _check_protocol(path: str | Path, arrays: dict[str, np.ndarray], protocol: Protocol | None) -> None:
-    if protocol is None:
-        return
-    stored = json.loads(str(arrays["protocol"])) if "protocol" in arrays else None
+def _check_protocol(path: str | Path, stored: dict[str, Any] | None, protocol: Protocol) -> None:
     if stored is None:
         raise ValueError(f"{path}: foreign statistics, that don't say which images and extractor they are of")
     wanted = {"version": VERSION, **asdict(protocol)}
     if stale := [name for name in wanted if stored.get(name) != wanted[name]]:
         told = ", ".join(f"{name}={stored.get(name)!r} (needed {wanted[name]!r})" for name in stale)
         raise ValueError(f"{path}: stale statistics, of {told}")
+
+
+def _check_extractor(path: str | Path, stored: dict[str, Any] | None, num_features: int, extractor: Extractor) -> None:
+    if num_features != extractor.num_features:
+        raise ValueError(
+            f"{path}: statistics of {num_features} features; the extractor {extractor.name!r} gives "
+            f"{extractor.num_features}"
+        )
+    if stored is not None and stored.get("extractor") != fingerprint_extractor(extractor):
+        raise ValueError(f"{path}: statistics of another extractor than {extractor.name!r}, or of other weights")
 
 
 def cache_folder(cache: str | None) -> Path | None:

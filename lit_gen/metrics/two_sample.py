@@ -54,9 +54,9 @@ def logistic_two_sample_test(samples: Tensor, real: Tensor, seed: int = 0) -> di
     """Accuracy on held-out halves of a linear classifier that tells samples from data (arXiv:1610.06545).
 
     As many of either set as the smaller has are drawn and cut in two; each half is judged by the other's classifier.
-    ``logistic_accuracy`` is 0.5 for two sets of one distribution, 1 if a plane divides them. ``logistic_p`` is
-    the probability of such an accuracy or a higher one under H₀: N(½, 1 / 4n) for n judged features, as if the two
-    halves were judged independently.
+    ``logistic_accuracy`` is 0.5 for two sets of one distribution, 1 if a plane divides them, below 0.5 for copies.
+    ``logistic_p`` is the probability of such an accuracy or a higher one under H₀: N(½, 1 / 4n) for n judged features,
+    as if the two halves were judged independently.
 
     Args:
         samples: features ``(N, D)``, N ≥ 4.

@@ -12,8 +12,9 @@ from torch import nn
 
 from datamodules import DataModule, DigitsDataModule, MixtureDataModule
 from datamodules.datasets import InMemoryDataset
-from lit_gen.callbacks.evaluate import Evaluate
-from lit_gen.metrics import Extractor, load_extractor
+from lit_gen.callbacks.evaluate import Evaluate, choose_extractor
+from lit_gen.metrics import SCORES, Extractor, load_extractor
+from lit_gen.metrics.scores import protocol_name
 
 
 class Model(L.LightningModule):
@@ -247,6 +248,10 @@ def test_an_unfit_extractor_fails_before_training(extractor, data, message):
         ({"every_n_epochs": 0}, "every_n_epochs=0"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"reference": "test"}, "reference='test': 'train' or 'held_out'"),
+        ({"scores": ["fd", "fids"]}, "scores=fids: accepted are fd, fd_infinity"),
+        ({"every_n_steps": 0}, "every_n_steps=0"),
+        ({"max_share": 0.0}, "max_share=0.0: a share of the time"),
+        ({"capacity": 0}, "capacity=0"),
     ],
 )
 def test_refuses(arguments, message):
@@ -299,6 +304,139 @@ def test_the_count_of_validations_goes_on_after_a_resume():
     assert rows.steps("val/fd_digits_30") == [1, 5]  # the second and the fourth of five
 
 
+class Conditional(Model):
+    """Draws each class as a grey level of its own."""
+
+    conditional, num_classes = True, 10
+
+    def sample(self, n, labels=None, generator=None):
+        self.sampled.append(labels.tolist())
+        noise = torch.rand(n, *self.image_shape, generator=generator)
+        return (labels.view(-1, 1, 1, 1) / 5 - 1 + 0.1 * noise).expand(n, *self.image_shape)
+
+
+ALL = [name for name in SCORES if name not in ("kid_subsets", "fd_class", "class_transfer")]
+
+
+def test_all_scores_of_a_perfect_model_come_from_one_pass(monkeypatch):
+    """Each sample and each real image goes through the extractor once, however many scores are asked for."""
+    sizes, extract = [], Extractor.extract
+    monkeypatch.setattr(Extractor, "extract", lambda self, images: sizes.append(len(images)) or extract(self, images))
+    data = DigitsDataModule()
+    evaluate = Evaluate(num_samples=300, scores=ALL, batch_size=100)
+    scores = trainer_with(evaluate).validate(Replay(images_of(data, "val")), datamodule=data, verbose=False)[0]
+    assert sizes == [100] * 6
+    expected = {"precision": 1, "recall": 1, "coverage": 1, "authenticity": 0, "memorised": 1, "diversity": 1}
+    for name, value in {**expected, "nn_accuracy": 0, "classes": 10, "fd": 0}.items():
+        assert scores[f"val/{name}_digits_300"] == pytest.approx(value, abs=1e-6), name
+    assert scores["val/kid_digits_300"] < 0  # a copy is nearer than another sample could be
+    assert scores["val/logistic_accuracy_digits_300"] < 0.5  # taught on an image's copy under the other name
+    assert len(scores) == 19
+
+
+def test_scores_of_single_images_carry_the_number_kept():
+    data = DigitsDataModule()
+    evaluate = Evaluate(num_samples=200, scores=["fd", "precision_recall"], capacity=150)
+    scores = trainer_with(evaluate).validate(Replay(images_of(data, "train")), datamodule=data, verbose=False)[0]
+    assert set(scores) == {"val/fd_digits_200", "val/precision_digits_150", "val/recall_digits_150"}
+
+
+def test_a_conditional_model_draws_its_classes_in_turn():
+    model = Conditional()
+    evaluate = Evaluate(num_samples=50, batch_size=24, scores=["fd", "classes", "fd_class", "class_transfer"])
+    scores = trainer_with(evaluate).validate(model, datamodule=DigitsDataModule(), verbose=False)[0]
+    assert [label for batch in model.sampled for label in batch] == [i % 10 for i in range(50)]
+    assert scores["val/gan_test_linear_digits_50"] < 0.5  # grey squares are no digits
+    assert 0 <= scores["val/gan_train_linear_digits_50"] < 0.8
+    assert scores["val/label_accuracy_digits_50"] < 0.5
+    assert scores["val/fd_class_worst_digits_50"] >= scores["val/fd_class_mean_digits_50"] > 0
+
+
+@pytest.mark.parametrize(
+    ("extractor", "scores", "message"),
+    [
+        ("identity", ["classes"], "scores=classes: the extractor 'identity' doesn't classify"),
+        ("digits", ["fd", "fd_class"], "scores=fd_class: needs samples by class, from a conditional model"),
+    ],
+)
+def test_scores_that_cannot_be_given_fail_before_training(extractor, scores, message):
+    model = Model()
+    with pytest.raises(ValueError, match=message):
+        trainer_with(Evaluate(extractor=extractor, scores=scores)).fit(model, datamodule=DigitsDataModule())
+    assert model.layer.weight.grad is None
+
+
+def test_every_n_steps_in_place_of_validations():
+    rows, model = Rows(), Model()
+    evaluate = Evaluate(num_samples=30, every_n_steps=3)
+    trainer_with(evaluate, max_epochs=2, limit_train_batches=4, logger=rows).fit(model, datamodule=DigitsDataModule())
+    assert rows.steps("val/fd_digits_30") == [0, 2, 5]
+    assert rows.steps("evaluate/share") == [2, 5]
+    shares = [metrics["evaluate/share"] for _, metrics in rows.rows if "evaluate/share" in metrics]
+    assert all(0 < share < 1 for share in shares)
+
+
+def test_the_share_of_the_time_is_bounded(caplog):
+    """With next to nothing allowed only the first evaluation takes place, and one line says why."""
+    rows = Rows()
+    evaluate = Evaluate(num_samples=300, max_share=1e-6)
+    with caplog.at_level(logging.INFO):
+        trainer_with(evaluate, max_epochs=3, logger=rows).fit(Model(), datamodule=DigitsDataModule())
+    assert rows.steps("val/fd_digits_300") == [0, 1]
+    assert "max_share=1e-06" in caplog.text
+    rows = Rows()
+    trainer_with(Evaluate(num_samples=30, max_share=1.0), max_epochs=3, logger=rows).fit(
+        Model(), datamodule=DigitsDataModule()
+    )
+    assert rows.steps("val/fd_digits_30") == [0, 1, 3, 5]
+
+
+def test_samples_are_scored_as_files():
+    """Beyond the range and between the levels is not seen; unless asked for."""
+    data = DigitsDataModule()
+    images = images_of(data, "val")
+    for eight_bits, same in ((True, True), (False, False)):
+        scores = [
+            trainer_with(Evaluate(num_samples=300, extractor="pixels", eight_bits=eight_bits)).validate(
+                Replay(samples), datamodule=data, verbose=False
+            )[0]["val/fd_pixels_300"]
+            for samples in (images, (images + 0.3 / 127.5) * 1.001)
+        ]
+        assert (scores[0] == scores[1]) is same
+
+
+def test_references_are_read_from_the_disk_by_the_next_run(tmp_path, monkeypatch):
+    scores = []
+    sizes, extract = [], Extractor.extract
+    monkeypatch.setattr(Extractor, "extract", lambda self, images: sizes.append(len(images)) or extract(self, images))
+    torch.manual_seed(0)
+    model = Model()
+    for _ in range(2):
+        evaluate = Evaluate(num_samples=30, cache=str(tmp_path), scores=["fd", "kid"])
+        scores.append(trainer_with(evaluate).validate(model, datamodule=DigitsDataModule(), verbose=False)[0])
+    assert sizes == [300, 30, 30]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-12)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_inception_by_name():
+    network = choose_extractor("inception-random-bf16", DigitsDataModule())
+    assert (network.name, network.frechet, network.image_shape) == ("inception-random-bf16", "fd", (1, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("score", "count", "frechet", "name"),
+    [
+        ("fd", 1000, "fd", "fd_digits_1000"),
+        ("fd", 50_000, "fid", "fid_digits_50k"),
+        ("fd_infinity", 10_000, "fid", "fid_infinity_digits_10k"),
+        ("kid", 10_001, "fid", "kid_digits_10001"),
+    ],
+)
+def test_names_say_the_protocol(score, count, frechet, name):
+    assert protocol_name(score, "digits", count, frechet) == name
+
+
 def alone(data: DataModule, rank: int = 0, world_size: int = 1) -> SimpleNamespace:
     """As much of a trainer as scoring needs."""
 
@@ -320,7 +458,7 @@ def scores_of(rank: int, world_size: int) -> dict[str, float]:
     data._datasets = {**splits, "val": InMemoryDataset(splits["val"].images[:299])}
     trainer = alone(data, rank, world_size)
     torch.manual_seed(0)
-    model, evaluate = Model(), Evaluate(num_samples=100, batch_size=16)
+    model, evaluate = Model(), Evaluate(num_samples=100, batch_size=16, scores=ALL)
     evaluate.setup(trainer, model, "fit")
     scores = evaluate._scores(trainer, model, "val")
     model.layer.weight.data.fill_(torch.nan if rank == 0 else 1.0)  # one process that diverged stops all
