@@ -57,7 +57,7 @@ class Domains(Dataset[Any]):
     def _part(self, dataset: BatchDataset, indices: list[int]) -> tuple[Tensor, Tensor]:
         present = [index for index in indices if index < len(dataset)]
         if not present:  # a data set of files can't stack none of them
-            images, labels = dataset.__getitems__([0])
+            images, labels = max(self.a, self.b, key=len).__getitems__([0])
             return images[:0], labels[:0]
         return dataset.__getitems__(present)
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 MODULES = ["GAN", "WGAN", "WGANGP", "PacGAN", "ACGAN", "VAE", "HierarchicalVAE", "CycleGAN"]
+DOUBLE = {"CycleGAN"}  # the signs that are L1's gradient turn rounding errors into other steps
 STEPS = 20
 
 
@@ -13,6 +14,7 @@ def trained(tmp_path_factory, train):
     for devices in (1, 2):
         jobs = [
             {"name": f"{module}-{devices}", "module": module, "batch_size": 32, "max_steps": STEPS}
+            | ({"precision": "64-true"} if module in DOUBLE else {})
             for module in MODULES
         ]
         train(folder, devices, jobs)

@@ -1,7 +1,7 @@
 """Training procedures: how networks are trained."""
 
 from lit_gen.modules.base import GenerativeModule
-from lit_gen.modules.cyclegan import CycleGAN, load_translator
+from lit_gen.modules.cyclegan import CycleGAN
 from lit_gen.modules.gan import GAN
 from lit_gen.modules.hierarchical_vae import HierarchicalVAE
 from lit_gen.modules.player import Player
@@ -22,5 +22,4 @@ __all__ = [
     "LatentVariableModel",
     "Player",
     "VariationalModule",
-    "load_translator",
 ]

@@ -1,14 +1,12 @@
 """Unpaired translation between two domains of images."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
-from lit_gen.averaging import ExponentialMovingAverage
 from lit_gen.image_pool import ImagePool
 from lit_gen.losses import AdversarialLoss, LeastSquares
 from lit_gen.modules.base import Batch, GenerativeModule
@@ -229,24 +227,6 @@ class CycleGAN(GenerativeModule):
         super().on_load_checkpoint(checkpoint)
         for domain, state in checkpoint.get("lit_gen", {}).get("pools", {}).items():
             self.pools[domain].load_state_dict(state)
-
-
-def load_translator(checkpoint: str | Path, to: Domain = "b") -> nn.Module:
-    """One generator alone, averaged if averages were kept, from a checkpoint of a `CycleGAN`, on the CPU.
-
-    It is in eval mode and without gradients: ``load_translator("last.ckpt", to="b")(images)`` for images
-    ``(N, C, H, W)`` in [-1, 1] are their translations.
-
-    Raises:
-        ValueError: for a domain that is neither "a" nor "b".
-    """
-    if to not in ("a", "b"):
-        raise ValueError(f"to={to!r}: 'a' or 'b'")
-    module = CycleGAN.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
-    generator = module.network("generator_ab" if to == "b" else "generator_ba")
-    if isinstance(generator, ExponentialMovingAverage):
-        generator = generator.network
-    return generator.requires_grad_(False).eval()
 
 
 def images_of(batch: Any, domain: Domain) -> Tensor:
