@@ -30,12 +30,12 @@ from lit_gen.callbacks import (
 from lit_gen.cli_errors import shorten, users_error
 from lit_gen.cli_support import (
     checkpoint_config,
-    configs_folder,
     differences,
     quieten,
     resolve_configs,
 )
 from lit_gen.modules import GenerativeModule
+from lit_gen.shipped import configs_folder
 
 COMMANDS = ("fit", "validate", "test", "predict")
 OWN_COMMANDS = (

@@ -20,7 +20,8 @@ from lit_gen.metrics.extractors import Extractor
 from lit_gen.metrics.passes import collect, images_of, real_features, samples_of
 from lit_gen.metrics.scores import SCORES, Comparison, check_names, compute_scores, protocol_name
 from lit_gen.metrics.statistics import DAMAGE, fingerprint_extractor, read_statistics
-from lit_gen.pretrained import from_pretrained, list_pretrained
+from lit_gen.pretrained import from_pretrained
+from lit_gen.shipped import list_pretrained
 
 BY_DEFAULT = ("fd", "kid", "precision_recall", "density_coverage", "diversity", "nn_test", "classes")
 MOST_SAMPLES = 10_000  # drawn from a checkpoint, unless more are asked for
@@ -106,7 +107,7 @@ def compare(options: argparse.Namespace, bars: Progress) -> tuple[Features, Feat
     described = data or generated
     if described is None and options.generated.endswith(".ckpt"):
         described = read_source(options.generated, *reading)
-    elif described is None:
+    elif described is None and model is not None:
         described = SimpleNamespace(image_shape=model.image_shape, name="images")
     extractor = find_extractor(options.extractor, described, model or generated)
     place: dict[str, Any] = {"batch_size": options.batch_size, "capacity": options.capacity, "device": options.device}
