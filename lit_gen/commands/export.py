@@ -93,7 +93,7 @@ def write_program(network: nn.Module, inputs: tuple[Tensor, ...], out: Path) -> 
     with torch.no_grad():
         program = torch.export.export(network, inputs, dynamic_shapes=dynamic(inputs))
     with whole_file(out) as file:
-        torch.export.save(program, file)  # type: ignore[arg-type]
+        torch.export.save(program, file)
 
 
 def write_onnx(network: nn.Module, inputs: tuple[Tensor, ...], out: Path) -> None:

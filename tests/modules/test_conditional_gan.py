@@ -32,6 +32,8 @@ from lit_gen.losses import (
 from lit_gen.networks import (
     DCGANDiscriminator,
     DCGANGenerator,
+    FixupDiscriminator,
+    FixupGenerator,
     MLPDiscriminator,
     MLPGenerator,
     ResNetDiscriminator,
@@ -43,10 +45,12 @@ LOSSES += [RelativisticPairing(), RelativisticAverage()]
 PENALTIES = [None, GradientPenalty(), R1(), R2(), R1R2(), DRAGAN()]
 INPUT = [("concatenation", "concatenation"), ("embedding", "embedding")]
 HEADS = [("batch_norm", "projection"), ("batch_norm", "auxiliary")]
+FIXUP = {"blocks": 1, "group_width": 4}
 NETWORKS = [
     *[(MLPGenerator, MLPDiscriminator, SHAPE, ways) for ways in (None, *INPUT, *HEADS)],
     *[(DCGANGenerator, DCGANDiscriminator, SHAPE, ways) for ways in (None, *INPUT, *HEADS)],
     *[(ResNetGenerator, ResNetDiscriminator, (1, 32, 32), ways) for ways in (None, *HEADS)],
+    *[(FixupGenerator, FixupDiscriminator, SHAPE, ways) for ways in (None, *INPUT, ("embedding", "projection"))],
 ]
 
 
@@ -72,10 +76,11 @@ class Labels(Recorder):
 def test_two_steps_of_every_loss_and_penalty_move_every_player(generator, discriminator, shape, ways):
     torch.manual_seed(0)
     options = ({}, {}) if ways is None else ({"condition": ways[0]}, {"condition": ways[1]})
+    fixed = (FIXUP, FIXUP) if generator is FixupGenerator else ({"norm": "batch"}, {"norm": "layer"})
     module = GAN(
         shape, 3,
-        partial(generator, width=4, norm="batch", **options[0]),
-        partial(discriminator, width=4, norm="layer", **options[1]),
+        partial(generator, width=4, **fixed[0], **options[0]),
+        partial(discriminator, width=4, **fixed[1], **options[1]),
         num_classes=3, conditional=ways is not None, ema_half_life=None,
     )  # fmt: skip
     start, n = {key: value.clone() for key, value in module.state_dict().items()}, 4
