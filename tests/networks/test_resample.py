@@ -41,3 +41,14 @@ def test_the_matrix_is_small_and_not_in_checkpoints():
         [0.0, 0.0, 1.0],
     ]
     assert not Upsample((4, 4)).state_dict()
+
+
+def test_only_the_first_doubling_of_white_maps_takes_much_of_their_variance():
+    spread, variances = torch.eye(4), []
+    for side in (4, 8, 16, 32, 64, 128):
+        spread = doubling(side) @ spread
+        variances.append(spread.square().sum(1).mean().item() ** 2)
+    maps = torch.randn(2000, 1, 4, 4)
+    assert Upsample((4, 4))(maps).var().item() == pytest.approx(variances[0], rel=0.05)
+    assert variances[0] == pytest.approx(0.517, abs=0.001)
+    assert variances[-1] == pytest.approx(0.433, abs=0.001)
