@@ -7,6 +7,8 @@ from functools import partial
 import lightning.pytorch as L
 import pytest
 import torch
+from test_step_cost import passes
+from torch.utils.flop_counter import FlopCounterMode
 
 from datamodules import DigitsDataModule
 from lit_gen import IWAE, VAE, losses
@@ -138,6 +140,34 @@ def test_each_player_moves_its_own_networks_on_fresh_noise():
     noises = moved["noise"]
     assert len(noises) == 4
     assert not any(torch.equal(a, b) for i, a in enumerate(noises) for b in noises[:i])
+
+
+class Counted(VAE):
+    """Counts the operations of every update."""
+
+    def update(self, name, objective, *batch):
+        with FlopCounterMode(display=False) as counter:
+            super().update(name, objective, *batch)
+        self.flops[name] = counter.get_total_flops()
+
+
+@pytest.mark.parametrize(
+    "objective", [ELBO(samples=3), losses.IWAE(samples=3), losses.IWAE(samples=3, gradient="dreg")]
+)
+@pytest.mark.parametrize("alternating", [False, True])
+def test_steps_cost_the_least(objective, alternating):
+    module = build(Counted, objective=objective, encoder_steps=int(alternating))
+    module.flops, n = {}, 16
+    fit(module, steps=1)
+    forward, weights, inputs, _ = passes(module.encoder, [1, 1])
+    decoder_forward, decoder_weights, decoder_inputs, first = passes(module.decoder, [1, 1])
+    of_encoder, of_decoder = forward + weights + inputs, decoder_forward + decoder_inputs
+    if alternating:
+        # No gradient to the other player's weights; none to z, and so none to the decoder's first input, in its own.
+        assert module.flops["encoder"] == n * of_encoder + 3 * n * (of_decoder + first)
+        assert module.flops["decoder"] == n * forward + 3 * n * (of_decoder + decoder_weights)
+    else:
+        assert module.flops["vae"] == n * of_encoder + 3 * n * (of_decoder + decoder_weights + first)
 
 
 def test_the_warm_up_must_end_within_the_training():
