@@ -112,12 +112,16 @@ def print_table(root: Path) -> None:
     results = {row: json.loads(path.read_text()) for row in ROWS if (path := root / row / "result.json").exists()}
     nll = next(name for result in results.values() for name in result if name.startswith("nll"))
     columns = ["model", "active units (KL)", "(Var)", "KL, nats", "I(x; z_t, …), nats", f"{nll}_dynamic", "CPU time"]
-    print("", *columns, "", sep=" | ")
+    print("|", " | ".join(columns), "|")
     print("|" + "---|" * len(columns))
     for row, result in results.items():
-        layers = ["/".join(f"{value:.1f}" for value in result[name]) for name in ("kl_nats", "information_nats")]
+        layers = [
+            "/".join(f"{round(value, 1) + 0.0:.1f}" for value in result[name])
+            for name in ("kl_nats", "information_nats")
+        ]
         units = ["/".join(map(str, result[f"active_units_{by}"])) for by in ("kl", "variance")]
-        print("", ROWS[row][0], *units, *layers, f"{result[nll]:.2f}", f"{result['cpu_seconds']:.0f} s", "", sep=" | ")
+        cells = [*units, *layers, f"{result[nll]:.2f}", f"{result['cpu_seconds']:.0f} s"]
+        print("|", " | ".join([ROWS[row][0], *cells]), "|")
 
 
 def main() -> None:
