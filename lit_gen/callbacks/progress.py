@@ -114,6 +114,7 @@ class RunProgress(ProgressBar):
         try:
             yield lambda amount: progress.advance(task, amount)
         finally:
+            progress.refresh()
             progress.remove_task(task)
             if alone:
                 self._end()

@@ -112,7 +112,7 @@ def compare(options: argparse.Namespace, bars: Progress) -> tuple[Features, Feat
     extractor = find_extractor(options.extractor, described, model or generated)
     place: dict[str, Any] = {"batch_size": options.batch_size, "capacity": options.capacity, "device": options.device}
     if statistics:
-        real = read_statistics(options.real, extractor=extractor)
+        real = read_statistics(options.real, extractor=extractor).to(options.device)
     else:
         total = require(len(data.dataset(options.split)), options.real)
         bar = bars.add_task("real images", total=total)

@@ -39,6 +39,13 @@ class Features:
         self.moments, self.rows, self.index, self.labels = moments, rows, index, labels
         self.classes, self.inception = classes, inception
 
+    def to(self, device: torch.device | str) -> "Features":
+        """The same with features and moments on a device; itself if they are there."""
+        moments = self.moments.to(device)
+        if moments is self.moments:
+            return self
+        return Features(moments, self.rows.to(device), self.index, self.labels, self.classes, self.inception)
+
     @property
     def labelled(self) -> bool:
         """Whether every image kept has a class."""

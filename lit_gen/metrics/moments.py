@@ -38,6 +38,14 @@ class Moments:
         rows = rows.double()
         return cls(rows.mean(0), None, len(rows), rows)
 
+    def to(self, device: torch.device | str) -> "Moments":
+        """The same on a device; itself, with its factor, if it is there."""
+        mean = self.mean.to(device)
+        if mean is self.mean:
+            return self
+        covariance, rows = (None if x is None else x.to(device) for x in (self._covariance, self._rows))
+        return Moments(mean, covariance, self.count, rows)
+
     @cached_property
     def covariance(self) -> Tensor:
         """``(D, D)``; at least two rows are needed."""

@@ -60,7 +60,7 @@ def collect(
     """
     extractor = extractor.to(device)
     bank = FeatureBank(extractor.num_features, extractor.num_classes, capacity)
-    bank = bank.to("cpu" if torch.device(device).type == "mps" else device)  # Apple's GPUs know no float64
+    bank = bank.to(_home(device))
     for start in range(rank * batch_size, count, world_size * batch_size):
         positions = range(start, min(start + batch_size, count))
         images, labels = read(positions)
@@ -68,6 +68,11 @@ def collect(
         bank.update(features, torch.arange(positions.start, positions.stop), logits, labels)
         advance(len(positions))
     return bank
+
+
+def _home(device: torch.device | str) -> torch.device | str:
+    """Where features are kept: Apple's GPUs know no float64."""
+    return "cpu" if torch.device(device).type == "mps" else device
 
 
 def as_extractor_takes(images: Tensor, extractor: Extractor, eight_bits: bool = True) -> Tensor:
@@ -130,6 +135,7 @@ def real_features(
     """
     dataset, folder, main = data.dataset(split), cache_folder(cache), collecting.get("rank", 0) == 0
     count = min(len(dataset), limit or len(dataset))
+    device = collecting.get("device", "cpu")
     protocol = features = None
     if folder is not None or keep is not None:
         protocol = Protocol(
@@ -144,10 +150,10 @@ def real_features(
         )
     if folder is not None and protocol is not None:
         features = cached(folder, protocol, rank_zero_info)
-        features = features if agree(features is not None) else None
+        features = features.to(_home(device)) if agree(features is not None) and features is not None else None
     if features is None:
         begun = time.monotonic()
-        read = images_of(data, split, extractor, collecting.get("device", "cpu"))
+        read = images_of(data, split, extractor, device)
         features = collect(read, count, extractor, **collecting).compute()
         worth = cache != "auto" or time.monotonic() - begun > WORTH_KEEPING
         if folder is not None and protocol is not None and main and worth:

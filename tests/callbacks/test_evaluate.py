@@ -1,4 +1,5 @@
 import logging
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import lightning.pytorch as L
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers.logger import Logger
 from torch import nn
 
@@ -417,6 +418,33 @@ def test_references_are_read_from_the_disk_by_the_next_run(tmp_path, monkeypatch
     assert sizes == [300, 30, 30]
     assert scores[0] == pytest.approx(scores[1], rel=1e-12)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+class Bar(ProgressBar):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = []
+
+    def disable(self):
+        pass
+
+    @contextmanager
+    def part(self, name, total):
+        told = []
+        yield told.append
+        self.parts.append((name, total, sum(told)))
+
+
+def test_the_progress_bar_is_told():
+    bar = Bar()
+    trainer = L.Trainer(
+        accelerator="cpu", callbacks=[Evaluate(num_samples=30, batch_size=20), bar], logger=False,
+        enable_checkpointing=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.validate(Model(), datamodule=DigitsDataModule(), verbose=False)
+    assert bar.parts == [("val images", 300, 300), ("samples", 30, 30)]
 
 
 def test_inception_by_name():

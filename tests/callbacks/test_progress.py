@@ -57,3 +57,16 @@ def test_disabled_on_other_processes(capsys):
     progress.disable()
     fit(progress)
     assert "step" not in capsys.readouterr().out
+
+
+def test_scoring_has_a_bar_of_its_own():
+    progress, screen = RunProgress(), io.StringIO()
+    progress._console = Console(file=screen, force_terminal=True, width=100)
+    fit(progress, command="test")
+    assert "test images" in screen.getvalue()
+    assert "300/300" in screen.getvalue()
+    assert "20/20" in screen.getvalue()
+    assert progress._progress is None
+    with progress.part("alone", 7) as advance:
+        advance(7)
+    assert "7/7" in screen.getvalue()

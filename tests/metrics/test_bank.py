@@ -153,3 +153,12 @@ def test_uneven_processes_give_the_scores_of_one(shares, tmp_path, one_process):
     assert len(one_process) > 20
     for scores in run_processes(shares, tmp_path):
         assert scores == pytest.approx(one_process, rel=1e-9, abs=1e-12)
+
+
+def test_features_move_with_their_moments():
+    features = filled([torch.arange(90)]).compute()
+    assert features.to("cpu") is features
+    moved = features.to("meta")
+    assert {moved.rows.device.type, moved.moments.mean.device.type, moved.moments.covariance.device.type} == {"meta"}
+    assert moved.labels.equal(features.labels)
+    assert (moved.moments.count, moved.classes) == (90, features.classes)

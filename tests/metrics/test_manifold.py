@@ -110,6 +110,15 @@ def test_identical_sets():
     assert neighbours.diversity() == {"diversity": pytest.approx(1.0)}
 
 
+def test_constant_features():
+    """Data and samples at one point: each is within the other, and nobody can tell who is who."""
+    neighbours = Neighbours(torch.full((9, 2), 5.0), torch.full((12, 2), 5.0))
+    assert neighbours.precision_recall() == {"precision": 1.0, "recall": 1.0}
+    assert neighbours.density_coverage()["coverage"] == 1
+    assert neighbours.memorisation()["memorised"] == 1
+    assert neighbours.two_sample_test()["nn_accuracy"] == 0
+
+
 def test_sets_that_lie_apart():
     neighbours = Neighbours(normal(50, 3) + 100, normal(50, 3, seed=1))
     assert set(scores(neighbours.samples, neighbours.real).values()) == {0.0}
