@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lit_gen.averaging import ExponentialMovingAverage
 from lit_gen.modules.player import Player, average_over_processes
 from lit_gen.randomness import Randomness, mix
-from lit_gen.specification import describe_module
+from lit_gen.specification import describe_module, parameters
 
 Batch = tuple[Tensor, Tensor]
 Objective = Callable[..., tuple[Tensor, dict[str, Tensor]]]
@@ -42,6 +42,8 @@ class GenerativeModule(L.LightningModule):
             described = describe_module(type(self), dict(self.hparams))
             self.hparams.clear()
             self.save_hyperparameters(described)
+        for name in set(self.hparams) - parameters(type(self)) - {"_class_path", "_instantiator"}:
+            del self.hparams[name]  # the command line's links also set what this class doesn't take
         if ema_half_life is not None and not ema_half_life > 0:
             raise ValueError(f"ema_half_life={ema_half_life}: a positive number of images, or null for no average")
         self.automatic_optimization = False

@@ -1,18 +1,23 @@
 """CycleGAN: its loss term by term, who moves and who doesn't, its pools, its use."""
 
 import copy
+import resource
 import warnings
 from functools import partial
 
 import lightning.pytorch as L
 import pytest
 import torch
+import yaml
 from torch import nn
 
-from datamodules import DigitsDataModule, RecolouredDigitsDataModule
+from datamodules import DataModule, DigitsDataModule, RecolouredDigitsDataModule, UnpairedDataModule
+from datamodules.datasets import InMemoryDataset
 from lit_gen import CycleGAN, from_pretrained
+from lit_gen.cli_support import configs_folder
 from lit_gen.losses import Hinge, LeastSquares, RelativisticPairing
 from lit_gen.networks import DCGANDiscriminator, PatchGAN, ResNetTranslator, UNetTranslator
+from lit_gen.optimizers import GANAdam
 
 SHAPE = (3, 8, 8)
 SMALL = {
@@ -375,3 +380,81 @@ def test_data_of_one_domain_are_refused():
     module = CycleGAN((1, 8, 8), **SMALL)
     with pytest.raises(ValueError, match=r"two domains.*UnpairedDataModule"):
         fit(module, data=DigitsDataModule(batch_size=8))
+
+
+# ---- the paper's protocol
+
+
+def horse2zebra():
+    return yaml.safe_load((configs_folder() / "cyclegan_horse2zebra.yaml").read_text())
+
+
+def test_the_config_of_horse2zebra_is_the_papers_protocol():
+    """Section 4, 7.1 and 7.2 of the paper: what is trained, for how long, on what."""
+    config = horse2zebra()
+    model, data = config["model"]["init_args"], config["data"]["init_args"]
+    with torch.device("meta"):
+        generator = ResNetTranslator((3, 256, 256), **model["generator"]["init_args"])
+        discriminator = PatchGAN((3, 256, 256), **model["discriminator"]["init_args"])
+    counts = [sum(p.numel() for p in network.parameters()) for network in (generator, discriminator)]
+    assert counts == [11_378_179, 2_764_737]
+    assert (model["cycle_weight"], model["identity_factor"], model["pool_size"]) == (10, 0.5, 50)
+    assert model["adversarial_weight"] * LeastSquares().generator(torch.zeros(1)) == 1  # (0 - 1)², without a half
+    assert (data["batch_size"], data["load_size"], data["a"]["init_args"]["image_size"], data["flip"]) == (
+        1,
+        286,
+        256,
+        True,
+    )
+    epoch = 1334  # zebras; 1,067 horses
+    for player in ("generator", "discriminator"):
+        assert model[f"{player}_optimizer"]["init_args"] == {"lr": 2e-4, "betas": [0.5, 0.999]}
+        assert model[f"{player}_scheduler"]["init_args"] == {"constant": 100 * epoch, "decay": 100 * epoch}
+    assert config["trainer"]["max_steps"] == 200 * epoch
+
+
+def full_step(side):
+    torch.manual_seed(0)
+    model = CycleGAN((3, side, side), generator_optimizer=GANAdam, pool_size=2)
+    data = UnpairedDataModule(Noise(side), classes_a=[0], classes_b=[1], batch_size=1, load_size=side + 30, flip=True)
+    before = nn.utils.parameters_to_vector(model.parameters())
+    fit(model, steps=1, data=data)
+    moved = (nn.utils.parameters_to_vector(model.parameters()) - before).abs()
+    # Adam's first step moves a weight by the learning rate, whatever its gradient.
+    assert moved.max().item() == pytest.approx(2e-4, rel=0.01)
+    assert (moved > 1.9e-4).float().mean() > 0.95
+    assert [tuple(pool.images[0].shape) for pool in model.pools.values()] == [(3, side, side)] * 2
+    return model
+
+
+class Noise(DataModule):
+    """Six images of two classes."""
+
+    name = "noise"
+    num_classes = 2
+
+    def __init__(self, side: int):
+        super().__init__()
+        self.side = side
+
+    @property
+    def image_shape(self):
+        return (3, self.side, self.side)
+
+    def read(self):
+        images = torch.randint(0, 256, (6, *self.image_shape), dtype=torch.uint8)
+        return {split: InMemoryDataset(images, torch.arange(6) % 2) for split in ("train", "val", "test")}
+
+
+def test_one_step_of_the_published_networks_at_32_pixels():
+    full_step(32)
+
+
+@pytest.mark.slow
+def test_one_step_at_256_pixels():
+    """In less than 6 GiB beside what the process held before."""
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    model = full_step(256)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held < 6 * 2**20  # KiB
+    assert model.discriminator_a(torch.zeros(1, 3, 256, 256)).shape == (1, 30, 30)
+    assert model.translate(torch.zeros(2, 3, 256, 256)).shape == (2, 3, 256, 256)
