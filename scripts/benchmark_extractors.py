@@ -42,7 +42,7 @@ def ours(extractor: Extractor) -> Callable[[Tensor], None]:
     return lambda images: moments.update(extractor.extract(images / 127.5 - 1)[0])
 
 
-def measure(image_shape: tuple[int, ...] = (3, 32, 32), batch: int = 32, rounds: int = 7) -> dict[str, list[float]]:
+def measure(image_shape: tuple[int, ...] = (3, 32, 32), batch: int = 32, rounds: int = 5) -> dict[str, list[float]]:
     """CPU seconds an image of every candidate, one number a round; a first batch of each isn't counted."""
     images = torch.randint(256, (batch, *image_shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     updates = candidates(image_shape)
@@ -58,7 +58,7 @@ def measure(image_shape: tuple[int, ...] = (3, 32, 32), batch: int = 32, rounds:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=32, help="images an update")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size", type=int, default=32, help="height and width of the images")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
