@@ -100,7 +100,7 @@ def run(arguments: list[str]) -> None:
 
 def compare(options: argparse.Namespace, bars: Progress) -> tuple[Features, Features, Extractor]:
     """Features of the real and of the generated images, and the extractor they are of."""
-    model = load(options) if is_model(options.generated) else None
+    model: Any = load(options) if is_model(options.generated) else None
     statistics, reading = is_statistics(options.real), (options.split, options.values, options.size, options.trust)
     data: Any = None if statistics else read_source(options.real, *reading)
     generated: Any = None if model else read_source(options.generated, *reading)
