@@ -1,5 +1,6 @@
 """Trained models as a folder of plain values and tensors, which leave the training stack and come back."""
 
+import hashlib
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from lit_gen.specification import build
 
 FORMAT = 1
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+HASHES = "SHA256SUMS"  # of all shipped files, in the format of sha256sum
 
 
 def from_pretrained(
@@ -54,6 +56,7 @@ def from_pretrained(
     elif path.is_dir():
         module = _from_folder(path, trusted)
     elif name in list_pretrained():
+        check_shipped(name)
         module = _from_folder(PRETRAINED / name, trusted)
     elif re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name) and not name.endswith(".ckpt"):
         module = _from_folder(_download(name, revision), trusted)
@@ -61,6 +64,18 @@ def from_pretrained(
         known = ", ".join(list_pretrained()) or "none"
         raise FileNotFoundError(f"{name}: neither a file nor a folder nor a shipped model ({known})")
     return module if part is None else _part(module, part, name)
+
+
+def check_shipped(name: str) -> None:
+    """Compare a shipped model's files with the hashes they were released with.
+
+    Raises:
+        ValueError: for a file that is not the one released.
+    """
+    for line in (PRETRAINED / HASHES).read_text().splitlines():
+        digest, path = line.split("  ")
+        if path.startswith(f"{name}/") and hashlib.sha256((PRETRAINED / path).read_bytes()).hexdigest() != digest:
+            raise ValueError(f"{PRETRAINED / path}: damaged, not the file that was released; install the package again")
 
 
 def save_pretrained(module: GenerativeModule, folder: str | Path, facts: Mapping[str, Any] | None = None) -> None:

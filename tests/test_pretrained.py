@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from datamodules import DigitsDataModule
-from lit_gen import GAN, VAE, WGANGP, CycleGAN, HierarchicalVAE, from_pretrained, save_pretrained
+from lit_gen import GAN, VAE, WGANGP, CycleGAN, HierarchicalVAE, from_pretrained, list_pretrained, save_pretrained
 from lit_gen.losses import ELBO, IWAE, R1, LinearWarmUp
 from lit_gen.modules.unrolled import UnrolledSGD
 from lit_gen.networks import (
@@ -25,6 +26,7 @@ from lit_gen.networks import (
     MLPGenerator,
     ResNetTranslator,
 )
+from lit_gen.shipped import PRETRAINED, list_configs
 
 SHAPE = (1, 8, 8)
 MLP = {"generator": partial(MLPGenerator, width=8), "discriminator": partial(MLPDiscriminator, width=8)}
@@ -263,3 +265,40 @@ else:
     environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=tmp_path)
     assert torch.equal(torch.load(tmp_path / "out.pt"), drawn(modules["vae"]))
+
+
+# ---- shipped models
+
+
+@pytest.mark.parametrize("name", list_pretrained())
+def test_shipped_models_sample_and_are_small(name):
+    module = from_pretrained(name)
+    assert module.sample(3).shape == (3, *module.image_shape)
+    assert sum(path.stat().st_size for path in (PRETRAINED / name).iterdir()) <= 2_000_000
+    facts = list_pretrained()[name]
+    assert {"data", "config", "seed", "scores", "commit", "licence"} <= facts.keys()
+    assert facts["config"] in list_configs()
+
+
+def test_what_is_shipped():
+    shipped = {"gan_digits", "wgan_gp_digits", "vae_digits", "cgan_digits"}
+    assert shipped <= set(list_pretrained())
+    assert sum(path.stat().st_size for path in PRETRAINED.rglob("*") if path.is_file()) <= 20_000_000
+
+
+def test_a_damaged_shipped_file_is_told(tmp_path, monkeypatch):
+    shutil.copytree(PRETRAINED, tmp_path / "pretrained")
+    for place in ("pretrained", "shipped"):
+        monkeypatch.setattr(f"lit_gen.{place}.PRETRAINED", tmp_path / "pretrained")
+    from_pretrained("gan_digits")
+    with (tmp_path / "pretrained" / "gan_digits" / "model.safetensors").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"?")
+    with pytest.raises(ValueError, match=r"gan_digits.*model.safetensors: damaged"):
+        from_pretrained("gan_digits")
+
+
+def test_torch_hub_finds_them():
+    repository = str(PRETRAINED.parents[2])
+    module = torch.hub.load(repository, "pretrained", "gan_digits", source="local")
+    assert torch.equal(drawn(module), drawn(from_pretrained("gan_digits")))

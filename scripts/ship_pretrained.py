@@ -1,0 +1,72 @@
+"""Puts trained models among the shipped ones, with a card that says what they are, and pins their hashes.
+
+    python scripts/ship_pretrained.py gan_digits=runs/gan_digits/<time> vae_mnist=runs/vae_mnist/<time> …
+
+Each run's last.ckpt is taken, its config.yaml tells the data and the seed, its metrics.csv the last scores.
+"""
+
+import csv
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lit_gen import from_pretrained, save_pretrained
+from lit_gen.pretrained import HASHES
+from lit_gen.shipped import PRETRAINED
+
+LARGEST = 2_000_000  # bytes of one model
+LARGEST_OF_ALL = 20_000_000
+
+
+def last_scores(run: Path) -> dict[str, float]:
+    """The last value of every column ``val/…``, without losses that are parts of others."""
+    with (run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in rows[0] if name.startswith("val/")]
+    scores = {name: next(float(row[name]) for row in reversed(rows) if row[name]) for name in names}
+    return {name: float(f"{value:.4g}") for name, value in scores.items()}
+
+
+def ship(name: str, run: Path, commit: str) -> None:
+    """Write one model's folder, in the place of an older one."""
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    facts: dict[str, Any] = {
+        "data": config["data"]["class_path"].rpartition(".")[2].removesuffix("DataModule"),
+        "config": name,
+        "steps": config["trainer"]["max_steps"],
+        "seed": config["seed_everything"],
+        "scores": last_scores(run),
+        "protocol": "validation split; the scores' names say the extractor and the number of samples",
+        "commit": commit,
+        "licence": "apache-2.0",
+    }
+    shutil.rmtree(PRETRAINED / name, ignore_errors=True)
+    save_pretrained(from_pretrained(run / "checkpoints" / "last.ckpt"), PRETRAINED / name, facts)
+    size = sum(path.stat().st_size for path in (PRETRAINED / name).iterdir())
+    if size > LARGEST:
+        shutil.rmtree(PRETRAINED / name)
+        raise SystemExit(f"{name}: {size:,} bytes, more than {LARGEST:,}")
+    print(f"{name}: {size:,} bytes, {facts['scores']}")
+
+
+def main() -> None:
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
+    PRETRAINED.mkdir(exist_ok=True)
+    for argument in sys.argv[1:]:
+        name, _, run = argument.partition("=")
+        ship(name, Path(run), commit.strip())
+    files = sorted(path for path in PRETRAINED.glob("*/*") if path.is_file())
+    total = sum(path.stat().st_size for path in files)
+    if total > LARGEST_OF_ALL:
+        raise SystemExit(f"all models: {total:,} bytes, more than {LARGEST_OF_ALL:,}")
+    digests = [f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(PRETRAINED).as_posix()}" for p in files]
+    (PRETRAINED / HASHES).write_text("\n".join(digests) + "\n")
+
+
+if __name__ == "__main__":
+    main()
