@@ -221,7 +221,7 @@ def test_every_second_validation_and_a_resumed_count(tmp_path):
 def test_two_processes_measure_what_one_does(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, __file__, str(tmp_path), "2"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     values = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
     assert values[0] == values[1]
