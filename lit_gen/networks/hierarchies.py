@@ -56,7 +56,7 @@ class TopDown(Stack):
 
     h_t comes down from a learned constant: z_t is added to it by a residual block, and it passes on to the layer
     below, so that p(z_t | z_{>t}) sees all layers above and x sees all layers. q(z_t | z_{>t}, x) is relative to p: see
-    `Residual`.
+    `Residual`. Training starts at q = p = N(0, I).
     """
 
     def build(self) -> None:
@@ -75,6 +75,11 @@ class TopDown(Stack):
             layers.append(TopDownLayer(latent, prior, posterior, ResidualTransition(channels, merge, down)))
         self.layers = nn.ModuleList(layers)
         self.output = linear(self.features[0], self.output_shape)
+        # From other weights Δμ/σ_p, unchecked while a warm-up begins, costs thousands of nats when it has risen.
+        for layer in layers:
+            for gaussian in (layer.prior, layer.posterior.difference):
+                for parameter in gaussian.layers[-1].parameters() if gaussian is not None else ():
+                    nn.init.zeros_(parameter)
 
     def evidence(self, x: Tensor, noise: list[Tensor], given: Sequence[Tensor | None]) -> list[Tensor]:
         """d_t, `(1, N, *feature)`."""
