@@ -22,7 +22,7 @@ import torch
 
 from lit_gen.callbacks.samples import image_grid, save_png
 from lit_gen.cli import main as lit_gen
-from lit_gen.modules import GAN
+from lit_gen.pretrained import from_pretrained
 
 
 def train(minutes: float, arguments: list[str]) -> None:
@@ -65,9 +65,10 @@ def compare(config: str, minutes: float, samples: int, seed: int, root: Path, op
     with (tested / "metrics.csv").open() as file:
         scores = {name: value for row in csv.DictReader(file) for name, value in row.items() if value}
     distance = next(name for name in scores if name.startswith("test/fd_"))
-    model = GAN.load_from_checkpoint(checkpoint)
+    model = from_pretrained(checkpoint)
     save_png(root / f"{config}-{seed}.png", image_grid(model.sample(64, generator=torch.Generator().manual_seed(0))))
-    updates = " + ".join(f"{count:,}" for count in model.updates.values())
+    counts = torch.load(checkpoint, weights_only=True)["lit_gen"]["updates"]
+    updates = " + ".join(f"{count:,}" for count in counts.values())
     cells = [config, str(seed), updates, distance, f"{float(scores[distance]):.1f}", f"{seconds:.0f} s"]
     return " | ".join(["", *cells, ""]).strip()
 
