@@ -57,6 +57,9 @@ def test_true_posteriors_of_gaussians_know_what_the_correlation_says(cls):
 def test_posteriors_without_the_image_know_nothing_and_sharp_ones_all(cls):
     torch.manual_seed(0)
     hierarchy = cls((1, 4, 4), (1, 4, 4), (3, 2), (5, 4)).double().eval()
+    for parameter in hierarchy.parameters():
+        if not parameter.any():  # a top-down posterior begins at the prior
+            nn.init.normal_(parameter, std=0.3)
     x = torch.rand(40, 1, 4, 4, dtype=torch.float64)
     same = layer_information(hierarchy, x[:1].expand_as(x), 30)
     assert same == pytest.approx([0, 0], abs=0.1 if cls is BottomUp else 1e-9)

@@ -19,7 +19,11 @@ MAPS = {**DENSE, "convolutional": True}
 
 def build(cls=Ladder, shape=SHAPE, likelihood=Bernoulli, seed=0, options=DENSE, **kwargs):
     torch.manual_seed(seed)
-    return HierarchicalVAE(shape, partial(cls, **options), likelihood, **kwargs).double()
+    module = HierarchicalVAE(shape, partial(cls, **options), likelihood, **kwargs).double()
+    for parameter in module.hierarchy.parameters():
+        if not parameter.any():  # a top-down posterior begins at the prior: here it shall not
+            torch.nn.init.normal_(parameter, std=0.3)
+    return module
 
 
 def draw(module, samples=1, images=4, seed=1):
