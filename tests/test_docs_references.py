@@ -13,7 +13,8 @@ PAGES = sorted((ROOT / "docs").glob("*.md"))
 def test_tests_and_files_exist(page):
     text = page.read_text()
     for file, test in re.findall(r"`(?:tests/)?([\w/]+\.py)::(test_\w+)`", text):
-        assert f"\ndef {test}(" in (ROOT / "tests" / file).read_text(), f"{file}::{test}"
+        (path,) = [path for path in (ROOT / "tests").rglob(Path(file).name) if path.as_posix().endswith(f"/{file}")]
+        assert f"def {test}(" in path.read_text(), f"{file}::{test}"
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (page.parent / target).exists(), target
 
