@@ -64,7 +64,8 @@ class TopDown(Stack):
         self.up = self.upward()
         self.constant = nn.Parameter(torch.zeros(1, 1, *self.features[-1]))
         below = [self.features[0], *self.features[:-1]]
-        layers = []
+        layers: list[TopDownLayer] = []
+        gaussians: list[Conditional] = []
         for t, (latent, feature) in enumerate(zip(self.latent_shapes, self.features, strict=True)):
             top = t == len(self.features) - 1
             channels, *side = feature
@@ -73,13 +74,13 @@ class TopDown(Stack):
             down = nn.Sequential(*(self.block(feature, below[t]) if t > 0 else []))
             prior = None if top else Conditional(self.head(t))
             layers.append(TopDownLayer(latent, prior, posterior, ResidualTransition(channels, merge, down)))
+            gaussians += [posterior.difference, *([] if prior is None else [prior])]
         self.layers = nn.ModuleList(layers)
         self.output = linear(self.features[0], self.output_shape)
         # From other weights Δμ/σ_p, unchecked while a warm-up begins, costs thousands of nats when it has risen.
-        for layer in layers:
-            for gaussian in (layer.prior, layer.posterior.difference):
-                for parameter in gaussian.layers[-1].parameters() if gaussian is not None else ():
-                    nn.init.zeros_(parameter)
+        for gaussian in gaussians:
+            for parameter in gaussian.layers[-1].parameters():
+                nn.init.zeros_(parameter)
 
     def evidence(self, x: Tensor, noise: list[Tensor], given: Sequence[Tensor | None]) -> list[Tensor]:
         """d_t, `(1, N, *feature)`."""
