@@ -68,18 +68,14 @@ class TopDown(Stack):
         for t, (latent, feature) in enumerate(zip(self.latent_shapes, self.features, strict=True)):
             top = t == len(self.features) - 1
             channels, *side = feature
-            posterior = Residual(*self.block((2 * channels, *side), feature), self.head(t))
+            # Else Δμ/σ_p grows unchecked while a warm-up begins, and costs thousands of nats when it has risen.
+            posterior = Residual(*self.block((2 * channels, *side), feature), zeroed(self.head(t)))
             merge = nn.Sequential(*self.block((channels + latent[0], *side), feature))
             down = nn.Sequential(*(self.block(feature, below[t]) if t > 0 else []))
-            prior = None if top else Conditional(self.head(t))
+            prior = None if top else Conditional(zeroed(self.head(t)))
             layers.append(TopDownLayer(latent, prior, posterior, ResidualTransition(channels, merge, down)))
         self.layers = nn.ModuleList(layers)
         self.output = linear(self.features[0], self.output_shape)
-        # From other weights Δμ/σ_p, unchecked while a warm-up begins, costs thousands of nats when it has risen.
-        for layer in layers:
-            for gaussian in (layer.prior, layer.posterior.difference):
-                for parameter in gaussian.layers[-1].parameters() if gaussian is not None else ():
-                    nn.init.zeros_(parameter)
 
     def evidence(self, x: Tensor, noise: list[Tensor], given: Sequence[Tensor | None]) -> list[Tensor]:
         """d_t, `(1, N, *feature)`."""
@@ -100,3 +96,10 @@ class ResidualTransition(nn.Module):
     def forward(self, joined: Tensor) -> Tensor:
         """`(N, ...)`, the first `channels` being h_t's."""
         return self.down(joined[:, : self.channels] + self.merge(joined))
+
+
+def zeroed(layer: nn.Module) -> nn.Module:
+    """The layer with all weights zero."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
