@@ -64,23 +64,18 @@ class TopDown(Stack):
         self.up = self.upward()
         self.constant = nn.Parameter(torch.zeros(1, 1, *self.features[-1]))
         below = [self.features[0], *self.features[:-1]]
-        layers: list[TopDownLayer] = []
-        gaussians: list[Conditional] = []
+        layers = []
         for t, (latent, feature) in enumerate(zip(self.latent_shapes, self.features, strict=True)):
             top = t == len(self.features) - 1
             channels, *side = feature
-            posterior = Residual(*self.block((2 * channels, *side), feature), self.head(t))
+            # Else Δμ/σ_p grows unchecked while a warm-up begins, and costs thousands of nats when it has risen.
+            posterior = Residual(*self.block((2 * channels, *side), feature), zeroed(self.head(t)))
             merge = nn.Sequential(*self.block((channels + latent[0], *side), feature))
             down = nn.Sequential(*(self.block(feature, below[t]) if t > 0 else []))
-            prior = None if top else Conditional(self.head(t))
+            prior = None if top else Conditional(zeroed(self.head(t)))
             layers.append(TopDownLayer(latent, prior, posterior, ResidualTransition(channels, merge, down)))
-            gaussians += [posterior.difference, *([] if prior is None else [prior])]
         self.layers = nn.ModuleList(layers)
         self.output = linear(self.features[0], self.output_shape)
-        # From other weights Δμ/σ_p, unchecked while a warm-up begins, costs thousands of nats when it has risen.
-        for gaussian in gaussians:
-            for parameter in gaussian.layers[-1].parameters():
-                nn.init.zeros_(parameter)
 
     def evidence(self, x: Tensor, noise: list[Tensor], given: Sequence[Tensor | None]) -> list[Tensor]:
         """d_t, `(1, N, *feature)`."""
@@ -101,3 +96,10 @@ class ResidualTransition(nn.Module):
     def forward(self, joined: Tensor) -> Tensor:
         """`(N, ...)`, the first `channels` being h_t's."""
         return self.down(joined[:, : self.channels] + self.merge(joined))
+
+
+def zeroed(layer: nn.Module) -> nn.Module:
+    """The layer with all weights zero."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
