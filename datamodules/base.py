@@ -8,8 +8,10 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from datamodules.datasets import SPLITS, BatchDataset, RandomFlip, Split
+from datamodules.datasets import SPLITS, BatchDataset, InMemoryDataset, RandomFlip, Split
 from datamodules.loader import Loader, ResumableLoader, ShardSampler, ShuffledSampler
+
+FETCHED = 8  # batches, at least, that one indexing operation fetches from memory
 
 
 class DataModule(L.LightningDataModule, ABC):
@@ -108,7 +110,9 @@ class DataModule(L.LightningDataModule, ABC):
             drop_last=True,
         )
         if self.num_workers == 0:
-            loader.round_length = getattr(getattr(self.trainer, "lightning_module", None), "n_critic", 1)
+            n_critic: int = getattr(getattr(self.trainer, "lightning_module", None), "n_critic", 1)
+            rounds = -(-FETCHED // n_critic) if isinstance(dataset, InMemoryDataset) else 1
+            loader.round_length = rounds * n_critic
         return loader
 
     def order(self, dataset: BatchDataset, rank: int, world_size: int, seed: int) -> ShuffledSampler:

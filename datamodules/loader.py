@@ -84,7 +84,7 @@ class ResumableLoader(Loader):
     the next epoch has to start at its first batch.
 
     Without workers, ``round_length`` batches are fetched by one indexing operation and handed out one by one: those
-    of a round of critic steps.
+    of one or more rounds of critic steps.
     """
 
     round_length = 1

@@ -104,9 +104,9 @@ class GenerativeModule(L.LightningModule):
                 self._require_finite(name, loss, values)
                 share = len(part[0]) / n
                 with self._without_synchronisation():
-                    self.manual_backward(loss * share)
+                    self.manual_backward(loss if share == 1 else loss * share)
                 for key, value in values.items():
-                    losses[key] = losses.get(key, 0.0) + share * value.detach()
+                    losses[key] = value.detach() if share == 1 else losses.get(key, 0.0) + share * value.detach()
             if self.trainer.world_size > 1:
                 average_over_processes([p.grad for p in player.parameters if p.grad is not None])
                 average_over_processes(self._running_statistics)
