@@ -73,7 +73,7 @@ def published(
 
 def relativistic(kind: str, share: float, lr: float) -> tuple[GAN, int, int]:
     """RpGAN with R1 and R2. The penalty's weight goes with the square of the distances to be told apart."""
-    weight, steps, own_lr = {"ring": (1e-3, 6_000, 1e-3), "grid": (2e-2, 8_000, 2e-3)}[kind]
+    weight, steps, own_lr = {"ring": (1e-3, 6_000, 1e-3), "grid": (2e-2, 12_000, 2e-3)}[kind]
     adam = partial(GANAdam, lr=own_lr)
     schedule = partial(ConstantThenLinear, constant=3 * steps // 4, decay=steps // 4)
     model = GAN(
