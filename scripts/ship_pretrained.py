@@ -1,14 +1,14 @@
 """Puts trained models among the shipped ones, with a card that says what they are, and pins their hashes.
 
-    python scripts/ship_pretrained.py gan_digits=runs/gan_digits/<time> vae_mnist=runs/vae_mnist/<time> …
+    python scripts/ship_pretrained.py gan_digits=runs/gan_digits/<time>@<commit> …
 
-Each run's last.ckpt is taken, its config.yaml tells the data and the seed, its metrics.csv the last scores.
+Each run's last.ckpt is taken, its config.yaml tells the data and the seed, its metrics.csv the last scores; the commit is
+that of the training.
 """
 
 import csv
 import hashlib
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -55,11 +55,11 @@ def ship(name: str, run: Path, commit: str) -> None:
 
 
 def main() -> None:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
     PRETRAINED.mkdir(exist_ok=True)
     for argument in sys.argv[1:]:
-        name, _, run = argument.partition("=")
-        ship(name, Path(run), commit.strip())
+        name, _, rest = argument.partition("=")
+        run, _, commit = rest.rpartition("@")
+        ship(name, Path(run), commit)
     files = sorted(path for path in PRETRAINED.glob("*/*") if path.is_file())
     total = sum(path.stat().st_size for path in files)
     if total > LARGEST_OF_ALL:
