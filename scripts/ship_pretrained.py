@@ -2,8 +2,8 @@
 
     python scripts/ship_pretrained.py gan_digits=runs/gan_digits/<time>@<commit> …
 
-Each run's last.ckpt is taken, its config.yaml tells the data and the seed, its metrics.csv the last scores; the commit is
-that of the training.
+Each run's last.ckpt is taken, its config.yaml tells the data and the seed, its metrics.csv the last scores; the commit
+is that of the training.
 """
 
 import csv
