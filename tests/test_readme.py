@@ -23,13 +23,18 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
-def test_command_is_accepted(arguments, capsys, monkeypatch):
+def test_command_is_accepted(arguments, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     if any(argument.startswith(("runs/", "photos")) for argument in arguments) and "fit" not in arguments[:1]:
         # These need a run or images; tests/test_cli.py and the commands' own tests make them.
         assert arguments[0] in ("test", "predict", "sample", "encode", "evaluate", "export")
         return
     if any(argument.startswith("runs/") for argument in arguments):
+        return
+    if arguments[0] == "sample":
+        monkeypatch.chdir(tmp_path)
+        main(arguments)
+        assert [path.name for path in tmp_path.iterdir()] == ["samples.png"]
         return
     if arguments == ["list"]:
         main(arguments)

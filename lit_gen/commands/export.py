@@ -1,6 +1,7 @@
 """``lit-gen export``: a trained model, or one of its networks, for use without the training stack."""
 
 import argparse
+import gc
 import logging
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ def run(arguments: list[str]) -> None:
         if out.suffix != suffix:
             raise ValueError(f"--out {out}: the format {options.format} is written to a {suffix} file")
         (write_onnx if options.format == "onnx" else write_program)(network, inputs, out)
+        gc.collect()  # torch.export leaves copies of the networks' classes, which would make their names ambiguous
     print(f"lit-gen: {options.source} as {options.format} in {out}")
 
 
