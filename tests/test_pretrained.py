@@ -264,7 +264,8 @@ else:
 """
     environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=tmp_path)
-    assert torch.equal(torch.load(tmp_path / "out.pt"), drawn(modules["vae"]))
+    # Another process, another number of threads: other rounding.
+    torch.testing.assert_close(torch.load(tmp_path / "out.pt"), drawn(modules["vae"]))
 
 
 # ---- shipped models
