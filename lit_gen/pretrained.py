@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lit_gen import __version__
-from lit_gen.averaging import ExponentialMovingAverage
 from lit_gen.cli_support import checkpoint_config
 from lit_gen.modules import GenerativeModule
 from lit_gen.shipped import PRETRAINED, list_pretrained
@@ -121,9 +120,8 @@ def save_pretrained(module: GenerativeModule, folder: str | Path, facts: Mapping
 def _weights(module: GenerativeModule) -> dict[str, Tensor]:
     """The module's state without averages, which take the place of what they average."""
     state = {key: value for key, value in module.state_dict().items() if not key.startswith("averages.")}
-    for name, average in module.averages.items():
-        assert isinstance(average, ExponentialMovingAverage)
-        state |= {f"{name}.{key}": value for key, value in average.network.state_dict().items()}
+    for name in module.averages:
+        state |= {f"{name}.{key}": value for key, value in module.network(name).state_dict().items()}
     return {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
 
 
@@ -199,9 +197,7 @@ def _part(module: GenerativeModule, part: str, name: str) -> nn.Module:
     parts = [key for key, child in module.named_children() if key != "averages" and list(child.parameters())]
     if part not in parts:
         raise ValueError(f"part={part!r}: the {type(module).__name__} of {name} has {', '.join(parts)}")
-    network = module.network(part)
-    network = network.network if isinstance(network, ExponentialMovingAverage) else network
-    return network.requires_grad_(False).eval()
+    return module.network(part).requires_grad_(False).eval()
 
 
 def _card(name: str, config: dict[str, Any]) -> str:

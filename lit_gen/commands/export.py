@@ -74,14 +74,8 @@ def part_of(module: Any, part: str | None, source: str) -> tuple[nn.Module, tupl
         raise ValueError(f"--part {part}: the {type(module).__name__} of {source} has {', '.join(has) or 'none'}")
     labels = (torch.zeros(2, dtype=torch.int64),) if module.conditional else ()
     if part == "encoder":
-        return from_part(module, part), (torch.zeros(2, *module.image_shape), *labels)
+        return module.network(part).eval(), (torch.zeros(2, *module.image_shape), *labels)
     return Images(module).eval(), (torch.zeros(2, module.latent_dim), *labels)
-
-
-def from_part(module: Any, part: str) -> nn.Module:
-    """The averaged network if one is kept."""
-    network: Any = module.network(part)
-    return getattr(network, "network", network).eval()
 
 
 def dynamic(inputs: tuple[Tensor, ...]) -> tuple[dict[int, Any], ...]:

@@ -69,7 +69,7 @@ class GenerativeModule(L.LightningModule):
 
     def network(self, name: str) -> nn.Module:
         """The average of the network ``name`` if one is kept, else the network itself."""
-        return self.averages[name] if name in self.averages else self.get_submodule(name)
+        return self.get_submodule(f"averages.{name}.network" if name in self.averages else name)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

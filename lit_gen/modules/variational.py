@@ -82,8 +82,7 @@ class VariationalModule(LatentVariableModel, ABC):
 
     def active(self, name: str) -> Any:
         """The network itself in training, else its average if one is kept."""
-        averaged = not self.training and name in self.averages
-        return self.averages[name].get_submodule("network") if averaged else self.get_submodule(name)
+        return self.get_submodule(name) if self.training else self.network(name)
 
     def gathered(self, x: Tensor) -> Tensor:
         """The rows of all processes, the same everywhere. A collective."""
