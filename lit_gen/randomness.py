@@ -16,6 +16,14 @@ def mix(*key: int | str) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
+def seed_global(seed: int, device: torch.device) -> None:
+    """Seed the CPU's global generator and the device's: dropout and users' own noise draw from them."""
+    # torch.manual_seed would also queue a call, with its stack trace, for every kind of device that isn't in use.
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
+
+
 class Randomness:
     """Noise for the samples of one process, a function of (key, position in the global batch) alone.
 

@@ -64,16 +64,22 @@ def parameters(kind: type) -> set[str]:
     return names - {"self"}
 
 
-def describe_module(module: type, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The hyper-parameters of a module built in Python, in the form in which LightningCLI stores them.
+def keep_own_arguments(module: Any) -> None:
+    """Bring the saved hyper-parameters of a module into the form in which checkpoints keep them.
 
-    Of ``arguments``, those of its bases' constructors among them, only what its own constructor takes is kept.
+    They hold what its constructor takes and no more: the command line's links and the constructors of bases add to
+    them. Of a module built in Python, values become descriptions, in the form in which LightningCLI stores them.
     """
-    own = parameters(module)
-    described = {name: describe(value, name) for name, value in arguments.items() if name in own}
-    described["_class_path"] = class_path(module)
+    own = parameters(type(module))
+    if "_class_path" in module.hparams:  # built by the command line
+        for name in set(module.hparams) - own - {"_class_path", "_instantiator"}:
+            del module.hparams[name]
+        return
+    described = {name: describe(value, name) for name, value in module.hparams.items() if name in own}
+    described["_class_path"] = class_path(type(module))
     described["_instantiator"] = "lightning.pytorch.cli.instantiate_module"
-    return described
+    module.hparams.clear()
+    module.save_hyperparameters(described)
 
 
 def _importable(thing: Any, argument: str) -> str:
@@ -86,7 +92,7 @@ def _importable(thing: Any, argument: str) -> str:
 
 
 def build(class_path: str, arguments: dict[str, Any], trusted: Sequence[str] = ()) -> Any:
-    """The object that a description names: the inverse of :func:`describe_module`, without LightningCLI's parser.
+    """The object that a description names: the way back from :func:`keep_own_arguments`, without LightningCLI's parser.
 
     A described dataclass becomes an instance, any other described class or function a factory with its arguments: by
     this library's convention, stateless objects are passed as instances and networks and optimizers as factories.

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from lit_gen.averaging import ExponentialMovingAverage
 from lit_gen.modules.player import Player, average_over_processes
-from lit_gen.randomness import Randomness, mix
-from lit_gen.specification import describe_module, parameters
+from lit_gen.randomness import Randomness, mix, seed_global
+from lit_gen.specification import keep_own_arguments
 
 Batch = tuple[Tensor, Tensor]
 Objective = Callable[..., tuple[Tensor, dict[str, Tensor]]]
@@ -38,12 +38,7 @@ class GenerativeModule(L.LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        if "_class_path" not in self.hparams:  # built in Python, not by the command line
-            described = describe_module(type(self), dict(self.hparams))
-            self.hparams.clear()
-            self.save_hyperparameters(described)
-        for name in set(self.hparams) - parameters(type(self)) - {"_class_path", "_instantiator"}:
-            del self.hparams[name]  # the command line's links also set what this class doesn't take
+        keep_own_arguments(self)
         if ema_half_life is not None and not ema_half_life > 0:
             raise ValueError(f"ema_half_life={ema_half_life}: a positive number of images, or null for no average")
         self.automatic_optimization = False
@@ -175,11 +170,7 @@ class GenerativeModule(L.LightningModule):
         """Make all randomness of the step a function of (seed, step): nothing to save, nothing repeated."""
         step = self.trainer.global_step
         self.random.reseed(self.seed or 0, "train", step, device=self.device)
-        seed = mix(self.seed or 0, "networks", step, self.trainer.global_rank)
-        # torch.manual_seed would also queue a call, with its stack trace, for every kind of device that isn't in use.
-        torch.default_generator.manual_seed(seed)
-        if self.device.type != "cpu":
-            torch.get_device_module(self.device).manual_seed(seed)
+        seed_global(mix(self.seed or 0, "networks", step, self.trainer.global_rank), self.device)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Hand the players' last losses to the loggers and the progress bar."""
