@@ -35,6 +35,10 @@ class FastExtractor(Extractor):
         self.image_shape, self.num_classes = extractor.image_shape, extractor.num_classes
         self.num_features = extractor.num_features
         self.network = fold_batch_norm(extractor).to(memory_format=torch.channels_last)
+        if precision == "bfloat16":  # once, where autocast would convert them for every batch
+            for layer in self.network.modules():
+                if isinstance(layer, nn.Conv2d | nn.Linear):
+                    layer.to(torch.bfloat16)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features ``(N, num_features)``."""
