@@ -25,7 +25,7 @@ from lit_gen.metrics.importance import (
 from lit_gen.metrics.inception import InceptionScore
 from lit_gen.metrics.inception_fid import InceptionFID
 from lit_gen.metrics.inputs import to_signed
-from lit_gen.metrics.kernel import kernel_distance, kernel_distance_of_subsets
+from lit_gen.metrics.kernel import kernel_distance, kernel_distance_of_subsets, kernel_within
 from lit_gen.metrics.latent import AggregatePosterior, LatentUnits
 from lit_gen.metrics.manifold import Neighbours
 from lit_gen.metrics.moments import FeatureMoments, Moments
@@ -74,6 +74,7 @@ __all__ = [
     "js_divergence",
     "kernel_distance",
     "kernel_distance_of_subsets",
+    "kernel_within",
     "kl_divergence",
     "load_extractor",
     "logistic_two_sample_test",

@@ -1,5 +1,6 @@
 """What all scores need of a set of images, collected while an extractor sees each image once."""
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from lit_gen.metrics.classes import ClassCoverage
 from lit_gen.metrics.inception import InceptionScore
+from lit_gen.metrics.kernel import kernel_within
 from lit_gen.metrics.moments import FeatureMoments, Moments, check_features
 
 NO_LABEL = -1
@@ -45,6 +47,11 @@ class Features:
         if moments is self.moments:
             return self
         return Features(moments, self.rows.to(device), self.index, self.labels, self.classes, self.inception)
+
+    @cached_property
+    def kernel_within(self) -> float:
+        """The kernel distance's part that these images alone decide: of the real ones, computed once."""
+        return kernel_within(self.rows)
 
     @property
     def labelled(self) -> bool:

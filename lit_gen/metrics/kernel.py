@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-BLOCK = 1024  # rows by rows of one block of the kernel matrix, which bounds the memory
+BLOCK = 512  # rows by rows of one block of the kernel matrix, which bounds the memory
 
 
-def kernel_distance(samples: Tensor, real: Tensor) -> float:
+def kernel_distance(samples: Tensor, real: Tensor, within_real: float | None = None) -> float:
     """Squared maximum mean discrepancy of kernel (x·y / D + 1)³, unbiased, over all pairs (arXiv:1801.01401).
 
     Σ_{i≠j} k(xᵢ, xⱼ) / m(m−1) + Σ_{i≠j} k(yᵢ, yⱼ) / n(n−1) − 2 Σ_{ij} k(xᵢ, yⱼ) / mn
@@ -17,13 +17,25 @@ def kernel_distance(samples: Tensor, real: Tensor) -> float:
     Args:
         samples: features ``(m, D)``, m ≥ 2.
         real: features ``(n, D)``, n ≥ 2.
+        within_real: `kernel_within` of ``real``, where it is known already.
     """
     m, n = len(samples), len(real)
     if m < 2 or n < 2:
         raise ValueError(f"kernel distance of {m} samples and {n} data: at least 2 of each are needed")
-    within = _sum_of_pairs(samples) / (m * (m - 1)) + _sum_of_pairs(real) / (n * (n - 1))
+    within = kernel_within(samples) + (kernel_within(real) if within_real is None else within_real)
     between = sum(_kernel_sum(x, y) for x in samples.split(BLOCK) for y in real.split(BLOCK))
-    return float(within - 2 * between / (m * n))
+    return within - 2 * float(between) / (m * n)
+
+
+def kernel_within(rows: Tensor) -> float:
+    """The kernel's mean over all pairs of different rows ``(n, D)``, n ≥ 2, each pair computed once."""
+    blocks = rows.split(BLOCK)
+    total = rows.new_zeros((), dtype=torch.float64)
+    for i, block in enumerate(blocks):
+        itself = _cubed(block.square().sum(1) / rows.shape[1] + 1)
+        total += _kernel_sum(block, block) - itself.sum(dtype=torch.float64)
+        total += 2 * sum((_kernel_sum(block, other) for other in blocks[i + 1 :]), torch.zeros_like(total))
+    return float(total) / (len(rows) * (len(rows) - 1))
 
 
 def kernel_distance_of_subsets(
@@ -52,21 +64,9 @@ def kernel_distance_of_subsets(
     return float(distances.mean()), float(distances.std(correction=0))
 
 
-def _sum_of_pairs(rows: Tensor) -> Tensor:
-    """Σ_{i≠j} k(xᵢ, xⱼ), each pair computed once."""
-    blocks = rows.split(BLOCK)
-    total = rows.new_zeros((), dtype=torch.float64)
-    for i, block in enumerate(blocks):
-        itself = _kernel(block.square().sum(1) / rows.shape[1])
-        total += _kernel_sum(block, block) - itself.sum(dtype=torch.float64)
-        total += 2 * sum((_kernel_sum(block, other) for other in blocks[i + 1 :]), torch.zeros_like(total))
-    return total
-
-
 def _kernel_sum(x: Tensor, y: Tensor) -> Tensor:
-    return _kernel((x @ y.T).div_(x.shape[1])).sum(dtype=torch.float64)
+    return _cubed(torch.addmm(x.new_ones(()), x, y.T, alpha=1 / x.shape[1])).sum(dtype=torch.float64)
 
 
-def _kernel(product: Tensor) -> Tensor:
-    base = product.add_(1)
-    return base * base.square()
+def _cubed(base: Tensor) -> Tensor:
+    return base.square().mul_(base)

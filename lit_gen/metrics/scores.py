@@ -93,7 +93,9 @@ SCORES: dict[str, Score] = {
     ),
     "fd_class": Score(_class_frechet, "labels", "Fréchet distance within each class: mean and worst"),
     "kid": Score(
-        lambda c: {"kid": kernel_distance(*c.rows)}, "rows", "kernel distance over all pairs; lower is better"
+        lambda c: {"kid": kernel_distance(*c.rows, within_real=c.real.kernel_within)},
+        "rows",
+        "kernel distance over all pairs; lower is better",
     ),
     "kid_subsets": Score(_kernel_of_subsets, "rows", "kernel distance over 100 subsets of 1,000"),
     "inception_score": Score(_inception, "classes", "Inception score in 10 parts; higher is better"),

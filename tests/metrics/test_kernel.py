@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lit_gen.metrics import kernel_distance, kernel_distance_of_subsets
+from lit_gen.metrics import kernel_distance, kernel_distance_of_subsets, kernel_within
 
 
 def normal(*shape: int, seed: int = 0, dtype=torch.float64) -> torch.Tensor:
@@ -35,6 +35,12 @@ def test_blocks_change_nothing(monkeypatch):
     for block in (1, 7, 49, 50):
         monkeypatch.setattr("lit_gen.metrics.kernel.BLOCK", block)
         assert kernel_distance(x, y) == pytest.approx(whole, rel=1e-11)
+
+
+def test_the_real_pairs_may_be_known():
+    x, y = normal(30, 6), normal(41, 6, seed=1) + 1
+    assert kernel_distance(x, y, kernel_within(y)) == kernel_distance(x, y)
+    assert kernel_within(y[:2]) == pytest.approx((float(y[0] @ y[1]) / 6 + 1) ** 3, rel=1e-12)
 
 
 def test_unbiased():
