@@ -14,6 +14,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 _BETTER = (torch.float32, torch.float64)
 
 
+def float64_device(device: torch.device | str) -> torch.device:
+    """The device itself where it can hold float64 sums, else the CPU: Apple's GPUs know no float64."""
+    device = torch.device(device)
+    return torch.device("cpu") if device.type == "mps" else device
+
+
 def at_least_float32(x: Any) -> Any:
     """A tensor in float32, or in float64 if it is; anything else as it is."""
     if not isinstance(x, Tensor) or x.dtype in _BETTER:  # no call at all in the usual case

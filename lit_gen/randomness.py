@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 # Normal numbers on the CPU are made in blocks of 16: only totals that are multiples of it share a common beginning.
-_BLOCK = 16
+NORMAL_BLOCK = 16
 
 
 def mix(*key: int | str) -> int:
@@ -50,6 +50,6 @@ class Randomness:
         return self._draw(torch.rand, n, shape)
 
     def _draw(self, draw: Callable[..., Tensor], n: int, shape: tuple[int, ...]) -> Tensor:
-        rows = -(-n * self.world_size // _BLOCK) * _BLOCK
+        rows = -(-n * self.world_size // NORMAL_BLOCK) * NORMAL_BLOCK
         numbers = draw(rows, *shape, generator=self._generator, device=self._generator.device)
         return numbers[self.rank :: self.world_size][:n]

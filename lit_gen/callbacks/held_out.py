@@ -11,10 +11,10 @@ from torch import Tensor
 
 from lit_gen.metrics import LatentUnits
 from lit_gen.modules.variational import VariationalModule
-from lit_gen.randomness import mix
+from lit_gen.precision import float64_device
+from lit_gen.randomness import NORMAL_BLOCK, mix
 
 FAST_DEV_IMAGES = 8  # in a fast_dev_run
-_BLOCK = 16  # normal numbers on the CPU are made in blocks of 16: only these share a beginning
 
 
 class ItemRandomness:
@@ -29,7 +29,7 @@ class ItemRandomness:
 
     def normal(self, n: int, dim: int) -> Tensor:
         """The next n vectors N(0, 1) of each image, ``(N, n, dim)`` float32."""
-        rows = -(-n // _BLOCK) * _BLOCK
+        rows = -(-n // NORMAL_BLOCK) * NORMAL_BLOCK
         return torch.stack([torch.randn(rows, dim, generator=generator)[:n] for generator in self._generators])
 
     def uniform(self, *shape: int) -> Tensor:
@@ -83,11 +83,6 @@ def images_at_once(module: VariationalModule, samples: int, memory_mib: int) -> 
     return max(1, memory_mib * 2**20 // (16 * output * samples))
 
 
-def metric_device(module: VariationalModule) -> torch.device:
-    """Where the metrics' float64 sums are kept: Apple's GPUs know none."""
-    return torch.device("cpu") if module.device.type == "mps" else module.device
-
-
 @torch.no_grad()
 def latent_units(
     trainer: L.Trainer,
@@ -105,7 +100,7 @@ def latent_units(
         for batch in held_out(trainer, module, split, num_images, batch_size, seed):
             noise = batch.random.normal(samples, module.noise_dim).to(batch.x)
             layers = module.terms(batch.x, noise, *batch.labels).layers
-            units = units or [LatentUnits(layer.z[0, 0].numel()).to(metric_device(module)) for layer in layers]
+            units = units or [LatentUnits(layer.z[0, 0].numel()).to(float64_device(module.device)) for layer in layers]
             for unit, layer in zip(units, layers, strict=True):
                 unit.update(layer)
     return units

@@ -13,7 +13,6 @@ from lit_gen.callbacks.held_out import (
     held_out,
     images_at_once,
     latent_units,
-    metric_device,
 )
 from lit_gen.callbacks.latent_pictures import layer_grid, reconstruction_grid, traversal_grid
 from lit_gen.callbacks.marginal import annealed_log_likelihood, importance_weights
@@ -27,6 +26,7 @@ from lit_gen.metrics.latent import own_posterior
 from lit_gen.modules.hierarchical_vae import HierarchicalVAE
 from lit_gen.modules.vae import VAE
 from lit_gen.modules.variational import VariationalModule
+from lit_gen.precision import float64_device
 
 CHUNK = 48  # samples of z an image for each pass of the networks, at least; a multiple of 16
 
@@ -162,13 +162,13 @@ class LatentDiagnostics(L.Callback):
             for i, layer in enumerate(layers):
                 if own_posterior(layer) is not None:
                     top = i == len(layers) - 1
-                    aggregates.setdefault(i, AggregatePosterior(top).to(metric_device(module))).update(layer)
+                    aggregates.setdefault(i, AggregatePosterior(top).to(float64_device(module.device))).update(layer)
         return aggregates
 
     def _likelihoods(self, trainer: L.Trainer, module: VariationalModule, split: str) -> dict[str, float]:
         """−log p(x), by the methods asked for."""
         values: dict[str, float] = {}
-        device, suffix = metric_device(module), self._suffix(trainer, module, split)
+        device, suffix = float64_device(module.device), self._suffix(trainer, module, split)
         if self.nll_samples > 0:
             samples = min(self.nll_samples, CHUNK) if trainer.fast_dev_run else self.nll_samples  # type: ignore[attr-defined]
             nll, effective = MeanPerImage().to(device), MeanPerImage().to(device)

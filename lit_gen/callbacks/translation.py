@@ -10,6 +10,7 @@ from torchmetrics import MeanMetric, Metric, SumMetric
 from lit_gen.callbacks.evaluate import choose_extractor
 from lit_gen.callbacks.samples import SampleGrid, image_grid
 from lit_gen.metrics import SHIPPED, Extractor, FeatureMoments, Moments, frechet_distance, load_extractor
+from lit_gen.precision import float64_device
 
 OTHER = {"a": "b", "b": "a"}
 
@@ -53,8 +54,7 @@ class EvaluateTranslation(L.Callback):
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start anew."""
-        # Apple's GPUs know no float64.
-        device = torch.device("cpu") if pl_module.device.type == "mps" else pl_module.device
+        device = float64_device(pl_module.device)
         names = [f"{error}_error_{domain}" for error in ("cycle", "identity") for domain in OTHER]
         if getattr(trainer.datamodule, "paired", False):  # type: ignore[attr-defined]
             names += ["true_error_ab", "true_error_ba", "identity_map_error"]

@@ -80,7 +80,10 @@ class InceptionFID(Extractor):
         return self.classify(images)[0]
 
     def classify(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and the 1008 logits without bias, of a few images at a time: each takes 20 MB on its way, and what fits the caches goes faster."""
+        """Features and the 1008 logits without bias.
+
+        A few images at a time: each takes 20 MB on its way, and what fits the processor's caches goes faster.
+        """
         features, logits = zip(*(self._classify(part) for part in images.split(BATCH)), strict=True)
         return torch.cat(features), torch.cat(logits)
 

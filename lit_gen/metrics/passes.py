@@ -19,6 +19,7 @@ from lit_gen.metrics.statistics import (
     fingerprint_extractor,
     write_statistics,
 )
+from lit_gen.precision import float64_device
 from lit_gen.randomness import mix
 
 WORTH_KEEPING = 5.0  # seconds of a pass over real images from which the user's own cache keeps its features
@@ -60,7 +61,7 @@ def collect(
     """
     extractor = extractor.to(device)
     bank = FeatureBank(extractor.num_features, extractor.num_classes, capacity)
-    bank = bank.to(_home(device))
+    bank = bank.to(float64_device(device))
     for start in range(rank * batch_size, count, world_size * batch_size):
         positions = range(start, min(start + batch_size, count))
         images, labels = read(positions)
@@ -68,11 +69,6 @@ def collect(
         bank.update(features, torch.arange(positions.start, positions.stop), logits, labels)
         advance(len(positions))
     return bank
-
-
-def _home(device: torch.device | str) -> torch.device | str:
-    """Where features are kept: Apple's GPUs know no float64."""
-    return "cpu" if torch.device(device).type == "mps" else device
 
 
 def as_extractor_takes(images: Tensor, extractor: Extractor, eight_bits: bool = True) -> Tensor:
@@ -150,7 +146,7 @@ def real_features(
         )
     if folder is not None and protocol is not None:
         features = cached(folder, protocol, rank_zero_info)
-        features = features.to(_home(device)) if agree(features is not None) and features is not None else None
+        features = features.to(float64_device(device)) if agree(features is not None) and features is not None else None
     if features is None:
         begun = time.monotonic()
         read = images_of(data, split, extractor, device)
