@@ -19,6 +19,11 @@ MOST_COLUMNS = 20  # of a grid with a column for each class
 _GAP = 2  # pixels between the images of a grid
 
 
+def to_uint8(images: Tensor) -> Tensor:
+    """[-1, 1] to 0 ... 255, rounded; what lies outside is cut off, and what is no number becomes black."""
+    return ((images.detach().float().nan_to_num(nan=-1.0).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
 def image_grid(images: Tensor, columns: int | None = None, cell: int = 48) -> Tensor:
     """Images side by side as one uint8 picture ``(C, H, W)``.
 
@@ -37,7 +42,7 @@ def image_grid(images: Tensor, columns: int | None = None, cell: int = 48) -> Te
         raise ValueError(f"images of shape {tuple(images.shape)}: expected (N, C, H, W) with 1 or 3 channels")
     if cell < 1 or (columns is not None and columns < 1):
         raise ValueError(f"columns={columns}, cell={cell}: at least 1 is needed")
-    pixels = ((images.detach().float().nan_to_num(nan=-1.0).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
+    pixels = to_uint8(images).cpu()
     factor = math.ceil(cell / max(pixels.shape[-2:]))
     pixels = pixels.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
     count, channels, height, width = pixels.shape

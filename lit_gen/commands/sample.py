@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_gen.callbacks.samples import image_grid, save_png
+from lit_gen.callbacks.samples import image_grid, save_png, to_uint8
 from lit_gen.files import whole_file
 from lit_gen.latents import lerp, slerp, truncated_normal
 from lit_gen.modules import LatentVariableModel
@@ -103,11 +103,6 @@ def draw(module: LatentVariableModel, options: argparse.Namespace) -> tuple[Tens
         labels = tuple(y.repeat_interleave(options.steps) for y in labels)
     images = module.generate(z, *labels).float()
     return images, labels[0] if labels else torch.zeros(len(images), dtype=torch.int64)
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """[-1, 1] to 0..255, rounded."""
-    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def write_folder(folder: Path, images: Tensor) -> None:
