@@ -7,6 +7,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from lit_gen.precision import float32_or_better
+
 LEVELS = 256  # of an 8-bit pixel
 BIN_WIDTH = 2 / 255  # of 8-bit pixels scaled to [-1, 1]
 
@@ -104,6 +106,28 @@ class Likelihood(nn.Module, ABC):
                 f"image_shape={self.image_shape}: {type(self).__name__} models pixels (C, H, W); "
                 "use Gaussian for points"
             )
+
+
+class EightBitLikelihood(Likelihood):
+    """Of 8-bit pixels: x is a level 0 ... 255.
+
+    Args:
+        image_shape: `(C, H, W)`.
+
+    Raises:
+        ValueError: for points.
+    """
+
+    discrete = True
+
+    def __init__(self, image_shape: tuple[int, ...]):
+        super().__init__(image_shape)
+        self._require_pixels()
+
+    @float32_or_better
+    def observe(self, images: Tensor, noise: Tensor) -> Tensor:
+        """Levels 0 ... 255."""
+        return to_levels(images)
 
 
 def to_levels(images: Tensor) -> Tensor:

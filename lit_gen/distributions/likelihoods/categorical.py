@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from lit_gen.distributions.likelihoods.base import LEVELS, Likelihood, to_images, to_levels
+from lit_gen.distributions.likelihoods.base import LEVELS, EightBitLikelihood, to_images
 from lit_gen.precision import float32_or_better
 
 
-class Categorical256(Likelihood):
+class Categorical256(EightBitLikelihood):
     """Independent 8-bit values, each with 256 logits (PixelRNN, arXiv:1601.06759, section 3.4).
 
     It knows nothing of which levels are neighbours: 256 parameters a value, where `DiscretisedLogistic` has two.
@@ -19,22 +19,11 @@ class Categorical256(Likelihood):
         ValueError: for points.
     """
 
-    discrete = True
-
-    def __init__(self, image_shape: tuple[int, ...]):
-        super().__init__(image_shape)
-        self._require_pixels()
-
     @property
     def parameter_shape(self) -> tuple[int, ...]:
         """256 channels a channel, the levels of the first channel first."""
         channels, *size = self.image_shape
         return (LEVELS * channels, *size)
-
-    @float32_or_better
-    def observe(self, images: Tensor, noise: Tensor) -> Tensor:
-        """Levels 0 ... 255."""
-        return to_levels(images)
 
     @float32_or_better
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:

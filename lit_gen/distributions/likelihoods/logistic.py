@@ -5,11 +5,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lit_gen.distributions.gaussian import bound_log_scale
-from lit_gen.distributions.likelihoods.base import LEVELS, Likelihood, inside, to_images, to_levels
+from lit_gen.distributions.likelihoods.base import LEVELS, EightBitLikelihood, inside, to_images
 from lit_gen.precision import float32_or_better
 
 
-class DiscretisedLogistic(Likelihood):
+class DiscretisedLogistic(EightBitLikelihood):
     """Independent 8-bit values: a logistic distribution of mean μ and scale s, rounded to the levels 0 ... 255.
 
     The lowest and the highest level take all that lies beyond them, and no other level does.
@@ -21,22 +21,11 @@ class DiscretisedLogistic(Likelihood):
         ValueError: for points.
     """
 
-    discrete = True
-
-    def __init__(self, image_shape: tuple[int, ...]):
-        super().__init__(image_shape)
-        self._require_pixels()
-
     @property
     def parameter_shape(self) -> tuple[int, ...]:
         """Twice the channels: means in the images' units first, raw log s after."""
         channels, *size = self.image_shape
         return (2 * channels, *size)
-
-    @float32_or_better
-    def observe(self, images: Tensor, noise: Tensor) -> Tensor:
-        """Levels 0 ... 255."""
-        return to_levels(images)
 
     @float32_or_better
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
@@ -54,7 +43,7 @@ class DiscretisedLogistic(Likelihood):
         return to_images(quantile_level(noise, *params.chunk(2, dim=-3)))
 
 
-class DiscretisedLogisticMixture(Likelihood):
+class DiscretisedLogisticMixture(EightBitLikelihood):
     """Pixels that are mixtures of discretised logistics: one component for a pixel's channels together.
 
     log p = Σ over pixels of log Σ_k π_k Π_c P(x_c | μ_kc, s_kc). The shared component is what ties the channels of a
@@ -69,11 +58,8 @@ class DiscretisedLogisticMixture(Likelihood):
         ValueError: for points, or less than one component.
     """
 
-    discrete = True
-
     def __init__(self, image_shape: tuple[int, ...], components: int = 10):
         super().__init__(image_shape)
-        self._require_pixels()
         if components < 1:
             raise ValueError(f"components={components}: DiscretisedLogisticMixture needs at least 1")
         self.components = components
@@ -83,11 +69,6 @@ class DiscretisedLogisticMixture(Likelihood):
         """`components` · (1 + 2C) channels: the weights' logits, the means, the raw log s."""
         channels, *size = self.image_shape
         return (self.components * (1 + 2 * channels), *size)
-
-    @float32_or_better
-    def observe(self, images: Tensor, noise: Tensor) -> Tensor:
-        """Levels 0 ... 255."""
-        return to_levels(images)
 
     @float32_or_better
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
