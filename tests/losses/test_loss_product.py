@@ -2,21 +2,8 @@
 
 import pytest
 import torch
+from objectives import LOSSES, PENALTIES
 
-from lit_gen.losses import (
-    DRAGAN,
-    R1,
-    R1R2,
-    R2,
-    GradientPenalty,
-    Hinge,
-    LeastSquares,
-    Minimax,
-    NonSaturating,
-    RelativisticAverage,
-    RelativisticPairing,
-    Wasserstein,
-)
 from lit_gen.networks import (
     DCGANDiscriminator,
     DCGANGenerator,
@@ -26,9 +13,6 @@ from lit_gen.networks import (
     ResNetGenerator,
 )
 
-LOSSES = [NonSaturating(), Minimax(), LeastSquares(), Hinge(), Wasserstein()]
-LOSSES += [RelativisticPairing(), RelativisticAverage()]
-PENALTIES = [None, GradientPenalty(), R1(), R2(), R1R2(), DRAGAN()]
 IMAGES = [(channels, side, side) for channels in (1, 3, 5) for side in (8, 28, 32)]
 NETWORKS = [
     *[(MLPGenerator, MLPDiscriminator, shape) for shape in [(1,), (2,), (7,), (1, 5, 9), *IMAGES]],

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from objectives import LOSSES, PENALTIES
 from test_gan_objectives import SGD, Recorder, assert_same_weights, descend
 from test_update import SHAPE, fit
 from torch import nn
@@ -15,20 +16,7 @@ from datamodules import DigitsDataModule
 from lit_gen import GAN, WGANGP
 from lit_gen.callbacks import GameMonitor, SampleGrid
 from lit_gen.cli import main
-from lit_gen.losses import (
-    DRAGAN,
-    R1,
-    R1R2,
-    R2,
-    GradientPenalty,
-    Hinge,
-    LeastSquares,
-    Minimax,
-    NonSaturating,
-    RelativisticAverage,
-    RelativisticPairing,
-    Wasserstein,
-)
+from lit_gen.losses import R1R2, Hinge, RelativisticPairing
 from lit_gen.networks import (
     DCGANDiscriminator,
     DCGANGenerator,
@@ -40,9 +28,6 @@ from lit_gen.networks import (
     ResNetGenerator,
 )
 
-LOSSES = [NonSaturating(), Minimax(), LeastSquares(), Hinge(), Wasserstein()]
-LOSSES += [RelativisticPairing(), RelativisticAverage()]
-PENALTIES = [None, GradientPenalty(), R1(), R2(), R1R2(), DRAGAN()]
 INPUT = [("concatenation", "concatenation"), ("embedding", "embedding")]
 HEADS = [("batch_norm", "projection"), ("batch_norm", "auxiliary")]
 FIXUP = {"blocks": 1, "group_width": 4}
