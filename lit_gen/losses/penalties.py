@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from lit_gen.losses.double_backward import DirectDoubleBackward
 from lit_gen.networks.layers import batch_norm_layers, couples_batch
 from lit_gen.precision import float32_or_better
 
@@ -33,6 +34,8 @@ class Penalty(ABC):
             lazy regularisation (Karras et al. 2020, arXiv:1912.04958, appendix B).
         correct_optimizer: gives Adam lr c and betas to the power of c, c = k/(k + 1), as there, where the penalty
             has a step of its own, k + 1 in all. Here it shares the loss's step, so this only reproduces their Adam.
+        direct: take the second derivatives as `lit_gen.losses.double_backward` writes them out, which is faster and
+            the same up to rounding; false for PyTorch's own.
 
     Raises:
         ValueError: for a weight that is negative or not finite, an interval below 1, or a correction without one.
@@ -41,6 +44,7 @@ class Penalty(ABC):
     weight: float = 10.0
     interval: int = field(default=1, kw_only=True)
     correct_optimizer: bool = field(default=False, kw_only=True)
+    direct: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight < math.inf:
@@ -119,7 +123,7 @@ class GradientPenalty(Penalty):
             ValueError: for `real`, `fake` and `epsilon` that don't pair sample by sample.
         """
         points = _interpolate(real, fake, epsilon).to(real.dtype)
-        norms = _norms(discriminator, points)
+        norms = _norms(discriminator, points, self.direct)
         excess = torch.relu(norms - self.target) if self.one_sided else norms - self.target
         return self.weight * excess.square().mean()
 
@@ -136,7 +140,7 @@ class R1(Penalty):
         self, discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, epsilon: Tensor
     ) -> Tensor:
         """γ/2 times the mean squared gradient norm at the data."""
-        return self.weight / 2 * _squared_norms(discriminator, real).mean()
+        return self.weight / 2 * _squared_norms(discriminator, real, self.direct).mean()
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,7 @@ class R2(Penalty):
         self, discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, epsilon: Tensor
     ) -> Tensor:
         """γ/2 times the mean squared gradient norm at the samples."""
-        return self.weight / 2 * _squared_norms(discriminator, fake).mean()
+        return self.weight / 2 * _squared_norms(discriminator, fake, self.direct).mean()
 
 
 @dataclass(frozen=True)
@@ -171,9 +175,9 @@ class R1R2(Penalty):
     ) -> Tensor:
         """γ/2 times the sum of the mean squared gradient norms at the data and at the samples."""
         if isinstance(discriminator, nn.Module) and couples_batch(discriminator):
-            of_real, of_fake = (_squared_norms(discriminator, points) for points in (real, fake))
+            of_real, of_fake = (_squared_norms(discriminator, points, self.direct) for points in (real, fake))
         else:
-            squares = _squared_norms(discriminator, torch.cat([real, fake.to(real.dtype)]))
+            squares = _squared_norms(discriminator, torch.cat([real, fake.to(real.dtype)]), self.direct)
             of_real, of_fake = squares.tensor_split([len(real)])
         return self.weight / 2 * (of_real.mean() + of_fake.mean())
 
@@ -217,7 +221,7 @@ class DRAGAN(Penalty):
         if epsilon.shape != real.shape:
             raise ValueError(f"epsilon {tuple(epsilon.shape)}: DRAGAN needs the shape of real, {tuple(real.shape)}")
         points = _perturb(real, epsilon, math.sqrt(self.variance)).to(real.dtype)
-        return self.weight * (_norms(discriminator, points) - self.target).square().mean()
+        return self.weight * (_norms(discriminator, points, self.direct) - self.target).square().mean()
 
 
 @float32_or_better
@@ -237,11 +241,11 @@ def _interpolate(real: Tensor, fake: Tensor, epsilon: Tensor) -> Tensor:
     return torch.lerp(fake, real, epsilon.reshape(-1, *[1] * (real.ndim - 1)))
 
 
-def _norms(discriminator: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
-    return torch.sqrt(_squared_norms(discriminator, points) + EPS)
+def _norms(discriminator: Callable[[Tensor], Tensor], points: Tensor, direct: bool) -> Tensor:
+    return torch.sqrt(_squared_norms(discriminator, points, direct) + EPS)
 
 
-def _squared_norms(discriminator: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
+def _squared_norms(discriminator: Callable[[Tensor], Tensor], points: Tensor, direct: bool) -> Tensor:
     """‖∇D(x)‖² for every sample, `(N,)`, with a graph to the parameters."""
     device = points.device.type
     fp16 = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
@@ -254,7 +258,11 @@ def _squared_norms(discriminator: Callable[[Tensor], Tensor], points: Tensor) ->
         torch.compiler.set_stance("force_eager"),  # compiled networks have no double backward
         torch.autocast(device, enabled=False) if fp16 else nullcontext(),
     ):
-        (gradient,) = torch.autograd.grad(discriminator(points).sum(), points, create_graph=True)
+        if direct:
+            with DirectDoubleBackward() as mode:
+                gradient = mode.input_gradient(discriminator(points).sum(), points)
+        else:
+            (gradient,) = torch.autograd.grad(discriminator(points).sum(), points, create_graph=True)
     return _sum_of_squares(gradient)
 
 
