@@ -30,3 +30,16 @@ def test_groups_and_other_devices():
     weight = nn.Parameter(torch.zeros(2))
     assert GANAdam([{"params": [weight], "lr": 0.1}]).defaults["fused"]
     assert not GANAdam([nn.Parameter(torch.zeros(2, device="meta"))]).defaults["fused"]
+
+
+def test_steps_on_a_cpu_do_not_ask_for_an_accelerator(monkeypatch):
+    """PyTorch's name of the check is private: an upgrade may change it."""
+    weight = nn.Parameter(torch.ones(2))
+    weight.grad = torch.ones(2)
+    asked = []
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda *a, **k: asked.append(1))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: asked.append(1))
+    GANAdam([weight]).step()
+    assert not asked
+    torch.optim.Adam([weight]).step()
+    assert asked

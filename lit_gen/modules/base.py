@@ -93,7 +93,8 @@ class GenerativeModule(L.LightningModule):
             optimizer._on_before_step = optimizer._on_after_step = do_nothing_closure
         losses: dict[str, Tensor] = {}
         with player.alone(self._players):
-            optimizer.zero_grad()
+            for parameter in player.parameters:
+                parameter.grad = None
             for part in zip(*(tensor.chunk(player.accumulate) for tensor in batch), strict=True):
                 loss, values = objective(*part)
                 self._require_finite(name, loss, values)
