@@ -25,6 +25,7 @@ from lit_gen.callbacks import (
     RunCheckpoint,
     RunProgress,
     SampleGrid,
+    Speed,
     TranslationGrid,
 )
 from lit_gen.cli_errors import shorten, users_error
@@ -92,6 +93,7 @@ class CLI(LightningCLI):
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.add_lightning_class_args(SampleGrid, "samples")
         parser.add_lightning_class_args(Evaluate, "evaluate")
+        parser.add_lightning_class_args(Speed, "speed")
         for name in ("image_shape", "num_classes"):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
 

@@ -9,6 +9,7 @@ from lit_gen.callbacks.modes import ModeCoverage
 from lit_gen.callbacks.predictions import PredictionWriter
 from lit_gen.callbacks.progress import RunProgress
 from lit_gen.callbacks.samples import SampleGrid
+from lit_gen.callbacks.speed import Speed
 from lit_gen.callbacks.translation import EvaluateTranslation, TranslationGrid
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "RunCheckpoint",
     "RunProgress",
     "SampleGrid",
+    "Speed",
     "TranslationGrid",
 ]

@@ -93,7 +93,8 @@ class GenerativeModule(L.LightningModule):
             optimizer._on_before_step = optimizer._on_after_step = do_nothing_closure
         losses: dict[str, Tensor] = {}
         with player.alone(self._players):
-            optimizer.zero_grad()
+            for parameter in player.parameters:
+                parameter.grad = None
             for part in zip(*(tensor.chunk(player.accumulate) for tensor in batch), strict=True):
                 loss, values = objective(*part)
                 self._require_finite(name, loss, values)
@@ -121,7 +122,12 @@ class GenerativeModule(L.LightningModule):
         """Clip the gradient: here, because fp16 gradients are unscaled only just before."""
         for player in self._players:
             if player.torch_optimizer is optimizer and player.clip_norm is not None:
-                self.clip_gradients(optimizer, player.clip_norm, "norm")
+                if (
+                    self.trainer.scaler is None
+                ):  # then fused optimizers, which unscale by themselves, may be clipped too
+                    torch.nn.utils.clip_grad_norm_(player.parameters, player.clip_norm)
+                else:
+                    self.clip_gradients(optimizer, player.clip_norm, "norm")
 
     @property
     def _optimizers(self) -> list[LightningOptimizer]:

@@ -5,7 +5,7 @@ of its authors' code. Labels act as in cGANs with projection (Miyato & Koyama 20
 batch norm in the generator's blocks, by projection in the discriminator; the other conditions are offered too.
 
 A 1 x 1 convolution commutes with nearest upsampling and with mean pooling, so the shortcuts convolve the
-smaller map.
+smaller map. A 3 x 3 one behind an upsampling or in front of a pooling is one map with it (`lit_gen.networks.folded`).
 """
 
 from itertools import pairwise
@@ -23,6 +23,7 @@ from lit_gen.networks.conditioning import (
     LabelSequential,
     batch_norm_classes,
 )
+from lit_gen.networks.folded import PooledConv2d, UpsampledConv2d
 from lit_gen.networks.initialise import Init, initialise
 from lit_gen.networks.layers import Labelled, Norm, init_glorot, init_he, norm_2d
 from lit_gen.networks.spectral import add_spectral_norm
@@ -72,13 +73,13 @@ def _conv(in_channels: int, out_channels: int) -> nn.Conv2d:
 class UpBlock(Labelled):
     """Norm, ReLU, upsampling, convolution, norm, ReLU, convolution; doubles height and width."""
 
-    def __init__(self, in_channels: int, channels: int, norm: Norm, norm_classes: int = 0):
+    def __init__(self, in_channels: int, channels: int, norm: Norm, norm_classes: int = 0, folded: bool = True):
         super().__init__()
         self.residual = LabelSequential(
             norm_2d(norm, in_channels, norm_classes),
             nn.ReLU(),
-            nn.Upsample(scale_factor=2),
-            _conv(in_channels, channels),
+            nn.Identity(),  # holds a place, for the names of the weights
+            init_he(UpsampledConv2d(in_channels, channels, folded)),
             norm_2d(norm, channels, norm_classes),
             nn.ReLU(),
             _conv(channels, channels),
@@ -93,10 +94,10 @@ class UpBlock(Labelled):
 class FirstDownBlock(nn.Module):
     """Convolution, ReLU, convolution, mean pooling: no norm, and no activation in front of the image."""
 
-    def __init__(self, in_channels: int, channels: int):
+    def __init__(self, in_channels: int, channels: int, folded: bool = True):
         super().__init__()
         self.residual = nn.Sequential(
-            _conv(in_channels, channels), nn.ReLU(), _conv(channels, channels), nn.AvgPool2d(2)
+            _conv(in_channels, channels), nn.ReLU(), init_he(PooledConv2d(channels, channels, folded))
         )
         self.shortcut = nn.Sequential(nn.AvgPool2d(2), init_glorot(nn.Conv2d(in_channels, channels, 1)))
 
@@ -111,7 +112,7 @@ class DownBlock(nn.Module):
     The shortcut is a 1 x 1 convolution if the shape changes.
     """
 
-    def __init__(self, in_channels: int, channels: int, norm: Norm, down: bool):
+    def __init__(self, in_channels: int, channels: int, norm: Norm, down: bool, folded: bool = True):
         super().__init__()
         self.residual = nn.Sequential(
             norm_2d(norm, in_channels),
@@ -119,8 +120,7 @@ class DownBlock(nn.Module):
             _conv(in_channels, in_channels),
             norm_2d(norm, in_channels),
             nn.ReLU(),
-            _conv(in_channels, channels),
-            nn.AvgPool2d(2) if down else nn.Identity(),
+            init_he(PooledConv2d(in_channels, channels, folded)) if down else _conv(in_channels, channels),
         )
         shortcut: list[nn.Module] = [nn.AvgPool2d(2)] if down else []
         if down or channels != in_channels:
@@ -144,6 +144,7 @@ class ResNetGenerator(Generator):
         norm: norm of the blocks and in front of the output.
         condition: how labels are taken; "batch_norm" needs that norm, and leaves the last one without labels.
         init: initial weights by name; null for the papers', He's in the blocks and Glorot's elsewhere, both uniform.
+        folded: take the blocks' resampling and convolution as one map, which is faster and the same up to rounding.
     """
 
     def __init__(
@@ -155,6 +156,7 @@ class ResNetGenerator(Generator):
         norm: Norm = "batch",
         condition: GeneratorCondition = "batch_norm",
         init: Init | None = None,
+        folded: bool = True,
     ):
         super().__init__(image_shape, latent_dim, num_classes)
         layout, width = _layout(self, image_shape, width)
@@ -164,7 +166,7 @@ class ResNetGenerator(Generator):
         self.layers = LabelSequential(
             init_glorot(nn.Linear(latent_dim + self.join.added, widths[0] * layout.seed**2)),
             nn.Unflatten(1, (widths[0], layout.seed, layout.seed)),
-            *[UpBlock(*pair, norm, norm_classes) for pair in pairwise(widths)],
+            *[UpBlock(*pair, norm, norm_classes, folded) for pair in pairwise(widths)],
             norm_2d(norm, widths[-1]),
             nn.ReLU(),
             init_glorot(nn.Conv2d(widths[-1], image_shape[0], 3, padding=1)),
@@ -189,6 +191,7 @@ class ResNetDiscriminator(FeatureDiscriminator):
         condition: how labels are taken.
         spectral_norm: divide every weight by its largest singular value, as SNGAN.
         init: initial weights by name; null for the papers', He's in the blocks and Glorot's elsewhere, both uniform.
+        folded: take the blocks' resampling and convolution as one map, which is faster and the same up to rounding.
     """
 
     def __init__(
@@ -201,6 +204,7 @@ class ResNetDiscriminator(FeatureDiscriminator):
         condition: DiscriminatorCondition = "projection",
         spectral_norm: bool = False,
         init: Init | None = None,
+        folded: bool = True,
     ):
         super().__init__(image_shape, num_classes, condition, joined_shape=image_shape)
         layout, width = _layout(self, image_shape, width)
@@ -209,9 +213,9 @@ class ResNetDiscriminator(FeatureDiscriminator):
         self.pooling = pooling
         widths = [width * factor for factor in layout.shrinking]
         self.blocks = nn.Sequential(
-            FirstDownBlock(image_shape[0] + self.join.added, widths[0]),
+            FirstDownBlock(image_shape[0] + self.join.added, widths[0], folded),
             *[
-                DownBlock(*pair, norm, down=block < layout.halvings)
+                DownBlock(*pair, norm, block < layout.halvings, folded)
                 for block, pair in enumerate(pairwise(widths), start=1)
             ],
             nn.ReLU(),

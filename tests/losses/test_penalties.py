@@ -222,7 +222,7 @@ def gradient_of(penalty, critic, *arguments):
 
 
 @pytest.mark.parametrize("penalty", [GradientPenalty(), R1()], ids=str)
-def test_bfloat16_autocast_changes_the_gradient_by_less_than_three_percent(penalty):
+def test_bfloat16_autocast_changes_the_gradient_by_less_than_four_percent(penalty):
     critic, arguments = conv_critic(), batches(3, 32, 32, dtype=torch.float32, n=8)
     value, exact = gradient_of(penalty, critic, *arguments)
     dtypes = []
@@ -232,7 +232,7 @@ def test_bfloat16_autocast_changes_the_gradient_by_less_than_three_percent(penal
     assert dtypes == [torch.bfloat16]
     assert mixed_value.dtype == torch.float32
     assert mixed_value.item() == pytest.approx(value.item(), rel=1e-2)
-    assert (mixed - exact).norm() < 0.03 * exact.norm()
+    assert (mixed - exact).norm() < 0.04 * exact.norm()
 
 
 @pytest.mark.parametrize("penalty", PENALTIES, ids=str)

@@ -31,7 +31,10 @@ def test_parameter_counts_are_those_of_the_published_layers():
 def test_up_block_is_the_papers_whose_shortcut_convolves_the_large_map():
     block = UpBlock(6, 5, "layer").double()
     x = torch.randn(2, 6, 4, 4, dtype=torch.float64)
-    norm_1, _, _, conv_1, norm_2, _, conv_2 = block.residual
+    norm_1, _, _, layer, norm_2, _, conv_2 = block.residual
+
+    def conv_1(map):
+        return F.conv2d(map, layer.weight, layer.bias, padding=1)
 
     def up(map):
         return map.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
@@ -43,7 +46,10 @@ def test_up_block_is_the_papers_whose_shortcut_convolves_the_large_map():
 def test_down_block_is_the_papers_whose_shortcut_convolves_the_large_map():
     block = DownBlock(6, 5, "layer", down=True).double()
     x = torch.randn(2, 6, 4, 4, dtype=torch.float64)
-    norm_1, _, conv_1, norm_2, _, conv_2, _ = block.residual
+    norm_1, _, conv_1, norm_2, _, layer = block.residual
+
+    def conv_2(map):
+        return F.conv2d(map, layer.weight, layer.bias, padding=1)
 
     def down(map):
         return map.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).mean(dim=(3, 5))
@@ -51,7 +57,7 @@ def test_down_block_is_the_papers_whose_shortcut_convolves_the_large_map():
     residual = conv_2(F.relu(norm_2(conv_1(F.relu(norm_1(x))))))
     torch.testing.assert_close(block(x), down(block.shortcut[1](x)) + down(residual))
     plain = DownBlock(6, 6, "none", down=False).double()
-    nn.init.zeros_(plain.residual[-2].weight)
+    nn.init.zeros_(plain.residual[-1].weight)
     torch.testing.assert_close(plain(x), x)
 
 

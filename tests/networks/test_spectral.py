@@ -117,7 +117,7 @@ def test_penalties_pass_through(make):
     penalty = R1()(lambda points: critic(points, labels), x.double(), x.double(), torch.rand(4))
     penalty.backward()
     gradients = [p.grad for p in critic.parameters() if p.grad is not None]
-    assert len(gradients) > 4
+    assert len(gradients) >= 4
     assert all(gradient.isfinite().all() for gradient in gradients)
 
 

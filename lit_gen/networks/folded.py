@@ -1,0 +1,57 @@
+"""Convolutions with a resampling folded into their kernel: 16 products for 4 pixels where the plain way takes 36.
+
+Nearest upsampling, or mean pooling over 2 x 2 pixels, and a 3 x 3 convolution together are one linear map: a
+convolution of kernel 4 and stride 2, transposed for the upsampling. Its kernel is the sum, or mean, of four shifts of
+the 3 x 3 one, which stays the parameter.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class UpsampledConv2d(nn.Conv2d):
+    """Nearest upsampling to twice the size, then a 3 x 3 convolution with borders of zeros.
+
+    Args:
+        in_channels: of the small map.
+        out_channels: of the large map.
+        folded: compute both at once; false takes one after the other, equal up to rounding.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, folded: bool = True):
+        super().__init__(in_channels, out_channels, 3, padding=1)
+        self.folded = folded
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`(N, C, H, W)` to `(N, out_channels, 2H, 2W)`."""
+        if not self.folded:
+            return super().forward(F.interpolate(input, scale_factor=2))
+        kernel = 4 * _mean_of_shifts(self.weight.flip(2, 3)).transpose(0, 1)
+        return F.conv_transpose2d(input, kernel, self.bias, stride=2, padding=1)
+
+
+class PooledConv2d(nn.Conv2d):
+    """A 3 x 3 convolution with borders of zeros, then the mean of 2 x 2 pixels.
+
+    Args:
+        in_channels: of the large map.
+        out_channels: of the small map.
+        folded: compute both at once; false takes one after the other, equal up to rounding.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, folded: bool = True):
+        super().__init__(in_channels, out_channels, 3, padding=1)
+        self.folded = folded
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`(N, C, H, W)`, both sides even, to `(N, out_channels, H/2, W/2)`."""
+        if not self.folded:
+            return F.avg_pool2d(super().forward(input), 2)
+        return F.conv2d(input, _mean_of_shifts(self.weight), self.bias, stride=2, padding=1)
+
+
+def _mean_of_shifts(kernel: Tensor) -> Tensor:
+    """`(…, 3, 3)` to `(…, 4, 4)`: the mean of the four places that the kernel can take."""
+    return F.avg_pool2d(F.pad(kernel, (1, 1, 1, 1)), 2, stride=1)

@@ -1,0 +1,62 @@
+"""Faster ways of running the networks: the same training, the same checkpoints."""
+
+from functools import partial
+
+import lightning.pytorch as L
+import pytest
+import torch
+from torch import nn
+
+from datamodules.base import DataModule
+from datamodules.datasets import InMemoryDataset
+from lit_gen import VAE, WGANGP
+from lit_gen.callbacks import Speed
+from lit_gen.networks import DCGANDecoder, DCGANEncoder, ResNetDiscriminator, ResNetGenerator
+
+
+class Noise(DataModule):
+    name, image_shape, num_classes = "noise", (3, 32, 32), 0
+
+    def read(self):
+        images = torch.randint(256, (32, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        return {split: InMemoryDataset(images) for split in ("train", "val", "test")}
+
+
+def build(kind):
+    torch.manual_seed(0)
+    if kind is VAE:
+        return VAE(Noise.image_shape, 4, partial(DCGANEncoder, width=4), partial(DCGANDecoder, width=4))
+    networks = (partial(ResNetGenerator, width=4), partial(ResNetDiscriminator, width=4))
+    return WGANGP(Noise.image_shape, 4, generator=networks[0], discriminator=networks[1], n_critic=2)
+
+
+def fit(module, callback, precision="64-true"):
+    trainer = L.Trainer(
+        accelerator="cpu", max_steps=4, max_epochs=-1, limit_val_batches=0, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, precision=precision, callbacks=[callback],
+    )  # fmt: skip
+    L.seed_everything(3, verbose=False)
+    trainer.fit(module, Noise(batch_size=8))
+    return module.state_dict()
+
+
+@pytest.mark.parametrize("kind", [WGANGP, VAE])
+@pytest.mark.parametrize("option", ["channels_last", "compile"])
+def test_training_and_names_are_those_without(kind, option, monkeypatch):
+    calls = []
+
+    def compile(module):  # without a compiler of machine code, which takes a minute
+        calls.append(module)
+        module._compiled_call_impl = torch.compile(module._call_impl, backend="aot_eager")
+
+    monkeypatch.setattr(nn.Module, "compile", compile)
+    plain = fit(build(kind), Speed())
+    assert not calls
+    fast = fit(build(kind), Speed(**{option: True}))
+    assert list(fast) == list(plain)
+    for key in plain:
+        torch.testing.assert_close(fast[key], plain[key], rtol=1e-6, atol=1e-8)
+    maps = [value for key, value in fast.items() if value.ndim == 4 and min(value.shape) > 1]
+    laid_out = all(value.is_contiguous(memory_format=torch.channels_last) for value in maps)
+    assert laid_out == (option == "channels_last")
+    assert bool(calls) == (option == "compile")
