@@ -24,7 +24,9 @@ from lit_gen.callbacks import (
     PredictionWriter,
     RunCheckpoint,
     RunProgress,
+    RunRecord,
     SampleGrid,
+    ScoreHistograms,
     Speed,
     TranslationGrid,
 )
@@ -35,8 +37,10 @@ from lit_gen.cli_support import (
     quieten,
     resolve_configs,
 )
-from lit_gen.modules import GenerativeModule
-from lit_gen.shipped import configs_folder
+from lit_gen.loggers import WandbRun
+from lit_gen.modules import GAN, CycleGAN, GenerativeModule
+from lit_gen.run_config import RunConfig
+from lit_gen.shipped import configs_folder, is_addon
 
 COMMANDS = ("fit", "validate", "test", "predict")
 OWN_COMMANDS = (
@@ -71,6 +75,7 @@ class CLI(LightningCLI):
             parser_class=Parser,
             parser_kwargs={command: {**defaults, "allow_abbrev": False} for command in COMMANDS},
             auto_configure_optimizers=False,
+            save_config_callback=RunConfig,
             seed_everything_default=0,
             args=args,
         )
@@ -103,6 +108,7 @@ class CLI(LightningCLI):
         stored = checkpoint_config(config.get("ckpt_path"))
         self._first_step = stored.pop("global_step", 0)
         self._stored_shape = stored.pop("image_shape", None)
+        self._tracked = stored.pop("wandb", {}) if self.config.subcommand == "fit" else {}
         if "model" not in stored:
             return
         given = self._dump_model()
@@ -131,12 +137,16 @@ class CLI(LightningCLI):
             arguments = getattr(logger, "init_args", {})
             if "save_dir" in arguments and arguments["save_dir"] in (None, "."):
                 arguments["save_dir"] = str(self.run_folder)
+            if self._tracked and "id" in arguments and arguments["id"] is None:  # a resumed run is the same one
+                arguments["id"] = self._tracked["id"]
+                if "first_row" in arguments:
+                    arguments["first_row"] = self._tracked["rows"]
 
     def _experiment(self) -> str:
         config = self.config[self.subcommand]
-        paths = [str(path) for path in config.get("config") or [] if path is not None and str(path).endswith("ml")]
-        if paths:
-            return Path(paths[-1]).stem
+        paths = [Path(str(path)) for path in config.get("config") or [] if str(path).endswith("ml")]
+        if paths := [path for path in paths if not is_addon(path)]:
+            return paths[-1].stem
         checkpoint = Path(config.get("ckpt_path") or "")
         if checkpoint.parent.name == "checkpoints":  # runs/<experiment>/<time>/checkpoints/last.ckpt
             return checkpoint.absolute().parents[2].name
@@ -153,14 +163,14 @@ class CLI(LightningCLI):
         plugins = trainer.plugins if isinstance(trainer.plugins, list) else [trainer.plugins]
         kwargs["plugins"] = [*filter(None, plugins), AtomicCheckpointIO()]
         kwargs["default_root_dir"] = self.run_folder
-        own: list[Any] = [PredictionWriter()]
+        own: list[Any] = [PredictionWriter(), RunRecord()]
         if trainer.enable_progress_bar is not False:
             own.append(RunProgress())
         callbacks = trainer.callbacks if isinstance(trainer.callbacks, list) else [trainer.callbacks]
         callbacks = [*filter(None, callbacks)]
-        if hasattr(self.model, "translate"):
-            kinds = (EvaluateTranslation, TranslationGrid)
-            own += [kind() for kind in kinds if not any(isinstance(callback, kind) for callback in callbacks)]
+        kinds: list[Any] = [ScoreHistograms] if isinstance(self.model, (GAN, CycleGAN)) else []
+        kinds += [EvaluateTranslation, TranslationGrid] if hasattr(self.model, "translate") else []
+        own += [kind() for kind in kinds if not any(isinstance(callback, kind) for callback in callbacks)]
         kwargs["callbacks"] = [*callbacks, *own]
         return super().instantiate_trainer(**kwargs)
 
@@ -175,12 +185,19 @@ class CLI(LightningCLI):
         try:
             super()._run_subcommand(subcommand)
         except BaseException:
+            self._finish_loggers(failed=True)
             useful = self.trainer.global_step > self._first_step or (self.run_folder / "predictions").exists()
             if self.trainer.is_global_zero and not useful:
                 shutil.rmtree(self.run_folder, ignore_errors=True)
             raise
+        self._finish_loggers()
         if self.trainer.is_global_zero and self.run_folder.exists():
             print(f"lit-gen: results in {self.run_folder}")
+
+    def _finish_loggers(self, failed: bool = False) -> None:
+        for logger in self.trainer.loggers:
+            if isinstance(logger, WandbRun):
+                logger.finish(failed)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         arguments = super()._prepare_subcommand_kwargs(subcommand)

@@ -51,7 +51,7 @@ def _option(arguments: Sequence[str], name: str) -> str | None:
 
 
 def checkpoint_config(path: Any, option: str = "--ckpt_path ") -> dict[str, Any]:
-    """Model and data of a checkpoint as a configuration, its step and its image shape; empty without a checkpoint.
+    """Model and data of a checkpoint as a configuration, its step, image shape and W&B run; empty without one.
 
     Raises:
         ValueError: if the file can't be read as a checkpoint of this library.
@@ -78,7 +78,8 @@ def checkpoint_config(path: Any, option: str = "--ckpt_path ") -> dict[str, Any]
         raise ValueError(f"{option}{path}: not a checkpoint of lit-gen, it doesn't name its model's class")
     model = config["model"]["init_args"]
     shape, _ = model.pop("image_shape", None), model.pop("num_classes", None)  # on the command line the data's
-    return {**config, "global_step": checkpoint.get("global_step", 0), "image_shape": shape and list(shape)}
+    config |= {"global_step": checkpoint.get("global_step", 0), "image_shape": shape and list(shape)}
+    return {**config, "wandb": checkpoint.get("wandb", {})}
 
 
 def differences(prefix: str, given: Any, used: Any) -> Iterator[str]:
@@ -98,4 +99,5 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*The number of training batches.*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
+    warnings.filterwarnings("ignore", message="Experiment logs directory.*")  # W&B's files in a new run's folder
     warnings.filterwarnings("ignore", module="jsonargparse.*")

@@ -19,6 +19,11 @@ def list_configs() -> dict[str, str]:
     return {path.stem: _first_comment(path) for path in paths}
 
 
+def is_addon(path: Path) -> bool:
+    """Whether a config only adds to others, as the one for W&B does: a shipped one that names no model."""
+    return path.absolute().parent == configs_folder().absolute() and "\nmodel:" not in path.read_text()
+
+
 def list_pretrained() -> dict[str, dict[str, Any]]:
     """The shipped models by name: what each was trained on and what it scores."""
     configs = sorted(PRETRAINED.glob("*/config.json"))

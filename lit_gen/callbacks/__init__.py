@@ -8,7 +8,9 @@ from lit_gen.callbacks.latents import LatentDiagnostics
 from lit_gen.callbacks.modes import ModeCoverage
 from lit_gen.callbacks.predictions import PredictionWriter
 from lit_gen.callbacks.progress import RunProgress
+from lit_gen.callbacks.record import RunRecord
 from lit_gen.callbacks.samples import SampleGrid
+from lit_gen.callbacks.score_histograms import ScoreHistograms
 from lit_gen.callbacks.speed import Speed
 from lit_gen.callbacks.translation import EvaluateTranslation, TranslationGrid
 
@@ -25,7 +27,9 @@ __all__ = [
     "PredictionWriter",
     "RunCheckpoint",
     "RunProgress",
+    "RunRecord",
     "SampleGrid",
+    "ScoreHistograms",
     "Speed",
     "TranslationGrid",
 ]

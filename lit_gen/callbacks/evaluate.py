@@ -176,8 +176,9 @@ class Evaluate(L.Callback):
             pl_module.log(name, share, sync_dist=trainer.world_size > 1)
 
     def _hand_to_loggers(self, trainer: L.Trainer, scores: dict[str, float], step: int) -> None:
+        counters: dict[str, float] = getattr(trainer.lightning_module, "counters", {})
         for logger in trainer.loggers if scores and trainer.is_global_zero else []:
-            logger.log_metrics(scores, step=step)
+            logger.log_metrics({**scores, **counters}, step=step)
 
     def _share(self, trainer: L.Trainer, scores: dict[str, float]) -> dict[str, float]:
         """The share of the fit's time that went into scores."""

@@ -16,7 +16,7 @@ from lit_gen.callbacks.held_out import (
 )
 from lit_gen.callbacks.latent_pictures import layer_grid, reconstruction_grid, traversal_grid
 from lit_gen.callbacks.marginal import annealed_log_likelihood, importance_weights
-from lit_gen.callbacks.samples import publish
+from lit_gen.callbacks.publish import publish
 from lit_gen.metrics import (
     AggregatePosterior,
     LatentUnits,

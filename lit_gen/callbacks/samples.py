@@ -1,17 +1,15 @@
 """Pictures of the model's samples, from the same noise throughout training."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_info
-from PIL import Image
 from torch import Tensor
 
-from lit_gen.files import whole_file
+from lit_gen.callbacks.publish import publish
 from lit_gen.randomness import mix
 
 NUM_POINTS = 2500  # samples, and data beside them, in a scatter plot
@@ -53,12 +51,6 @@ def image_grid(images: Tensor, columns: int | None = None, cell: int = 48) -> Te
         top, left = i // columns * (height + _GAP), i % columns * (width + _GAP)
         grid[:, top : top + height, left : left + width] = pixels[i]
     return grid
-
-
-def save_png(path: str | Path, image: Tensor) -> None:
-    """Write a uint8 picture ``(C, H, W)`` of 1 or 3 channels. The file appears whole or not at all."""
-    with whole_file(path) as file:
-        Image.fromarray(_channels_last(image)).save(file, format="PNG")
 
 
 def scatter(samples: Tensor, data: Tensor) -> Tensor:
@@ -167,22 +159,5 @@ class SampleGrid(L.Callback):
         return data.to_float(points)
 
 
-def publish(trainer: L.Trainer, directory: str | None, folder: str, name: str, picture: Tensor) -> None:
-    """Write a picture to ``<directory>/<folder>/<name>.png`` and hand it to every logger that takes images."""
-    if directory is not None:
-        save_png(Path(directory) / folder / f"{name}.png", picture)
-    for logger in trainer.loggers:
-        experiment: Any = getattr(logger, "experiment", None)
-        if hasattr(logger, "log_image"):
-            logger.log_image(folder, [_channels_last(picture)], step=trainer.global_step)
-        elif hasattr(experiment, "add_image"):
-            experiment.add_image(folder, picture, trainer.global_step)
-
-
 def _drawable(shape: tuple[int, ...]) -> bool:
     return shape == (2,) or (len(shape) == 3 and shape[0] in (1, 3))
-
-
-def _channels_last(picture: Tensor) -> np.ndarray:
-    array = picture.movedim(0, -1).contiguous().numpy()
-    return array[..., 0] if array.shape[-1] == 1 else array

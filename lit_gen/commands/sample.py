@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_gen.callbacks.samples import image_grid, save_png, to_uint8
+from lit_gen.callbacks.publish import save_png
+from lit_gen.callbacks.samples import image_grid, to_uint8
 from lit_gen.files import whole_file
 from lit_gen.latents import lerp, slerp, truncated_normal
 from lit_gen.modules import LatentVariableModel

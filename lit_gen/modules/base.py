@@ -130,6 +130,12 @@ class GenerativeModule(L.LightningModule):
                     self.clip_gradients(optimizer, player.clip_norm, "norm")
 
     @property
+    def counters(self) -> dict[str, float]:
+        """The axes beside the step: each player's updates, and images seen."""
+        counts = {f"updates/{name}": float(count) for name, count in self.updates.items()}
+        return {**counts, "images_seen": float(self.images_seen)}
+
+    @property
     def _optimizers(self) -> list[LightningOptimizer]:
         optimizers: Any = self.optimizers()
         return optimizers if isinstance(optimizers, list) else [optimizers]
@@ -183,9 +189,13 @@ class GenerativeModule(L.LightningModule):
         trainer: Any = self.trainer
         if trainer.fast_dev_run or trainer.global_step % max(1, trainer.log_every_n_steps) == 0:
             losses = {f"train/{key}": v for terms in self._losses.values() for key, v in terms.items()}
-            counts = {f"updates/{name}": float(count) for name, count in self.updates.items()}
             self.log_dict(losses, prog_bar=True, sync_dist=self.trainer.world_size > 1)
-            self.log_dict({**counts, "images_seen": float(self.images_seen)})
+            self.log_dict(self.counters)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the counters beside the scores of a fit, which can so be drawn against them."""
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+            self.log_dict(self.counters, sync_dist=self.trainer.world_size > 1)
 
     def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """The same noise at every validation, on any number of processes."""

@@ -10,7 +10,8 @@ from PIL import Image
 from torch import nn
 
 from datamodules import DigitsDataModule, MixtureDataModule
-from lit_gen.callbacks.samples import SampleGrid, image_grid, save_png, scatter
+from lit_gen.callbacks.publish import save_png
+from lit_gen.callbacks.samples import SampleGrid, image_grid, scatter
 
 
 class Model(L.LightningModule):

@@ -1,0 +1,96 @@
+"""What is left of a run: the trained model with its card, and the id by which trackers know the run."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_warn
+
+from lit_gen.code_version import code_version
+from lit_gen.modules import GenerativeModule
+
+
+class RunRecord(L.Callback):
+    """Writes the model at the end of ``fit``, also after Ctrl-C, and keeps the id of a W&B run in checkpoints.
+
+    The folder ``model`` under the trainer's log directory is one of `lit_gen.save_pretrained`, with a card of data,
+    steps, seed, last scores and commit; W&B gets it as an artifact ``model-<id>`` of the type model.
+    """
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._first_step = 0
+        self.tracked: dict[str, Any] = {}
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Learn the folder while all processes are here to agree on it."""
+        directory = trainer.log_dir
+        self._folder = None if directory is None else Path(directory)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Learn where the run begins."""
+        self._first_step = trainer.global_step
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the model."""
+        self._write(trainer, pl_module)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Write the model of an interrupted run; the weights of a failed one are worth nothing."""
+        if isinstance(exception, KeyboardInterrupt) and trainer.state.fn == "fit":
+            self._write(trainer, pl_module)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the W&B run's id, which the client may have chosen, and the number of its rows so far."""
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger) and trainer.is_global_zero and logger.version is not None:
+                self.tracked = {"id": str(logger.version), "rows": int(logger.experiment.step)}
+        checkpoint["wandb"] = dict(self.tracked)
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Remember the run, for checkpoints of a fit that goes on untracked."""
+        self.tracked = dict(checkpoint.get("wandb", {}))
+
+    def _write(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if self._folder is None or trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
+            return
+        if not isinstance(module, GenerativeModule) or trainer.global_step <= self._first_step:
+            return
+        from lit_gen.pretrained import save_pretrained  # which imports what only the end of a run needs
+
+        folder = self._folder / "model"
+        shutil.rmtree(folder, ignore_errors=True)  # of an earlier fit of the same trainer
+        try:
+            save_pretrained(module, folder, facts(trainer, module))
+        except (TypeError, ValueError) as error:  # a class of the user's that plain values don't describe
+            rank_zero_warn(f"RunRecord: the model is only in checkpoints, it can't be written as plain values: {error}")
+            return
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                import wandb  # slow, and only for those who track
+
+                run: Any = logger.experiment
+                artifact = wandb.Artifact(f"model-{run.id}", "model", metadata=facts(trainer, module))
+                for path in sorted(folder.iterdir()):
+                    artifact.add_file(str(path))
+                run.log_artifact(artifact, aliases=["latest", f"step-{trainer.global_step}"])
+
+
+def facts(trainer: L.Trainer, module: GenerativeModule) -> dict[str, Any]:
+    """What the model's card says."""
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    scores = {k: float(f"{v:.4g}") for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+    told: dict[str, Any] = {
+        "data": type(data).__name__.removesuffix("DataModule") if data is not None else "unknown",
+        "steps": trainer.global_step,
+        "images_seen": module.images_seen,
+        "seed": module.seed,
+    }
+    if scores:
+        told["scores"] = scores
+        told["protocol"] = (
+            "last validation of the training; the scores' names say the extractor and the number of samples"
+        )
+    return told | code_version()

@@ -1,0 +1,76 @@
+"""How the discriminators score data and samples, as histograms."""
+
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor
+
+from lit_gen.callbacks.publish import publish_histogram
+from lit_gen.modules import GAN, CycleGAN
+from lit_gen.randomness import mix
+
+
+class ScoreHistograms(L.Callback):
+    """Draws histograms of a discriminator's raw scores at each validation of a fit; nothing for other modules.
+
+    Of a `GAN`: ``real_scores``, of images spread evenly over the validation split (else the training split), and
+    ``fake_scores``, of as many samples by the averaged weights, with the images' labels if it is conditional. Of a
+    `CycleGAN`: ``real_scores_a`` and ``fake_scores_a`` of the domain a and the translations to it, and the same of b, a
+    score for each patch. All networks are in eval mode.
+
+    They go to ``histograms/<name>.csv`` under the trainer's log directory and to every logger that takes histograms.
+
+    Args:
+        num_samples: images, and samples, at most.
+        seed: of the samples' noise, the same throughout training.
+
+    Raises:
+        ValueError: for less than 2 samples.
+    """
+
+    def __init__(self, num_samples: int = 256, seed: int = 0) -> None:
+        if num_samples < 2:
+            raise ValueError(f"num_samples={num_samples}: a histogram needs at least 2 samples")
+        self.num_samples, self.seed = num_samples, seed
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """At each validation of a fit, on the first process."""
+        if trainer.sanity_checking or trainer.state.fn != "fit" or not isinstance(pl_module, (GAN, CycleGAN)):
+            return
+        directory = trainer.log_dir  # a collective
+        if trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
+            return
+        for name, scores in self.scores(trainer.datamodule, pl_module).items():  # type: ignore[attr-defined]
+            publish_histogram(trainer, directory, name, scores)
+
+    @torch.no_grad()
+    def scores(self, data: Any, module: GAN | CycleGAN) -> dict[str, Tensor]:
+        """The scores by name; none of data that are not of `datamodules`."""
+        if not hasattr(data, "dataset"):
+            return {}
+        if isinstance(module, CycleGAN):
+            return self._of_translations(data, module)
+        images, labels = self._spread(data, module.pack)
+        images = data.to_float(images.to(module.device))
+        y = labels if module.conditional else None
+        generator = torch.Generator().manual_seed(mix(self.seed, "histograms"))
+        samples = module.sample(len(images), y, generator)
+        return {"real_scores": module.score(images, y), "fake_scores": module.score(samples, y)}
+
+    def _of_translations(self, data: Any, module: CycleGAN) -> dict[str, Tensor]:
+        batch = self._spread(data, 1)
+        images = {domain: data.to_float(batch[domain][0].to(module.device)) for domain in ("a", "b")}
+        scores = {}
+        with module.evaluating():
+            for domain, other in (("a", "b"), ("b", "a")):
+                discriminator = module.discriminator_a if domain == "a" else module.discriminator_b
+                scores[f"real_scores_{domain}"] = discriminator(images[domain])
+                scores[f"fake_scores_{domain}"] = discriminator(module.translate(images[other], to=domain))
+        return scores
+
+    def _spread(self, data: Any, multiple: int) -> Any:
+        """A batch from all over the split, of a multiple of so many images."""
+        dataset = data.dataset("val" if len(data.dataset("val")) >= max(2, multiple) else "train")
+        count = min(max(self.num_samples, multiple), len(dataset)) // multiple * multiple
+        return dataset.__getitems__([i * len(dataset) // count for i in range(count)])
