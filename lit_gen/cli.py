@@ -37,7 +37,7 @@ from lit_gen.cli_support import (
     quieten,
     resolve_configs,
 )
-from lit_gen.loggers import WandbRun
+from lit_gen.loggers import WandbRun, require_tensorboard
 from lit_gen.modules import GAN, CycleGAN, GenerativeModule
 from lit_gen.run_config import RunConfig
 from lit_gen.shipped import configs_folder, is_addon
@@ -108,7 +108,8 @@ class CLI(LightningCLI):
         stored = checkpoint_config(config.get("ckpt_path"))
         self._first_step = stored.pop("global_step", 0)
         self._stored_shape = stored.pop("image_shape", None)
-        self._tracked = stored.pop("wandb", {}) if self.config.subcommand == "fit" else {}
+        tracked = stored.pop("wandb", None)
+        self._tracked = tracked if self.config.subcommand == "fit" else None
         if "model" not in stored:
             return
         given = self._dump_model()
@@ -134,13 +135,13 @@ class CLI(LightningCLI):
         self.run_folder = next(parent / name for name in names if not (parent / name).exists())
         loggers = config.trainer.logger
         for logger in loggers if isinstance(loggers, list) else [loggers]:
+            if "TensorBoard" in getattr(logger, "class_path", ""):
+                require_tensorboard()
             arguments = getattr(logger, "init_args", {})
             if "save_dir" in arguments and arguments["save_dir"] in (None, "."):
                 arguments["save_dir"] = str(self.run_folder)
-            if self._tracked and "id" in arguments and arguments["id"] is None:  # a resumed run is the same one
-                arguments["id"] = self._tracked["id"]
-                if "first_row" in arguments:
-                    arguments["first_row"] = self._tracked["rows"]
+            if "id" in arguments and arguments["id"] is None:  # a resumed run is the same one
+                arguments["id"] = self._tracked
 
     def _experiment(self) -> str:
         config = self.config[self.subcommand]

@@ -79,7 +79,7 @@ def checkpoint_config(path: Any, option: str = "--ckpt_path ") -> dict[str, Any]
     model = config["model"]["init_args"]
     shape, _ = model.pop("image_shape", None), model.pop("num_classes", None)  # on the command line the data's
     config |= {"global_step": checkpoint.get("global_step", 0), "image_shape": shape and list(shape)}
-    return {**config, "wandb": checkpoint.get("wandb", {})}
+    return {**config, "wandb": checkpoint.get("wandb_id")}
 
 
 def differences(prefix: str, given: Any, used: Any) -> Iterator[str]:

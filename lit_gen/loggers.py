@@ -3,13 +3,13 @@
 import importlib.util
 import os
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 STEPS = "trainer/global_step"
 # Where the client keeps logs, caches and artifacts that wait for their upload; by default in the home folder.
@@ -32,7 +32,6 @@ class WandbRun(WandbLogger):
         tags: Words to find the run by.
         notes: A longer text.
         id: The run to go on with; ``lit-gen fit --ckpt_path`` takes it from the checkpoint.
-        first_row: Rows that this run has already, so that an offline run's further ones are counted on from there.
         save_dir: The run's folder.
     """
 
@@ -47,7 +46,6 @@ class WandbRun(WandbLogger):
         tags: Sequence[str] | None = None,
         notes: str | None = None,
         id: str | None = None,
-        first_row: int = 0,
         save_dir: str | None = None,
     ) -> None:
         folder = Path(save_dir or ".")
@@ -55,8 +53,11 @@ class WandbRun(WandbLogger):
             name = "/".join(folder.parts[-2:]) or None
         about = {"entity": entity, "group": group, "tags": tags, "notes": notes}
         super().__init__(project=project, name=name, id=id, save_dir=str(folder), **about)
-        self._wandb_init.pop("anonymous", None)  # the client warns of it
-        self.mode, self.x_axis, self.first_row = mode, x_axis, first_row
+        del self._wandb_init["anonymous"]  # the client warns of it
+        if id is None:
+            del self._wandb_init["resume"]  # nothing to ask a server for
+        self.mode, self.x_axis = mode, x_axis
+        self._row = 0
         self._environment: dict[str, str | None] = {}
 
     @property
@@ -65,7 +66,7 @@ class WandbRun(WandbLogger):
         """The client's run, begun at first use.
 
         Raises:
-            ValueError: for ``mode=online`` without an account.
+            ValueError: for ``mode=online`` without an account or a connection.
         """
         if self._experiment is not None:
             return self._experiment
@@ -76,16 +77,24 @@ class WandbRun(WandbLogger):
         self._environment = {name: os.environ.get(name) for name in FOLDERS}
         for name, part in FOLDERS.items():
             os.environ.setdefault(name, str((folder / "wandb" / part).absolute()))
-        mode = self._choose_mode()
-        quiet = wandb.Settings(silent=mode == "offline", init_timeout=30)
-        self._wandb_init.update(mode=mode, settings=quiet)
-        run: Any = super().experiment
+        try:
+            self._begin(self._choose_mode())
+        except wandb.errors.CommError as error:
+            if self.mode == "online":
+                raise ValueError(f"mode=online: no connection to Weights & Biases ({_first_line(error)})") from None
+            self._begin(self._offline_because(f"no connection ({_first_line(error)})"))
+        run: Any = self._experiment
         if self.x_axis != STEPS:
             run.define_metric(self.x_axis)
             run.define_metric("*", step_metric=self.x_axis, step_sync=True)
-        if run.offline and self.first_row > 0:
-            run.log({}, step=self.first_row)
         return run
+
+    def _begin(self, mode: str | None) -> None:
+        import wandb
+
+        quiet = wandb.Settings(silent=mode == "offline", init_timeout=30)
+        self._wandb_init.update(mode=mode, settings=quiet)
+        WandbLogger.experiment.fget(self)  # type: ignore[attr-defined]
 
     def _choose_mode(self) -> str | None:
         """None leaves it to the client's own settings."""
@@ -99,9 +108,26 @@ class WandbRun(WandbLogger):
             return "online"
         if self.mode == "online":
             raise ValueError("mode=online: not logged in to Weights & Biases; `wandb login`, or take auto or offline")
+        return self._offline_because("not logged in")
+
+    def _offline_because(self, reason: str) -> str:
         runs = f"{self.save_dir}/wandb/offline-run-*"
-        rank_zero_info(f"W&B: not logged in: the run is kept offline; `wandb sync {runs}` uploads it")
+        rank_zero_info(f"W&B: {reason}: the run is kept offline; `wandb sync {runs}` uploads it")
         return "offline"
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Add to the row of this step: scores, pictures and histograms of one validation stand together.
+
+        Rows are numbered by the training's step, so a resumed run's follow the first part's. Where the step goes back,
+        as in a second training by the same logger, every call gets a row of its own.
+        """
+        if rank_zero_only.rank != 0:
+            return
+        if step is None:
+            self.experiment.log(dict(metrics))
+            return
+        self._row = max(step, self._row) if step >= self._row - 1 else self._row + 1
+        self.experiment.log({**metrics, STEPS: step}, step=self._row)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
         """Add to the run's configuration, without the framework's own notes."""
@@ -130,9 +156,18 @@ class TensorBoardRun(TensorBoardLogger):
     """
 
     def __init__(self, save_dir: str | None = None) -> None:
-        if not any(importlib.util.find_spec(package) for package in ("tensorboard", "tensorboardX")):
-            raise ValueError("TensorBoardRun needs the package tensorboard: pip install 'lit-gen[tensorboard]'")
+        require_tensorboard()
         super().__init__(save_dir or ".", name="tensorboard", version="", default_hp_metric=False)
+
+
+def require_tensorboard() -> None:
+    """Refuse a logger that can't write.
+
+    Raises:
+        ValueError: if the package is missing.
+    """
+    if not any(importlib.util.find_spec(package) for package in ("tensorboard", "tensorboardX")):
+        raise ValueError("logger=TensorBoard: needs the package tensorboard: pip install 'lit-gen[tensorboard]'")
 
 
 def logged_in() -> bool:
@@ -140,3 +175,7 @@ def logged_in() -> bool:
     import wandb
 
     return wandb.login(prompt=False, verify=False)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -47,6 +47,8 @@ def test_fit_without_yaml_leaves_one_folder_and_nothing_else(elsewhere, capsys):
     assert files(run_folder("wgangp-digits")) == {
         "config.yaml", "metrics.csv", "hparams.yaml", "checkpoints/last.ckpt",
         "samples/step_000000.png", "samples/step_000002.png", "samples/step_000004.png",
+        "histograms/real_scores.csv", "histograms/fake_scores.csv",
+        "model/config.json", "model/model.safetensors", "model/README.md",
     }  # fmt: skip
     assert {path.name for path in elsewhere.iterdir()} == {"runs"}
     assert f"lit-gen: results in {run_folder('wgangp-digits')}" in capsys.readouterr().out

@@ -22,7 +22,7 @@ class RunRecord(L.Callback):
     def __init__(self) -> None:
         self._folder: Path | None = None
         self._first_step = 0
-        self.tracked: dict[str, Any] = {}
+        self.wandb_id: str | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Learn the folder while all processes are here to agree on it."""
@@ -43,15 +43,15 @@ class RunRecord(L.Callback):
             self._write(trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep the W&B run's id, which the client may have chosen, and the number of its rows so far."""
+        """Keep the W&B run's id, which the client may have chosen."""
         for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger) and trainer.is_global_zero and logger.version is not None:
-                self.tracked = {"id": str(logger.version), "rows": int(logger.experiment.step)}
-        checkpoint["wandb"] = dict(self.tracked)
+            if isinstance(logger, WandbLogger) and logger.version is not None:
+                self.wandb_id = str(logger.version)
+        checkpoint["wandb_id"] = self.wandb_id
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Remember the run, for checkpoints of a fit that goes on untracked."""
-        self.tracked = dict(checkpoint.get("wandb", {}))
+        self.wandb_id = checkpoint.get("wandb_id")
 
     def _write(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if self._folder is None or trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
