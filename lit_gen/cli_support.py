@@ -78,8 +78,8 @@ def checkpoint_config(path: Any, option: str = "--ckpt_path ") -> dict[str, Any]
         raise ValueError(f"{option}{path}: not a checkpoint of lit-gen, it doesn't name its model's class")
     model = config["model"]["init_args"]
     shape, _ = model.pop("image_shape", None), model.pop("num_classes", None)  # on the command line the data's
-    config |= {"global_step": checkpoint.get("global_step", 0), "image_shape": shape and list(shape)}
-    return {**config, "wandb": checkpoint.get("wandb_id")}
+    facts = {"global_step": checkpoint.get("global_step", 0), "image_shape": shape and list(shape)}
+    return {**config, **facts, "wandb": checkpoint.get("wandb_id")}
 
 
 def differences(prefix: str, given: Any, used: Any) -> Iterator[str]:

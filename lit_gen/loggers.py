@@ -1,14 +1,15 @@
-"""Loggers beside metrics.csv: Weights & Biases that never asks and never waits, TensorBoard inside the run's folder."""
+"""Loggers beside metrics.csv: Weights & Biases that never asks, TensorBoard inside the run's folder."""
 
 import importlib.util
+import inspect
 import os
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
-from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 STEPS = "trainer/global_step"
@@ -51,7 +52,7 @@ class WandbRun(WandbLogger):
         folder = Path(save_dir or ".")
         if name is None and id is None:  # a resumed run has a name
             name = "/".join(folder.parts[-2:]) or None
-        about = {"entity": entity, "group": group, "tags": tags, "notes": notes}
+        about: dict[str, Any] = {"entity": entity, "group": group, "tags": tags, "notes": notes}
         super().__init__(project=project, name=name, id=id, save_dir=str(folder), **about)
         del self._wandb_init["anonymous"]  # the client warns of it
         if id is None:
@@ -100,7 +101,9 @@ class WandbRun(WandbLogger):
         """None leaves it to the client's own settings."""
         import wandb
 
-        if self.mode in OFFLINE:
+        if self.mode == "offline":
+            return self._offline_because("mode=offline")
+        if self.mode == "disabled":
             return self.mode
         if self.mode == "auto" and os.environ.get("WANDB_MODE", wandb.setup().settings.mode) in OFFLINE:
             return None
@@ -115,14 +118,13 @@ class WandbRun(WandbLogger):
         rank_zero_info(f"W&B: {reason}: the run is kept offline; `wandb sync {runs}` uploads it")
         return "offline"
 
+    @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Add to the row of this step: scores, pictures and histograms of one validation stand together.
 
         Rows are numbered by the training's step, so a resumed run's follow the first part's. Where the step goes back,
         as in a second training by the same logger, every call gets a row of its own.
         """
-        if rank_zero_only.rank != 0:
-            return
         if step is None:
             self.experiment.log(dict(metrics))
             return
@@ -174,7 +176,9 @@ def logged_in() -> bool:
     """Whether the W&B client knows an account; nobody is asked, and no network."""
     import wandb
 
-    return wandb.login(prompt=False, verify=False)
+    if "prompt" in inspect.signature(wandb.login).parameters:
+        return wandb.login(prompt=False, verify=False)
+    return wandb.api.api_key is not None  # older clients
 
 
 def _first_line(error: Exception) -> str:

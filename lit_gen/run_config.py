@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as L
 import yaml
@@ -24,7 +25,9 @@ class RunConfig(SaveConfigCallback):
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_hyperparams({**yaml.safe_load(text), "code": version})
-            elif hasattr(experiment := getattr(logger, "experiment", None), "add_text"):
+                continue
+            experiment: Any = getattr(logger, "experiment", None)
+            if hasattr(experiment, "add_text"):
                 experiment.add_text("config", f"```yaml\n{text}\n```")
                 experiment.add_text("code", json.dumps(version))
         if trainer.loggers:

@@ -60,7 +60,9 @@ def publish_histogram(trainer: L.Trainer, directory: str | None, name: str, valu
 
             histogram: Any = wandb.Histogram(np_histogram=(counts, edges))
             logger.log_metrics({f"histograms/{name}": histogram}, step=trainer.global_step)
-        elif hasattr(experiment := getattr(logger, "experiment", None), "add_histogram"):
+            continue
+        experiment: Any = getattr(logger, "experiment", None)
+        if hasattr(experiment, "add_histogram"):
             experiment.add_histogram(f"histograms/{name}", flat, trainer.global_step)
 
 

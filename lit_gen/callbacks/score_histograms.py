@@ -61,13 +61,13 @@ class ScoreHistograms(L.Callback):
     def _of_translations(self, data: Any, module: CycleGAN) -> dict[str, Tensor]:
         batch = self._spread(data, 1)
         images = {domain: data.to_float(batch[domain][0].to(module.device)) for domain in ("a", "b")}
-        scores = {}
         with module.evaluating():
-            for domain, other in (("a", "b"), ("b", "a")):
-                discriminator = module.discriminator_a if domain == "a" else module.discriminator_b
-                scores[f"real_scores_{domain}"] = discriminator(images[domain])
-                scores[f"fake_scores_{domain}"] = discriminator(module.translate(images[other], to=domain))
-        return scores
+            return {
+                "real_scores_a": module.discriminator_a(images["a"]),
+                "fake_scores_a": module.discriminator_a(module.translate(images["b"], to="a")),
+                "real_scores_b": module.discriminator_b(images["b"]),
+                "fake_scores_b": module.discriminator_b(module.translate(images["a"], to="b")),
+            }
 
     def _spread(self, data: Any, multiple: int) -> Any:
         """A batch from all over the split, of a multiple of so many images."""
