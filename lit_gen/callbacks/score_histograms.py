@@ -10,6 +10,9 @@ from lit_gen.callbacks.publish import publish_histogram
 from lit_gen.modules import GAN, CycleGAN
 from lit_gen.randomness import mix
 
+AT_ONCE = 64  # images in a pass of a discriminator
+PATCHES = 16  # of an image, in rough numbers
+
 
 class ScoreHistograms(L.Callback):
     """Draws histograms of a discriminator's raw scores at each validation of a fit; nothing for other modules.
@@ -17,7 +20,7 @@ class ScoreHistograms(L.Callback):
     Of a `GAN`: ``real_scores``, of images spread evenly over the validation split (else the training split), and
     ``fake_scores``, of as many samples by the averaged weights, with the images' labels if it is conditional. Of a
     `CycleGAN`: ``real_scores_a`` and ``fake_scores_a`` of the domain a and the translations to it, and the same of b, a
-    score for each patch. All networks are in eval mode.
+    score for each patch of a sixteenth as many images. All networks are in eval mode.
 
     They go to ``histograms/<name>.csv`` under the trainer's log directory and to every logger that takes histograms.
 
@@ -51,15 +54,15 @@ class ScoreHistograms(L.Callback):
             return {}
         if isinstance(module, CycleGAN):
             return self._of_translations(data, module)
-        images, labels = self._spread(data, module.pack)
+        images, labels = _spread(data, self.num_samples, module.pack)
         images = data.to_float(images.to(module.device))
         y = labels if module.conditional else None
         generator = torch.Generator().manual_seed(mix(self.seed, "histograms"))
         samples = module.sample(len(images), y, generator)
-        return {"real_scores": module.score(images, y), "fake_scores": module.score(samples, y)}
+        return {"real_scores": _judged(module, images, y), "fake_scores": _judged(module, samples, y)}
 
     def _of_translations(self, data: Any, module: CycleGAN) -> dict[str, Tensor]:
-        batch = self._spread(data, 1)
+        batch = _spread(data, max(2, self.num_samples // PATCHES), 1)
         images = {domain: data.to_float(batch[domain][0].to(module.device)) for domain in ("a", "b")}
         with module.evaluating():
             return {
@@ -69,8 +72,16 @@ class ScoreHistograms(L.Callback):
                 "fake_scores_b": module.discriminator_b(module.translate(images["a"], to="b")),
             }
 
-    def _spread(self, data: Any, multiple: int) -> Any:
-        """A batch from all over the split, of a multiple of so many images."""
-        dataset = data.dataset("val" if len(data.dataset("val")) >= max(2, multiple) else "train")
-        count = min(max(self.num_samples, multiple), len(dataset)) // multiple * multiple
-        return dataset.__getitems__([i * len(dataset) // count for i in range(count)])
+
+def _spread(data: Any, count: int, multiple: int) -> Any:
+    """A batch from all over the split, of a multiple of so many images."""
+    dataset = data.dataset("val" if len(data.dataset("val")) >= max(2, multiple) else "train")
+    count = min(max(count, multiple), len(dataset)) // multiple * multiple
+    return dataset.__getitems__([i * len(dataset) // count for i in range(count)])
+
+
+def _judged(module: GAN, images: Tensor, labels: Tensor | None) -> Tensor:
+    """Scores ``(N/pack,)`` of images in eval mode, a part after the other."""
+    size = max(1, AT_ONCE // module.pack) * module.pack
+    parts = zip(images.split(size), [None] * len(images) if labels is None else labels.split(size), strict=False)
+    return torch.cat([module.score(part, y) for part, y in parts])
