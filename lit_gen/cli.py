@@ -164,12 +164,12 @@ class CLI(LightningCLI):
         plugins = trainer.plugins if isinstance(trainer.plugins, list) else [trainer.plugins]
         kwargs["plugins"] = [*filter(None, plugins), AtomicCheckpointIO()]
         kwargs["default_root_dir"] = self.run_folder
-        own: list[Any] = [PredictionWriter(), RunRecord()]
+        own: list[Any] = [PredictionWriter()]
         if trainer.enable_progress_bar is not False:
             own.append(RunProgress())
         callbacks = trainer.callbacks if isinstance(trainer.callbacks, list) else [trainer.callbacks]
         callbacks = [*filter(None, callbacks)]
-        kinds: list[Any] = [ScoreHistograms] if isinstance(self.model, (GAN, CycleGAN)) else []
+        kinds: list[Any] = [RunRecord, ScoreHistograms] if isinstance(self.model, (GAN, CycleGAN)) else [RunRecord]
         kinds += [EvaluateTranslation, TranslationGrid] if hasattr(self.model, "translate") else []
         own += [kind() for kind in kinds if not any(isinstance(callback, kind) for callback in callbacks)]
         kwargs["callbacks"] = [*callbacks, *own]
