@@ -12,6 +12,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor, nn
 
 from lit_gen.averaging import ExponentialMovingAverage
+from lit_gen.initialisation import initialise
 from lit_gen.modules.player import Player, average_over_processes
 from lit_gen.randomness import Randomness, mix, seed_global
 from lit_gen.specification import keep_own_arguments
@@ -53,8 +54,14 @@ class GenerativeModule(L.LightningModule):
         self._players: list[Player] = []
         self._losses: dict[str, dict[str, Tensor]] = {}
 
-    def define(self, players: list[Player], averaged: list[str]) -> None:
-        """Name the players, first the one that steps once per training batch, and the networks to average."""
+    def define(self, players: list[Player], averaged: list[str], init_from: str | None = None) -> None:
+        """Name the players, first the one that steps once per training batch, and the networks to average.
+
+        All networks exist by now, and start from the weights of ``init_from`` if it is given.
+        """
+        if init_from is not None:
+            initialise(self, init_from)
+            self.hparams["init_from"] = None  # a checkpoint of this module needs no other
         self._players = players
         self.updates = {player.name: 0 for player in players}
         if self.ema_half_life is not None:
