@@ -29,6 +29,11 @@ class GenerativeModule(L.LightningModule):
 
     ``trainer.global_step``, the loggers' axis and ``max_steps`` all count training batches. ``updates`` (of each
     player) and ``images_seen`` (by all processes) are logged beside them and live in the checkpoint.
+
+    Args:
+        image_shape: ``(C, H, W)`` or ``(D,)``.
+        ema_half_life: Half-life of the weight averages in images; None for none.
+        ema_ramp_up: Its bound as a share of the images seen; None for none.
     """
 
     def __init__(
