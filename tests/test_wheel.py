@@ -95,3 +95,12 @@ documented.execute("README.md", "lit-gen fit --config vae_digits --model.latent_
 def test_all_of_the_readme_works_without_the_source_tree(fresh, tmp_path):
     told = call(fresh / "python", ROOT / "tests" / "documented.py", tmp_path, "README.md", "extending.md")
     assert told.count("$ lit-gen ") > 25
+
+
+@pytest.mark.slow
+def test_a_user_s_code_passes_mypy_strict(fresh, tmp_path):
+    """Against the installed package and its py.typed; test_api.py looks at the signatures in a moment."""
+    tests = ROOT / "tests"
+    (tmp_path / "mypy.ini").write_text(f"[mypy]\nstrict = true\nmypy_path = {tests / 'example_package'}\n")
+    options = ["--python-executable", fresh / "python", "--cache-dir", tmp_path / "cache", "--config-file", "mypy.ini"]
+    call(sys.executable, "-m", "mypy", *options, tests / "typed_user.py", cwd=tmp_path)

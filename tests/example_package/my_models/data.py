@@ -23,5 +23,5 @@ class BarsDataModule(DataModule):
         rows = white.expand(-1, -1, -1, 8).to(torch.uint8) * 255
         labels = torch.randint(2, (1200,), generator=generator)
         images = torch.where(labels.view(-1, 1, 1, 1) == 1, rows.mT, rows)
-        sizes = {"train": slice(0, 800), "val": slice(800, 1000), "test": slice(1000, 1200)}
-        return {split: InMemoryDataset(images[part], labels[part]) for split, part in sizes.items()}
+        parts: dict[Split, slice] = {"train": slice(0, 800), "val": slice(800, 1000), "test": slice(1000, 1200)}
+        return {split: InMemoryDataset(images[part], labels[part]) for split, part in parts.items()}

@@ -22,4 +22,4 @@ class CoordinateGenerator(Generator):
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """z ``(N, latent_dim)`` to images ``(N, C, H, W)`` in [-1, 1]."""
         pixels: Tensor = self.head(self.of_place(self.grid) + self.of_z(z).unsqueeze(1))  # (N, H W, C)
-        return pixels.transpose(1, 2).unflatten(2, self.image_shape[1:])
+        return pixels.transpose(1, 2).reshape(len(z), *self.image_shape)
