@@ -79,8 +79,9 @@ def annotation(value) -> str:
     text = value if isinstance(value, str) else inspect.formatannotation(value)
     text = re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", text).replace("NoneType", "None").replace("~", "")
     text = text.replace("Callable[[Iterable], Optimizer]", "OptimizerCallable")
-    text = re.sub(r"Callable\[\[Optimizer\], [^]]*ReduceLROnPlateau\]*\]", "LRSchedulerCallable", text)
-    return re.sub(r"Optional\[(\w+)\]?", r"\1 | None", text)
+    for union in ("Union[LRScheduler, ReduceLROnPlateau]", "LRScheduler | ReduceLROnPlateau"):
+        text = text.replace(f"Callable[[Optimizer], {union}]", "LRSchedulerCallable")
+    return re.sub(r"Optional\[(\w+|Literal\[[^]]*\])\]", r"\1 | None", text)
 
 
 def default(value) -> str:
