@@ -55,7 +55,7 @@ def test_fit_sample_and_evaluate_from_yaml(my_models, capsys):
     assert np.load("a.npz")["images"].shape == (4, 8, 8)
 
     model = lit_gen.from_pretrained(checkpoint, trusted=["my_models"])
-    assert (type(model).__name__, model.keep, model.loss.bound) == ("TopKGAN", 0.75, 1.0)
+    assert (type(model).__name__, model.keep, model.loss.bound) == ("TopKGAN", 0.9, 1.0)
     same = lit_gen.from_pretrained("exported", trusted=["my_models"])
     z = torch.randn(3, 16)
     assert torch.equal(same.decode(z), model.decode(z))
@@ -67,7 +67,7 @@ def test_a_likelihood_and_all_else_from_python(my_models):
     from my_models.data import BarsDataModule
     from my_models.likelihood import Laplace
     from my_models.model import TopKGAN
-    from my_models.network import CoordinateGenerator
+    from my_models.network import LowRankGenerator
 
     data, quiet = BarsDataModule(), {"accelerator": "cpu", "enable_progress_bar": False}
     model = lit_gen.VAE(data.image_shape, latent_dim=2, likelihood=Laplace)
@@ -75,7 +75,7 @@ def test_a_likelihood_and_all_else_from_python(my_models):
     assert lit_gen.evaluate(model, data, extractor=None, **quiet)["test/nelbo_nats"] > 0
     lit_gen.save_pretrained(model, "laplace")
     assert lit_gen.from_pretrained("laplace", trusted=["my_models"]).sample(2).shape == (2, 1, 8, 8)
-    gan = lit_gen.fit(TopKGAN(data.image_shape, 4, generator=CoordinateGenerator), data, max_steps=2, **quiet)
+    gan = lit_gen.fit(TopKGAN(data.image_shape, 4, generator=LowRankGenerator), data, max_steps=2, **quiet)
     assert gan.updates == {"discriminator": 2, "generator": 2}
 
 

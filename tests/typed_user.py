@@ -9,7 +9,7 @@ from my_models.data import BarsDataModule
 from my_models.likelihood import Laplace
 from my_models.loss import TotalVariation
 from my_models.model import TopKGAN
-from my_models.network import CoordinateGenerator
+from my_models.network import LowRankGenerator
 from torch import Tensor, nn
 from typing_extensions import assert_type
 
@@ -39,7 +39,7 @@ warm = VAE((1, 8, 8), 4, *coders, init_from="vae_digits", ema_half_life=1000)
 gan = GAN((1, 8, 8), 4, discriminator=partial(MLPDiscriminator, width=8), loss=Hinge(), penalty=R1(0.1))
 wgan = WGANGP((1, 8, 8), 4, penalty=GradientPenalty(weight=1.0), generator_optimizer=partial(GANAdam, lr=1e-4))
 ladder = HierarchicalVAE((1, 8, 8), partial(Ladder, latent_dims=(4, 2), widths=(16, 8)))
-own = TopKGAN((1, 8, 8), 4, generator=CoordinateGenerator, loss=TotalVariation(), keep=0.5)
+own = TopKGAN((1, 8, 8), 4, generator=LowRankGenerator, loss=TotalVariation(), keep=0.5)
 assert_type(own.generator, Generator)
 assert_type(vae.encoder, Encoder)
 assert_type(gan.score(gan.sample(2)), Tensor)

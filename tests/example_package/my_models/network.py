@@ -1,25 +1,22 @@
 """A generator."""
 
-import torch
 from torch import Tensor, nn
 
 from lit_gen.networks import Generator
 
 
-class CoordinateGenerator(Generator):
-    """An image as a function of place: one MLP of (y, x) and z gives each pixel."""
+class LowRankGenerator(Generator):
+    """Images that are matrices of a low rank: tanh(R Cᵀ) with factors R and C that an MLP makes of z."""
 
-    grid: Tensor
-
-    def __init__(self, image_shape: tuple[int, ...], latent_dim: int, width: int = 64):
+    def __init__(self, image_shape: tuple[int, ...], latent_dim: int, width: int = 128, rank: int = 2):
         super().__init__(image_shape, latent_dim)
-        channels, rows, columns = image_shape
-        places = torch.cartesian_prod(torch.linspace(-1, 1, rows), torch.linspace(-1, 1, columns))
-        self.register_buffer("grid", places)  # (H W, 2)
-        self.of_place, self.of_z = nn.Linear(2, width), nn.Linear(latent_dim, width)
-        self.head = nn.Sequential(nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, channels), nn.Tanh())
+        channels, height, columns = image_shape
+        self.sizes, self.factors = (height, columns), (channels, height + columns, rank)
+        hidden = [nn.Linear(latent_dim, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()]
+        self.mlp = nn.Sequential(*hidden, nn.Linear(width, channels * (height + columns) * rank))
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """z ``(N, latent_dim)`` to images ``(N, C, H, W)`` in [-1, 1]."""
-        pixels: Tensor = self.head(self.of_place(self.grid) + self.of_z(z).unsqueeze(1))  # (N, H W, C)
-        return pixels.transpose(1, 2).reshape(len(z), *self.image_shape)
+        factors: Tensor = self.mlp(z)
+        rows, columns = factors.reshape(len(z), *self.factors).split(self.sizes, dim=2)
+        return (rows @ columns.mT).tanh()
