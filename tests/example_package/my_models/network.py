@@ -11,12 +11,12 @@ class LowRankGenerator(Generator):
     def __init__(self, image_shape: tuple[int, ...], latent_dim: int, width: int = 128, rank: int = 2):
         super().__init__(image_shape, latent_dim)
         channels, height, columns = image_shape
-        self.sizes, self.factors = (height, columns), (channels, height + columns, rank)
+        self.height, self.factors = height, (channels, height + columns, rank)
         hidden = [nn.Linear(latent_dim, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()]
         self.mlp = nn.Sequential(*hidden, nn.Linear(width, channels * (height + columns) * rank))
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """z ``(N, latent_dim)`` to images ``(N, C, H, W)`` in [-1, 1]."""
-        factors: Tensor = self.mlp(z)
-        rows, columns = factors.reshape(len(z), *self.factors).split(self.sizes, dim=2)
-        return (rows @ columns.mT).tanh()
+        made: Tensor = self.mlp(z)
+        factors = made.reshape(len(z), *self.factors)
+        return (factors[:, :, : self.height] @ factors[:, :, self.height :].mT).tanh()
