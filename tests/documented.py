@@ -23,9 +23,12 @@ PACKAGE = Path(__file__).parent / "example_package"
 NOT_RUN = {
     "pip install": "changes the environment; .ci/run does it",
     "python -m pytest": "is this suite",
+    "tensorboard --logdir": "serves pages until it is stopped",
+    "wandb": "needs a login",
 }
 # Commands whose options alone are read, and why so.
 PARSED = {
+    "--config wandb": "starts the tracker's client; the tracking's own tests do",
     "--trainer.devices 2": "starts a second process; test_distributed.py does",
     "--extractor inception": "needs weights that are published elsewhere",
 }
