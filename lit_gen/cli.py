@@ -4,6 +4,7 @@ import importlib
 import itertools
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,6 +16,8 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 import datamodules
 from lit_gen.callbacks import (
@@ -32,11 +35,14 @@ from lit_gen.callbacks import (
 )
 from lit_gen.cli_errors import shorten, users_error
 from lit_gen.cli_support import (
+    RUNS,
     checkpoint_config,
     differences,
     quieten,
     resolve_configs,
+    resolve_last,
 )
+from lit_gen.files import remove_leftovers
 from lit_gen.loggers import WandbRun, require_tensorboard
 from lit_gen.modules import GAN, CycleGAN, GenerativeModule
 from lit_gen.run_config import RunConfig
@@ -105,6 +111,8 @@ class CLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Let the checkpoint say what the model is, and announce every option that it overrides."""
         config = self.config[self.config.subcommand]
+        if config.get("ckpt_path") == "last":
+            config.ckpt_path = resolve_last(self._experiment_folder(config), self.config.subcommand)
         stored = checkpoint_config(config.get("ckpt_path"))
         self._first_step = stored.pop("global_step", 0)
         self._stored_shape = stored.pop("image_shape", None)
@@ -128,9 +136,11 @@ class CLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Choose the run's folder: nothing is written elsewhere."""
         config = self.config[self.subcommand]
-        config.experiment = config.experiment or self._experiment()
+        config.experiment = config.experiment or self._experiment(config)
         time = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
-        parent = Path(config.trainer.default_root_dir or "runs") / config.experiment
+        parent = self._experiment_folder(config)
+        if self.subcommand == "fit" and rank_zero_only.rank == 0:
+            remove_leftovers(parent, "*/checkpoints")
         names = (time if i == 1 else f"{time}.{i}" for i in itertools.count(1))
         self.run_folder = next(parent / name for name in names if not (parent / name).exists())
         loggers = config.trainer.logger
@@ -143,8 +153,11 @@ class CLI(LightningCLI):
             if "id" in arguments and arguments["id"] is None:  # a resumed run is the same one
                 arguments["id"] = self._tracked
 
-    def _experiment(self) -> str:
-        config = self.config[self.subcommand]
+    def _experiment_folder(self, config: Any) -> Path:
+        return Path(config.trainer.default_root_dir or RUNS) / (config.experiment or self._experiment(config))
+
+    @staticmethod
+    def _experiment(config: Any) -> str:
         paths = [Path(str(path)) for path in config.get("config") or [] if str(path).endswith("ml")]
         if paths := [path for path in paths if not is_addon(path)]:
             return paths[-1].stem
@@ -220,6 +233,8 @@ def main(args: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except SystemExit as stop:
+        if isinstance(stop, SIGTERMException):  # outside of training, where there is nothing to save
+            sys.exit(128 + signal.SIGTERM)
         # Lightning ends an interrupted run with status 1.
         sys.exit(130 if isinstance(stop.__context__, KeyboardInterrupt) else stop.code)
     except Exception as error:

@@ -2,14 +2,20 @@
 
 import json
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
+from lit_gen.files import check_archive
+from lit_gen.resume import last_checkpoint, whole_before
 from lit_gen.shipped import configs_folder, list_configs
+
+RUNS = "runs"  # trainer.default_root_dir, unless stated
 
 
 def resolve_configs(arguments: Sequence[str], commands: Sequence[str]) -> list[str]:
@@ -21,8 +27,12 @@ def resolve_configs(arguments: Sequence[str], commands: Sequence[str]) -> list[s
             resolved[i] = f"{name}={_config_path(value)}"
         elif i > 0 and arguments[i - 1] in ("--config", "-c"):
             resolved[i] = _config_path(argument)
-    if resolved and resolved[0] in commands:
-        stored = checkpoint_config(_option(resolved, "--ckpt_path"))
+    path, experiment = _option(resolved, "--ckpt_path"), _option(resolved, "--experiment")
+    if resolved and resolved[0] in commands and path == "last" and experiment:
+        folder = Path(_option(resolved, "--trainer.default_root_dir") or RUNS) / experiment
+        path = last_checkpoint(folder)
+    if resolved and resolved[0] in commands and path != "last":
+        stored = checkpoint_config(path)
         if stored:
             config = {key: stored[key] for key in ("model", "data") if key in stored}
             resolved[1:1] = ["--config", json.dumps(config)]
@@ -50,6 +60,32 @@ def _option(arguments: Sequence[str], name: str) -> str | None:
     return value
 
 
+def resolve_last(folder: Path, command: str) -> str | None:
+    """What ``--ckpt_path last`` stands for in an experiment's folder; says what is found.
+
+    Training for which there is nothing to continue starts anew, so that a job which is started again and again has
+    one command.
+
+    Raises:
+        FileNotFoundError: for another command than ``fit``, if there is no checkpoint.
+    """
+    path = last_checkpoint(folder)
+    if path is None:
+        if command != "fit":
+            raise FileNotFoundError(f"--ckpt_path last: no run in {folder} has a checkpoint")
+        rank_zero_note(f"--ckpt_path last: no run in {folder} has a checkpoint; starting from scratch")
+        return None
+    step = checkpoint_config(path)["global_step"]
+    rank_zero_note(f"--ckpt_path last: continuing from {path}, step {step}")
+    return str(path)
+
+
+def rank_zero_note(text: str) -> None:
+    """Print a line for the user, in one process only."""
+    if rank_zero_only.rank == 0:
+        print(f"lit-gen: {text}", file=sys.stderr)
+
+
 def checkpoint_config(path: Any, option: str = "--ckpt_path ") -> dict[str, Any]:
     """Model and data of a checkpoint as a configuration, its step, image shape and W&B run; empty without one.
 
@@ -63,11 +99,14 @@ def checkpoint_config(path: Any, option: str = "--ckpt_path ") -> dict[str, Any]
     if not path.is_file():
         raise FileNotFoundError(f"{option}{path}: no such file")
     try:
+        check_archive(path)
         checkpoint = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
         assert isinstance(checkpoint, dict)
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{option}{path}: not a whole checkpoint ({reason})") from None
+        before = whole_before(path)
+        hint = f"; the whole one before it: --ckpt_path {before}" if before else ""
+        raise ValueError(f"{option}{path}: not a whole checkpoint ({reason}){hint}") from None
     config = {}
     for key, name in {"model": "hyper_parameters", "data": "datamodule_hyper_parameters"}.items():
         arguments = dict(checkpoint.get(name, {}))

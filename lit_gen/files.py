@@ -1,31 +1,117 @@
 """Files that are whole or absent."""
 
 import os
+import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+try:
+    from fcntl import LOCK_EX, LOCK_NB, flock
+except ImportError:  # Windows: leftovers stay
+    flock = None  # type: ignore[assignment]
+
 
 @contextmanager
-def whole_file(path: str | Path) -> Iterator[IO[bytes]]:
+def whole_file(path: str | Path, previous: str | Path | None = None) -> Iterator[IO[bytes]]:
     """A file to write that takes the place of ``path`` only once it is complete and on the disk.
 
-    It is written beside the target, so that the renaming is one step; after any error the target is as it was.
+    It is written beside the target, so that the renaming is one step; after any error the target is as it was, and at
+    no moment is there none.
+
+    Args:
+        path: The target.
+        previous: A name beside it under which the file that is replaced stays.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    descriptor, temporary = _temporary(path)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(temporary, 0o666 & ~mask)  # mkstemp's files are private
             os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)  # mkstemp's files are private
-        os.replace(temporary, path)
+            if previous is not None and path.exists():
+                _keep(path, Path(previous))
+            os.replace(temporary, path)  # before the lock goes with the descriptor
+        _sync_folder(path.parent)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folders: str | Path, pattern: str) -> None:
+    """Delete the unfinished files that killed processes have left.
+
+    Files that a living process is writing are locked and stay.
+
+    Args:
+        folders: Where to look.
+        pattern: Of the folders in it that hold the files.
+    """
+    if flock is None:
+        return
+    for path in Path(folders).glob(f"{pattern}/.*.tmp"):
+        with suppress(OSError), open(path, "rb") as file:
+            flock(file, LOCK_EX | LOCK_NB)
+            path.unlink(missing_ok=True)
+
+
+def check_archive(path: str | Path) -> None:
+    """Compare every record of a zip archive, which a checkpoint is, with its checksum.
+
+    Raises:
+        ValueError: if the file is truncated or damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+        raise ValueError(f"truncated or no checkpoint: {error}") from None
+    if damaged is not None:
+        raise ValueError(f"damaged: {damaged} doesn't have its checksum")
+
+
+def _temporary(path: Path) -> tuple[int, str]:
+    """A new file beside ``path``, locked where the file system can do so."""
+    while True:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        if flock is not None:
+            with suppress(OSError):
+                flock(descriptor, LOCK_EX)
+        if os.fstat(descriptor).st_nlink:  # else it was removed as a leftover before it was locked
+            return descriptor, temporary
+        os.close(descriptor)
+
+
+def _keep(path: Path, previous: Path) -> None:
+    """Give a file a second name; a copy where the file system has no links."""
+    link = path.with_name(f".{previous.name}.{os.getpid()}.tmp")
+    link.unlink(missing_ok=True)
+    with open(path, "rb") as file:
+        if flock is not None:
+            with suppress(OSError):
+                flock(file, LOCK_EX)  # the link is no leftover
+        try:
+            os.link(path, link)
+        except OSError:
+            with whole_file(previous) as copy:
+                shutil.copyfileobj(file, copy)
+        else:
+            os.replace(link, previous)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a renaming survive a power failure, where folders can be flushed."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

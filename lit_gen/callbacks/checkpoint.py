@@ -14,22 +14,35 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 
 from lit_gen.files import whole_file
+from lit_gen.resume import LAST, PREVIOUS
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target, flushes to disk and renames: a reader never sees half a file."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write ``checkpoint`` to ``path``; on any error the previous file stays as it was."""
-        with whole_file(path) as file:
-            torch.save(checkpoint, file)
+        """Write ``checkpoint`` to ``path``; the ``last.ckpt`` that it replaces stays as ``previous.ckpt``.
+
+        Raises:
+            OSError: if it can't be written, as on a full disk; the file at ``path`` is then as it was.
+        """
+        path = Path(path)
+        try:
+            with whole_file(path, path.with_name(PREVIOUS) if path.name == LAST else None) as file:
+                torch.save(checkpoint, file)
+        except (OSError, RuntimeError) as error:  # torch turns a failed write into a RuntimeError
+            cause = error if isinstance(error, OSError) else error.__context__ or error
+            reason = getattr(cause, "strerror", None) or str(cause).splitlines()[0]
+            held = f"; the checkpoint before it, {path}, is whole" if path.exists() else ""
+            raise OSError(f"{path}: this checkpoint can't be written: {reason}{held}") from error
 
 
 class RunCheckpoint(Checkpoint):
     """Saves ``checkpoints/last.ckpt`` at a steady pace and at the end, and ``best.ckpt`` by a score.
 
     Saving happens at the end of a batch, the only place from which a resumed run repeats and skips nothing.
-    So does stopping: the first Ctrl-C finishes the batch and saves, a second one stops at once.
+    So does stopping: the first Ctrl-C or SIGTERM finishes the batch and saves, a second one stops at once. The exit
+    status is the conventional one, 130 or 143.
 
     Args:
         every_n_steps: Training batches between two ``last.ckpt``.
@@ -44,28 +57,31 @@ class RunCheckpoint(Checkpoint):
             raise ValueError(f"every_n_steps={every_n_steps}: at least 1 batch between two checkpoints")
         self.every_n_steps, self.monitor, self.mode = every_n_steps, monitor, mode
         self.best_score = math.inf if mode == "min" else -math.inf
-        self._interrupted = False
-        self._usual: Any = None
+        self._received: int | None = None
+        self._usual: dict[int, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take over Ctrl-C."""
-        self._interrupted = False
-        if threading.current_thread() is threading.main_thread():
-            usual = signal.getsignal(signal.SIGINT)
+        """Take over Ctrl-C and SIGTERM."""
+        self._received = signal.SIGTERM if trainer.received_sigterm else None
+        if threading.current_thread() is not threading.main_thread():
+            return
+        # Lightning's own handler of SIGTERM would stop without saving.
+        self._usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-            def finish_the_batch(*_: Any) -> None:
-                self._interrupted = True
-                signal.signal(signal.SIGINT, usual)
-                rank_zero_info("Ctrl-C: finishing the batch and saving; once more to stop at once.")
+        def finish_the_batch(number: int, _: Any) -> None:
+            self._received = number
+            signal.signal(number, self._usual[number] if number == signal.SIGINT else signal.SIG_DFL)
+            name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+            rank_zero_info(f"{name}: finishing the batch and saving; once more to stop at once.")
 
-            signal.signal(signal.SIGINT, finish_the_batch)
-            self._usual = usual
+        for number in self._usual:
+            signal.signal(number, finish_the_batch)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Give Ctrl-C back."""
-        if self._usual is not None:
-            signal.signal(signal.SIGINT, self._usual)
-            self._usual = None
+        """Give the signals back."""
+        for number, usual in self._usual.items():
+            signal.signal(number, usual)
+        self._usual = {}
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -74,13 +90,20 @@ class RunCheckpoint(Checkpoint):
         epochs = trainer.max_epochs
         last_epoch = epochs is not None and epochs >= 0 and trainer.current_epoch + 1 >= epochs
         ends = trainer.global_step == trainer.max_steps or (last_epoch and trainer.is_last_batch)
-        interrupted = self._interrupted
-        if trainer.world_size > 1:  # all processes stop after the same batch
-            interrupted = trainer.strategy.reduce_boolean_decision(interrupted, all=False)
-        if ends or interrupted or trainer.global_step % self.every_n_steps == 0:
-            self._save(trainer, "last.ckpt")
-        if interrupted:
+        stops = self._anywhere(trainer, self._received is not None)
+        if ends or stops or trainer.global_step % self.every_n_steps == 0:
+            self._save(trainer, LAST)
+        if stops and self._anywhere(trainer, self._received == signal.SIGINT):
             raise KeyboardInterrupt
+        if stops:
+            raise SystemExit(128 + signal.SIGTERM)
+
+    @staticmethod
+    def _anywhere(trainer: L.Trainer, decision: bool) -> bool:
+        """Whether it is so in any process: all of them stop after the same batch."""
+        if trainer.world_size > 1:
+            return trainer.strategy.reduce_boolean_decision(decision, all=False)
+        return decision
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save ``best.ckpt`` when the score has improved."""
