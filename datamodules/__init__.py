@@ -10,6 +10,7 @@ from datamodules.mixtures import MixtureDataModule
 from datamodules.mnist import FashionMNISTDataModule, MNISTDataModule
 from datamodules.recoloured import RecolouredDigitsDataModule
 from datamodules.stacked import StackedMNISTDataModule
+from datamodules.streaming import StreamingDataModule
 from datamodules.unpaired import UnpairedDataModule
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "RecolouredDigitsDataModule",
     "Split",
     "StackedMNISTDataModule",
+    "StreamingDataModule",
     "UnpairedDataModule",
 ]

@@ -38,6 +38,7 @@ class ImageFolderDataModule(DataModule):
         channels: 3 for RGB, 1 for grey.
         val_share: share of images for validation where no folder val is given; 0 for none.
         test_share: share of images for the test split where no folder test is given; 0 for none.
+        follow_links: read what links lead to outside of root; they are refused otherwise.
         **kwargs: batch_size, num_workers, flip and seed of `DataModule`.
     """
 
@@ -48,6 +49,7 @@ class ImageFolderDataModule(DataModule):
         channels: Literal[1, 3] = 3,
         val_share: float = 0.1,
         test_share: float = 0.1,
+        follow_links: bool = False,
         **kwargs: Any,
     ):
         root = os.fspath(root)
@@ -62,6 +64,7 @@ class ImageFolderDataModule(DataModule):
         self.root = root
         self.val_share = val_share
         self.test_share = test_share
+        self.follow_links = follow_links
         self._shape = (int(channels), height, width)
 
     @property
@@ -98,16 +101,22 @@ class ImageFolderDataModule(DataModule):
         return {split: self._images(*given.get(split, (folder, sorted(cut[split])))) for split in SPLITS}
 
     @cached_property
-    def _files(self) -> dict[Split, tuple[Path, list[str]]]:
+    def _files(self) -> dict[Split, tuple[str, list[str]]]:
         """Folder and relative paths of each split on disk; only train where root is not divided."""
-        root = Path(self.root)
-        entries = list(root.iterdir()) if root.is_dir() else []
-        folders = {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
-        if "train" in folders and (folders == {"train"} or folders & {"val", "test"}):
-            return {split: (root / split, find_images(root / split)) for split in SPLITS if split in folders}
-        return {"train": (root, find_images(root))}
+        found = find_images(self.root, self.follow_links)
+        folders = {file.partition("/")[0] for file in found if "/" in file}
+        if "train" not in folders or not (folders == {"train"} or folders & {"val", "test"}):
+            return {"train": (self.root, found)}
+        return {
+            split: (
+                os.path.join(self.root, split),
+                [file[len(split) + 1 :] for file in found if file.startswith(f"{split}/")],
+            )
+            for split in SPLITS
+            if split in folders
+        }
 
-    def _images(self, folder: Path, files: list[str]) -> ImageFiles:
+    def _images(self, folder: str, files: list[str]) -> ImageFiles:
         label = {name: i for i, name in enumerate(self.classes)}
         labels = torch.tensor([label.get(file.split("/")[0], 0) for file in files], dtype=torch.int64)
-        return ImageFiles([str(folder / file) for file in files], labels, self._shape)
+        return ImageFiles([os.path.join(folder, file) for file in files], labels, self._shape)

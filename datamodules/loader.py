@@ -38,9 +38,13 @@ class ShuffledSampler(DistributedSampler[int]):
         self.start = 0  # batches of the epoch to leave out, set by ResumableLoader
 
     def __iter__(self) -> Iterator[int]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.size)
+        order = self.permutation(np.random.default_rng((self.seed, self.epoch)))
         batches = order[: self.num_batches * self.batch_size].reshape(self.num_batches, self.batch_size)
         return iter(batches[self.start :, self.rank :: self.num_replicas].ravel().tolist())
+
+    def permutation(self, generator: np.random.Generator) -> np.ndarray:
+        """Indices of all images, in the order of an epoch."""
+        return generator.permutation(self.size)
 
     def __len__(self) -> int:
         return self.num_batches * self.batch_size // self.num_replicas

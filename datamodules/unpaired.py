@@ -1,6 +1,7 @@
 """Images of two domains for unpaired translation."""
 
 from abc import abstractmethod
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,7 +112,7 @@ class TwoDomains(DataModule):
         if len(self.image_shape) != 3 or self.image_shape[0] not in (1, 3):
             raise ValueError(f"predict_folder: files are read as images of 1 or 3 channels, not {self.image_shape}")
         channels, height, width = self.image_shape
-        files = [str(Path(self.predict_folder) / name) for name in find_images(Path(self.predict_folder))]
+        files = [str(Path(self.predict_folder) / name) for name in find_images(self.predict_folder)]
         return ImageFiles(files, torch.zeros(len(files), dtype=torch.int64), (channels, height, width))
 
     @property
@@ -122,9 +123,10 @@ class TwoDomains(DataModule):
         """
         if self.predict_folder is None:
             return None
-        files = find_images(Path(self.predict_folder))
+        files = find_images(self.predict_folder)
         stems = [file.rpartition(".")[0] for file in files]
-        return [stem if stems.count(stem) == 1 else file for stem, file in zip(stems, files, strict=True)]
+        count = Counter(stems)
+        return [stem if count[stem] == 1 else file for stem, file in zip(stems, files, strict=True)]
 
 
 class UnpairedDataModule(TwoDomains):

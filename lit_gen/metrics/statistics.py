@@ -6,7 +6,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def fingerprint_data(dataset: Any) -> str:
     digest = hashlib.sha256(str(len(dataset)).encode())
     if isinstance(images := getattr(dataset, "images", None), Tensor):
         _add(digest, images)
-    elif isinstance(paths := getattr(dataset, "paths", None), list):
+    elif isinstance(paths := getattr(dataset, "paths", None), Sequence):
         digest.update(str(getattr(dataset, "image_shape", None)).encode())
         for path in paths:
             status = os.stat(path)

@@ -1,10 +1,14 @@
+import itertools
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from datamodules import ImageFolderDataModule
-from datamodules.image_files import EXTENSIONS, decode
+from datamodules.image_files import EXTENSIONS, Names, decode, find_images
 
 rng = np.random.default_rng(0)
 
@@ -201,3 +205,64 @@ def test_training_batches_from_workers_are_flipped(tmp_path):
     assert images.shape == (40, 1, 4, 4)
     assert 8 <= int((images[:, 0, 0, 0] == 255).sum()) <= 32
     assert (data.val_dataloader(), data.test_dataloader()) == ([], [])
+
+
+def test_a_link_that_leads_out_of_the_folder_is_refused_unless_asked_for(tmp_path):
+    picture(tmp_path / "outside" / "secret" / "0.png")
+    for i in range(12):
+        picture(tmp_path / "root" / f"{i}.png")
+    (tmp_path / "root" / "alias.png").symlink_to(tmp_path / "root" / "0.png")
+    (tmp_path / "root" / "loop").symlink_to(tmp_path / "root")
+    assert find_images(tmp_path / "root") == sorted(["alias.png", *(f"{i}.png" for i in range(12))])
+    for name, target in (("x.png", "outside/secret/0.png"), ("more", "outside")):
+        link = tmp_path / "root" / name
+        link.symlink_to(tmp_path / target)
+        with pytest.raises(ValueError, match=rf"{name}: a link that leads out of the folder"):
+            ImageFolderDataModule(str(tmp_path / "root")).dataset("train")
+        if name == "x.png":
+            link.unlink()
+    (tmp_path / "outside" / "back").symlink_to(tmp_path / "outside")
+    assert "more/secret/0.png" in find_images(tmp_path / "root", follow_links=True)
+    data = ImageFolderDataModule(str(tmp_path / "root"), follow_links=True)
+    assert sum(len(data.dataset(split)) for split in ("train", "val", "test")) == 14
+    (tmp_path / "link").symlink_to(tmp_path / "outside")  # the folder itself may be one
+    assert find_images(tmp_path / "link") == ["secret/0.png"]
+
+
+def test_every_folder_is_listed_once_and_no_file_looked_at(tmp_path):
+    for split, kind in itertools.product(("train", "val", "test"), "ab"):
+        (tmp_path / split / kind).mkdir(parents=True)
+        for i in range(20):
+            (tmp_path / split / kind / f"{i}.png").touch()
+    program = """if True:
+        import os, sys
+        from datamodules import ImageFolderDataModule
+        listed, looked = [], []
+        sys.addaudithook(lambda event, args: listed.append(args[0]) if event in ("os.scandir", "os.listdir") else None)
+        for name in ("stat", "lstat"):
+            usual = getattr(os, name)
+            setattr(os, name, lambda path, *a, usual=usual, **k: looked.append(str(path)) or usual(path, *a, **k))
+        listed.clear()
+        data = ImageFolderDataModule(sys.argv[1])
+        print(data.num_classes, len(data.dataset("train")))
+        print(len(listed), len([path for path in looked if path.endswith(".png")]))
+    """
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "40", "10", "0"]  # root, 3 splits, 6 classes
+
+
+def test_names_in_one_piece_are_the_strings():
+    strings = ["a/b.png", "", "ü.jpg", "\udcff.png"]
+    names = Names(strings)
+    assert list(names) == strings
+    assert names[-1] == strings[-1]
+    assert names[1:3] == strings[1:3]
+    with pytest.raises(IndexError):
+        names[4]
+
+
+def test_a_file_is_read_as_an_image_of_the_formats_named_only(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "x.gif")
+    (tmp_path / "x.gif").rename(tmp_path / "x.png")
+    with pytest.raises(ValueError, match=r"x\.png: not a readable image"):
+        decode(str(tmp_path / "x.png"), (3, 4, 4))
