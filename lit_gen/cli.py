@@ -1,5 +1,6 @@
 """The command ``lit-gen``: fit, validate, test and predict any model on any data, from options or YAML."""
 
+import contextlib
 import importlib
 import itertools
 import os
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
@@ -33,14 +33,16 @@ from lit_gen.callbacks import (
     Speed,
     TranslationGrid,
 )
-from lit_gen.cli_errors import shorten, users_error
+from lit_gen.cli_errors import framework_errors, shorten, users_error
 from lit_gen.cli_support import (
     RUNS,
+    check_packages,
     checkpoint_config,
     differences,
     quieten,
     resolve_configs,
     resolve_last,
+    restrict_imports,
 )
 from lit_gen.files import remove_leftovers
 from lit_gen.loggers import WandbRun, require_tensorboard
@@ -86,6 +88,16 @@ class CLI(LightningCLI):
             args=args,
         )
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Read options and files."""
+        with framework_errors():
+            super().parse_arguments(parser, args)
+
+    def instantiate_classes(self) -> None:
+        """Build trainer, model and data."""
+        with framework_errors():
+            super().instantiate_classes()
+
     def setup_parser(self, add_subcommands: bool, main_kwargs: Any, subparser_kwargs: Any) -> None:
         """Name the commands that Lightning doesn't know."""
         text = "Train and measure generative models. Further commands, each with its own --help: "
@@ -113,6 +125,9 @@ class CLI(LightningCLI):
         config = self.config[self.config.subcommand]
         if config.get("ckpt_path") == "last":
             config.ckpt_path = resolve_last(self._experiment_folder(config), self.config.subcommand)
+            if config.ckpt_path is not None:
+                given = self.parser.dump(self.config, skip_validation=True)
+                check_packages(checkpoint_config(config.ckpt_path), config.ckpt_path, given)
         stored = checkpoint_config(config.get("ckpt_path"))
         self._first_step = stored.pop("global_step", 0)
         self._stored_shape = stored.pop("image_shape", None)
@@ -143,6 +158,7 @@ class CLI(LightningCLI):
             remove_leftovers(parent, "*/checkpoints")
         names = (time if i == 1 else f"{time}.{i}" for i in itertools.count(1))
         self.run_folder = next(parent / name for name in names if not (parent / name).exists())
+        self._new_folders = [folder for folder in self.run_folder.parents if not folder.exists()]
         loggers = config.trainer.logger
         for logger in loggers if isinstance(loggers, list) else [loggers]:
             if "TensorBoard" in getattr(logger, "class_path", ""):
@@ -203,6 +219,9 @@ class CLI(LightningCLI):
             useful = self.trainer.global_step > self._first_step or (self.run_folder / "predictions").exists()
             if self.trainer.is_global_zero and not useful:
                 shutil.rmtree(self.run_folder, ignore_errors=True)
+                with contextlib.suppress(OSError):  # one that holds another run stays
+                    for folder in self._new_folders:
+                        folder.rmdir()
             raise
         self._finish_loggers()
         if self.trainer.is_global_zero and self.run_folder.exists():
@@ -224,6 +243,7 @@ class CLI(LightningCLI):
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; errors of the user are one line and exit status 2."""
     quieten()
+    restrict_imports()
     arguments = list(sys.argv[1:] if args is None else args)
     try:
         if arguments and arguments[0] in OWN_COMMANDS:
@@ -238,7 +258,7 @@ def main(args: Sequence[str] | None = None) -> None:
         # Lightning ends an interrupted run with status 1.
         sys.exit(130 if isinstance(stop.__context__, KeyboardInterrupt) else stop.code)
     except Exception as error:
-        message = str(error) if isinstance(error, MisconfigurationException) else users_error(error)
+        message = users_error(error)
         if message is None or os.environ.get("LIT_GEN_TRACEBACK"):
             raise
         sys.exit(_report(message))

@@ -4,10 +4,13 @@ import difflib
 import inspect
 import re
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import lightning
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch.optim.lr_scheduler import LRScheduler
 
 import datamodules
@@ -15,6 +18,8 @@ import lit_gen
 from lit_gen import losses, modules, networks, optimizers
 from lit_gen.distributions import Likelihood
 
+OWN = tuple(str(Path(package.__path__[0])) for package in (lit_gen, datamodules))
+FRAMEWORK = str(Path(lightning.__path__[0]))
 _NOISE = re.compile(r"^(Does not validate against|Subtypes:|Errors:|Given value|expected NoneType|Expected a path but)")
 
 
@@ -65,6 +70,8 @@ def shorten(message: str, accepted: Iterable[str] = ()) -> str:
     if missing := re.search(r"Expected a dot import path string: (\S+)|No module named|has no attribute", message):
         name = missing[1] or message.splitlines()[-1].strip(" -")
         return f"{key}: no class {name}; {_suggest(name, choices(key))}, or give an import path"
+    if denied := re.search(r"Importing '(\S+)' is not allowed", message):
+        return f"{key}: {denied[1]} is not to be named here; no option or file may name Python's own modules"
     message = re.sub(r"Expected an? <class '(\w+)'>", r"expected \1", message)
     message = message.replace("Expected a typing.Literal", "expected one of ")
     lines = (line.strip(" -") for line in message.splitlines())
@@ -79,22 +86,41 @@ def _suggest(name: str, known: Iterable[str]) -> str:
     return f"{hint}accepted: {', '.join(known)}" if known else f"{hint}see --help"
 
 
-def users_error(error: BaseException) -> str | None:
-    """The message of an error that this library raised on purpose, or None if it is a bug or someone else's.
+@contextmanager
+def framework_errors() -> Iterator[None]:
+    """What the framework says while it reads and builds what options name is an error of the user.
 
-    Such an error was raised in our own files; the framework may have wrapped it in others.
+    Raises:
+        ValueError: in its place. Mistakes of this library itself are raised as they are.
     """
-    folders = tuple(str(Path(package.__path__[0])) for package in (lit_gen, datamodules))
+    try:
+        yield
+    except Exception as error:
+        if users_error(error) is not None or _raised_in(error)[-1].startswith(OWN):
+            raise
+        text = str(error) or "no further explanation"
+        raise ValueError(f"{text} ({type(error).__name__})") from error
+
+
+def users_error(error: BaseException) -> str | None:
+    """The message of an error that this library, or Lightning, raised on purpose, or None if it is a bug.
+
+    Such an error was raised in our own files or in Lightning's; the framework may have wrapped it in others. Whatever
+    the system refuses (a full disk, missing rights) is no bug either.
+    """
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, (ValueError, OSError)):
+        if isinstance(cause, (ValueError, OSError, MisconfigurationException)):
             # A loader's worker sends its traceback as text.
             text = str(cause) if "Original Traceback" in str(cause) else ""
-            files = re.findall(r'File "([^"]+)"', text) or [
-                f.filename for f in traceback.extract_tb(cause.__traceback__)
-            ]
-            if files and files[-1].startswith(folders):
+            files = re.findall(r'File "([^"]+)"', text) or _raised_in(cause)
+            if files[-1].startswith((*OWN, FRAMEWORK)) or getattr(cause, "errno", None):
                 message = text.strip().splitlines()[-1].partition(": ")[2] if text else str(cause)
-                return " ".join(message.split())
+                return " ".join(message.split()) or type(cause).__name__
         cause = cause.__cause__ or cause.__context__
     return None
+
+
+def _raised_in(error: BaseException) -> list[str]:
+    """The files of an error's traceback, the one that raised it last."""
+    return [frame.filename for frame in traceback.extract_tb(error.__traceback__)] or [""]

@@ -5,16 +5,19 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse import set_parsing_settings
 from lightning.pytorch.utilities import rank_zero_only
 
 from lit_gen.files import check_archive
 from lit_gen.resume import last_checkpoint, whole_before
 from lit_gen.shipped import configs_folder, list_configs
 
+PACKAGES = ("lit_gen", "datamodules", "torch", "lightning")  # whose classes a checkpoint may name
 RUNS = "runs"  # trainer.default_root_dir, unless stated
 
 
@@ -33,6 +36,7 @@ def resolve_configs(arguments: Sequence[str], commands: Sequence[str]) -> list[s
         path = last_checkpoint(folder)
     if resolved and resolved[0] in commands and path != "last":
         stored = checkpoint_config(path)
+        check_packages(stored, path, " ".join([*resolved, *_config_texts(resolved)]))
         if stored:
             config = {key: stored[key] for key in ("model", "data") if key in stored}
             resolved[1:1] = ["--config", json.dumps(config)]
@@ -121,6 +125,45 @@ def checkpoint_config(path: Any, option: str = "--ckpt_path ") -> dict[str, Any]
     return {**config, **facts, "wandb": checkpoint.get("wandb_id")}
 
 
+def check_packages(stored: dict[str, Any], path: Any, given: str) -> None:
+    """Refuse a checkpoint that names classes of packages which the user hasn't named: importing them runs them.
+
+    Args:
+        stored: Of :func:`checkpoint_config`.
+        path: Of the checkpoint.
+        given: The user's options and configs.
+
+    Raises:
+        ValueError: naming the class.
+    """
+    for name in _class_paths(stored):
+        package = name.partition(".")[0]
+        if package not in PACKAGES and f"{package}." not in given:
+            raise ValueError(
+                f"--ckpt_path {path}: names {name}, of a package that is not of this library; nothing of it was "
+                "imported. Give --model or --data by their import path if you trust it"
+            )
+
+
+def _class_paths(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key == "class_path":
+                yield str(item)
+            yield from _class_paths(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _class_paths(item)
+
+
+def _config_texts(arguments: Sequence[str]) -> Iterator[str]:
+    for argument in arguments:
+        path = Path(argument.partition("=")[2] or argument)
+        with suppress(OSError, ValueError):
+            if path.suffix in (".yaml", ".yml"):
+                yield path.read_text()
+
+
 def differences(prefix: str, given: Any, used: Any) -> Iterator[str]:
     """Lines that say which values of two nested configurations differ."""
     if isinstance(given, dict) and isinstance(used, dict):
@@ -133,6 +176,17 @@ def differences(prefix: str, given: Any, used: Any) -> Iterator[str]:
 def no_advertisement(record: logging.LogRecord) -> bool:
     """Whether a message of the framework isn't one for its makers' wares."""
     return "💡" not in record.getMessage()
+
+
+def restrict_imports() -> None:
+    """Let options and files name no module of Python's own, and build classes only where a type allows them.
+
+    Else a config's ``{class_path: subprocess.Popen}`` would be run wherever a framework's argument takes anything, and
+    its ``os.system`` be called as somebody's learning rate.
+    """
+    set_parsing_settings(
+        instantiate_subclass_spec_in_any=False, import_path_denylist=sorted(sys.stdlib_module_names - {"__main__"})
+    )
 
 
 def quieten() -> None:
