@@ -127,6 +127,8 @@ def _arrays(path: str, split: str, values: str) -> Source:
         raise ValueError(f"{path} holds {', '.join(arrays)}: no images, x_{split} or {split}_images (--split {split})")
     images = torch.from_numpy(_channels_first(path, name, arrays[name]))
     given = arrays.get(LABEL_NAMES[names[name]].format(split)) if name in names else None
+    if given is not None and given.dtype.kind not in "iu":
+        raise ValueError(f"{path}: {LABEL_NAMES[names[name]].format(split)} {given.dtype}: labels are whole numbers")
     labels = None if given is None else torch.from_numpy(given.astype(np.int64).reshape(-1))
     if labels is not None and len(labels) != len(images):
         raise ValueError(f"{path}: {len(labels)} labels for {len(images)} images")
@@ -142,7 +144,7 @@ def _arrays(path: str, split: str, values: str) -> Source:
 
 
 def _channels_first(path: str, name: str, array: np.ndarray) -> np.ndarray:
-    if len(array) == 0 or (array.dtype.kind != "f" and array.dtype != np.uint8):
+    if array.size == 0 or array.ndim == 0 or (array.dtype.kind != "f" and array.dtype != np.uint8):
         raise ValueError(f"{path}: {name} {array.dtype} {array.shape}: images are uint8 or float, and at least one")
     if array.ndim == 2 and array.dtype.kind == "f":
         return array
