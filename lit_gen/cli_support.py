@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from jsonargparse import set_parsing_settings
@@ -33,7 +33,7 @@ def resolve_configs(arguments: Sequence[str], commands: Sequence[str]) -> list[s
     path, experiment = _option(resolved, "--ckpt_path"), _option(resolved, "--experiment")
     if resolved and resolved[0] in commands and path == "last" and experiment:
         folder = Path(_option(resolved, "--trainer.default_root_dir") or RUNS) / experiment
-        path = last_checkpoint(folder)
+        path = last_checkpoint(folder) or (None if resolved[0] == "fit" else _no_checkpoint(folder))
     if resolved and resolved[0] in commands and path != "last":
         stored = checkpoint_config(path)
         check_packages(stored, path, " ".join([*resolved, *_config_texts(resolved)]))
@@ -76,12 +76,16 @@ def resolve_last(folder: Path, command: str) -> str | None:
     path = last_checkpoint(folder)
     if path is None:
         if command != "fit":
-            raise FileNotFoundError(f"--ckpt_path last: no run in {folder} has a checkpoint")
+            _no_checkpoint(folder)
         rank_zero_note(f"--ckpt_path last: no run in {folder} has a checkpoint; starting from scratch")
         return None
     step = checkpoint_config(path)["global_step"]
     rank_zero_note(f"--ckpt_path last: continuing from {path}, step {step}")
     return str(path)
+
+
+def _no_checkpoint(folder: Path) -> NoReturn:
+    raise FileNotFoundError(f"--ckpt_path last: no run in {folder} has a checkpoint")
 
 
 def rank_zero_note(text: str) -> None:

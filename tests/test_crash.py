@@ -1,0 +1,155 @@
+"""What a killed, stopped or failing run leaves, and how it goes on."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import lightning.pytorch as L
+import pytest
+import torch
+
+from lit_gen.callbacks import AtomicCheckpointIO, RunCheckpoint
+from lit_gen.cli import main
+from lit_gen.files import remove_leftovers, whole_file
+from lit_gen.resume import last_checkpoint, whole_before
+
+SCRIPT = Path(__file__).parent / "crash_script.py"
+GAN = [
+    "fit", "--model=GAN", "--model.latent_dim=2", "--model.generator=MLPGenerator", "--model.generator.width=4",
+    "--model.discriminator=MLPDiscriminator", "--model.discriminator.width=4", "--data=DigitsDataModule",
+    "--trainer.limit_val_batches=0", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu",
+    "--checkpoint.every_n_steps=2", "--trainer.max_steps=6", "--experiment=a",
+]  # fmt: skip
+LAST = ["--ckpt_path", "last"]
+
+
+def step(path):
+    return torch.load(path, weights_only=True)["global_step"]
+
+
+def files(pattern="runs/a/*/checkpoints/*"):
+    return sorted(path.name for path in Path().glob(pattern))
+
+
+def refused(arguments, capsys, status=2):
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == status
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    (line,) = (line for line in err.splitlines() if "lit-gen: error:" in line) if status == 2 else (err,)
+    return line
+
+
+def test_killed_at_every_moment_of_writing_a_run_ends_as_the_uninterrupted_one(tmp_path, assert_same):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, str(SCRIPT), str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    lives = json.loads(done.stdout.splitlines()[-1])
+    found = {life["life"]: (life["status"], life["steps"], life["left"] > 0) for life in lives}
+    # Each life takes up the last whole checkpoint, writes two and dies in the third.
+    assert found == {
+        "in_the_middle": (-9, [4, 2], True),
+        "written_but_not_renamed": (-9, [8, 6], True),
+        "linked": (-9, [12, 10], True),
+        "kept": (-9, [16, 16], True),
+        "renamed": (-9, [22, 20], False),
+        "killed": (0, [24, None], False),
+        "straight": (0, [24, 22], False),
+    }
+    killed, straight = (torch.load(last_checkpoint(tmp_path / name), weights_only=True) for name in found if name in
+                        ("killed", "straight"))  # fmt: skip
+    for key in ("state_dict", "optimizer_states", "lit_gen", "global_step"):
+        assert_same(killed[key], straight[key])
+
+
+def test_last_is_announced_and_without_one_training_starts_from_scratch(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main([*GAN, *LAST])
+    assert "--ckpt_path last: no run in runs/a has a checkpoint; starting from scratch" in capsys.readouterr().err
+    assert files() == ["last.ckpt", "previous.ckpt"]
+    main([*GAN, *LAST, "--trainer.max_steps=8"])
+    err = capsys.readouterr().err
+    (first, second) = sorted(Path("runs/a").iterdir())
+    assert f"--ckpt_path last: continuing from {first}/checkpoints/last.ckpt, step 6" in err
+    assert step(second / "checkpoints/last.ckpt") == 8
+    assert last_checkpoint("runs/a") == second / "checkpoints/last.ckpt"
+    main(["test", *LAST, "--experiment=a", "--trainer.accelerator=cpu", "--evaluate.num_samples=20"])
+    assert f"continuing from {second}" in capsys.readouterr().err
+    assert "no run in runs/b has a checkpoint" in refused(["test", *LAST, "--experiment=b"], capsys)
+
+    # Damaged: named, with what to use instead, which isn't taken unasked.
+    damaged = second / "checkpoints/last.ckpt"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    os.utime(damaged)
+    line = refused([*GAN, *LAST, "--trainer.max_steps=10"], capsys)
+    assert f"{damaged}: not a whole checkpoint" in line
+    assert f"the whole one before it: --ckpt_path {first}/checkpoints/last.ckpt" in line
+    main([*GAN, "--ckpt_path", str(whole_before(damaged)), "--trainer.max_steps=7"])
+    assert step(last_checkpoint("runs/a")) == 7
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_ends_with_the_conventional_status(tmp_path, monkeypatch, capsys, caplog, number, status):
+    monkeypatch.chdir(tmp_path)
+    usual = signal.getsignal(number)
+
+    class Send(L.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if trainer.global_step == 2:
+                os.kill(os.getpid(), number)
+
+    monkeypatch.setattr("lit_gen.cli.PredictionWriter", Send)  # one of the callbacks that every run has
+    refused([*GAN, "--checkpoint.every_n_steps=100"], capsys, status)
+    assert "finishing the batch and saving" in caplog.text
+    assert step(last_checkpoint("runs/a")) == 3
+    assert signal.getsignal(number) == usual
+
+
+def test_on_a_full_disk_the_checkpoint_before_stays_whole(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    save = RunCheckpoint._save
+
+    def on_a_full_disk(self, trainer, name):
+        if trainer.global_step == 4:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+        save(self, trainer, name)
+
+    monkeypatch.setattr(RunCheckpoint, "_save", on_a_full_disk)
+    try:
+        line = refused(GAN, capsys)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "last.ckpt: this checkpoint can't be written: File too large; the checkpoint before it" in line
+    assert files() == ["last.ckpt"]
+    assert files("runs/a/*/checkpoints/.*") == []
+    assert step(last_checkpoint("runs/a")) == 2
+
+
+def test_without_links_the_one_before_is_a_copy(tmp_path, monkeypatch):
+    def unsupported(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", unsupported)
+    for value in (1, 2, 3):
+        AtomicCheckpointIO().save_checkpoint({"value": value}, tmp_path / "last.ckpt")
+    assert torch.load(tmp_path / "previous.ckpt") == {"value": 2}
+    assert torch.load(tmp_path / "last.ckpt") == {"value": 3}
+
+
+def test_leftovers_of_the_dead_are_removed_and_files_of_the_living_stay(tmp_path):
+    folder = tmp_path / "time" / "checkpoints"
+    with whole_file(folder / "last.ckpt") as file:
+        (folder / ".last.ckpt.abc.tmp").write_bytes(b"half")
+        remove_leftovers(tmp_path, "*/checkpoints")
+        assert len(list(folder.iterdir())) == 1
+        file.write(b"whole")
+    assert [path.name for path in folder.iterdir()] == ["last.ckpt"]
+    assert (folder / "last.ckpt").read_bytes() == b"whole"
