@@ -14,7 +14,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_subclass_arguments(datamodules.DataModule, "data")
     parser.add_argument("--out", required=True, help="a new folder")
     parser.add_argument("--images_per_shard", type=int, default=1000)
-    given = parser.instantiate_classes(parser.parse_args(arguments))
+    given = parser.instantiate(parser.parse_args(arguments))
     write_shards(given.data, given.out, given.images_per_shard)
     print(f"shards of {given.data.name} in {given.out}")
 

@@ -85,7 +85,7 @@ def test_where_anything_is_allowed_no_class_is_built(monkeypatch):
     restrict_imports()
     parser = ArgumentParser()
     parser.add_argument("--anything", type=object)
-    value = parser.instantiate_classes(parser.parse_args(["--anything", EVIL_CLASS])).anything
+    value = parser.instantiate(parser.parse_args(["--anything", EVIL_CLASS])).anything
     assert "instantiated" not in traces()
     assert value["class_path"] == "evil.Evil"
 
