@@ -18,8 +18,8 @@ EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "PPM", "TIFF")  # what a file may be, whatever its name says
 GREY_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 # What Pillow raises for malformed files.
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, OverflowError, struct.error)
-_UNREADABLE += (zlib.error, Image.DecompressionBombError)
+_UNREADABLE: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError)
+_UNREADABLE += (OverflowError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
 class Names(Sequence[str]):

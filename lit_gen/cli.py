@@ -154,8 +154,8 @@ class CLI(LightningCLI):
         config.experiment = config.experiment or self._experiment(config)
         time = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
         parent = self._experiment_folder(config)
-        if self.subcommand == "fit" and rank_zero_only.rank == 0:
-            remove_leftovers(parent, "*/checkpoints")
+        if self.subcommand == "fit":
+            rank_zero_only(remove_leftovers)(parent, "*/checkpoints")
         names = (time if i == 1 else f"{time}.{i}" for i in itertools.count(1))
         self.run_folder = next(parent / name for name in names if not (parent / name).exists())
         self._new_folders = [folder for folder in self.run_folder.parents if not folder.exists()]

@@ -30,16 +30,17 @@ def resolve_configs(arguments: Sequence[str], commands: Sequence[str]) -> list[s
             resolved[i] = f"{name}={_config_path(value)}"
         elif i > 0 and arguments[i - 1] in ("--config", "-c"):
             resolved[i] = _config_path(argument)
-    path, experiment = _option(resolved, "--ckpt_path"), _option(resolved, "--experiment")
-    if resolved and resolved[0] in commands and path == "last" and experiment:
+    if not resolved or resolved[0] not in commands:
+        return resolved
+    path: Any = _option(resolved, "--ckpt_path")
+    alone = not any(_option(resolved, name) for name in ("--config", "-c", "--model"))
+    if path == "last" and alone and (experiment := _option(resolved, "--experiment")):
         folder = Path(_option(resolved, "--trainer.default_root_dir") or RUNS) / experiment
         path = last_checkpoint(folder) or (None if resolved[0] == "fit" else _no_checkpoint(folder))
-    if resolved and resolved[0] in commands and path != "last":
-        stored = checkpoint_config(path)
+    if path != "last" and (stored := checkpoint_config(path)):  # else the folder is known after parsing
         check_packages(stored, path, " ".join([*resolved, *_config_texts(resolved)]))
-        if stored:
-            config = {key: stored[key] for key in ("model", "data") if key in stored}
-            resolved[1:1] = ["--config", json.dumps(config)]
+        config = {key: stored[key] for key in ("model", "data") if key in stored}
+        resolved[1:1] = ["--config", json.dumps(config)]
     return resolved
 
 
@@ -88,10 +89,10 @@ def _no_checkpoint(folder: Path) -> NoReturn:
     raise FileNotFoundError(f"--ckpt_path last: no run in {folder} has a checkpoint")
 
 
+@rank_zero_only
 def rank_zero_note(text: str) -> None:
     """Print a line for the user, in one process only."""
-    if rank_zero_only.rank == 0:
-        print(f"lit-gen: {text}", file=sys.stderr)
+    print(f"lit-gen: {text}", file=sys.stderr)
 
 
 def checkpoint_config(path: Any, option: str = "--ckpt_path ") -> dict[str, Any]:
