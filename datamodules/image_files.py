@@ -129,6 +129,19 @@ def decode(file: str | IO[bytes], image_shape: tuple[int, int, int], name: str |
     return pixels.reshape(height, width, channels).transpose(2, 0, 1)
 
 
+def read_header(file: str | IO[bytes], name: str) -> tuple[tuple[int, int], bool]:
+    """Height and width of an image, and whether it is grey, without decoding it.
+
+    Raises:
+        ValueError: the file can't be read as an image; names it.
+    """
+    try:
+        with Image.open(file, formats=FORMATS) as opened:
+            return (opened.height, opened.width), opened.mode in ("1", "L", *GREY_16_BIT)
+    except _UNREADABLE as error:
+        raise ValueError(f"{name}: not a readable image: {error}") from error
+
+
 def _eight_bits(image: Image.Image, mode: str) -> Image.Image:
     """Converts to mode L or RGB: 16-bit grey by v / 257, transparency on white."""
     if image.mode in GREY_16_BIT:

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
 
 from datamodules.base import DataModule
 from datamodules.datasets import SPLITS, BatchDataset, Split
-from datamodules.image_files import FORMATS, GREY_16_BIT
+from datamodules.image_files import read_header
 from datamodules.loader import ShuffledSampler
 from datamodules.shards import SUFFIXES, ShardImages, ShardIndex, read_array
 
@@ -106,11 +105,7 @@ class StreamingDataModule(DataModule):
             content = file.read(int(self.index.length[row]))
         if SUFFIXES[self.index.suffix[row]] == "npy":
             return read_array(content, f"{path}: its first array").shape
-        try:
-            with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-                grey, size = picture.mode in ("1", "L", *GREY_16_BIT), (picture.height, picture.width)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{path}: its first image is not readable: {error}") from None
+        size, grey = read_header(io.BytesIO(content), f"{path}: its first image")
         height, width = self._size or size
         return (self._channels or (1 if grey else 3), height, width)
 

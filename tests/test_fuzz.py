@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -228,7 +228,8 @@ def test_a_few_malformed_arrays(capsys, content, command):
 
 
 @fuzzed(40)
-@given(PICTURE_FILES, st.sampled_from(PICTURE_COMMANDS[:3]))
+@example(content=b"P6\n8 8\n25u\n", command=PICTURE_COMMANDS[0])
+@given(content=PICTURE_FILES, command=st.sampled_from(PICTURE_COMMANDS[:3]))
 def test_a_few_malformed_pictures(capsys, content, command):
     picture_is_survived(content, command, capsys)
 

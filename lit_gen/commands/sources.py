@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 import datamodules
 from datamodules.datasets import BatchDataset, InMemoryDataset
-from datamodules.image_files import GREY_16_BIT, ImageFiles, find_images
+from datamodules.image_files import ImageFiles, find_images, read_header
 from lit_gen.cli_support import checkpoint_config
 from lit_gen.metrics.inputs import to_signed
 from lit_gen.metrics.statistics import DAMAGE
@@ -92,7 +91,7 @@ def read_source(path: str, split: str, values: str, size: int | None, trusted: S
 def _folder(path: str, size: int | None) -> Source:
     root = Path(path)
     names = find_images(root)
-    headers = {_header(root / name) for name in names}
+    headers = {read_header(str(root / name), str(root / name)) for name in names}
     shapes, grey = {shape for shape, _ in headers}, all(grey for _, grey in headers)
     if size is None and len(shapes) > 1:
         told = ", ".join(f"{height}x{width}" for height, width in sorted(shapes)[:3])
@@ -104,15 +103,6 @@ def _folder(path: str, size: int | None) -> Source:
     files = ImageFiles([str(root / name) for name in names], labels, shape)
     resize = "none" if shapes == {shape[1:]} else f"bicubic antialiased to cover {size}x{size}, centre crop"
     return Source(files, len(folders) if labelled else 0, datamodules.DataModule.to_float, resize=resize)
-
-
-def _header(path: Path) -> tuple[tuple[int, int], bool]:
-    """Height and width of an image file, and whether it is grey."""
-    try:
-        with Image.open(path) as file:
-            return (file.height, file.width), file.mode in ("1", "L", *GREY_16_BIT)
-    except OSError as error:
-        raise ValueError(f"{path}: not a readable image: {error}") from None
 
 
 def _arrays(path: str, split: str, values: str) -> Source:
