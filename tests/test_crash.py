@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import lightning.pytorch as L
@@ -153,3 +154,26 @@ def test_leftovers_of_the_dead_are_removed_and_files_of_the_living_stay(tmp_path
         file.write(b"whole")
     assert [path.name for path in folder.iterdir()] == ["last.ckpt"]
     assert (folder / "last.ckpt").read_bytes() == b"whole"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("receiver", ["first", "second", "both"])
+def test_sigterm_to_any_process_saves_and_ends_all(tmp_path, receiver):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    endless = ["--trainer.max_steps=1000000", "--trainer.devices=2", "--trainer.log_every_n_steps=1"]
+    command = [sys.executable, "-m", "lit_gen", *GAN, "--checkpoint.every_n_steps=1000000", *endless]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 200
+        while not list(tmp_path.glob("runs/a/*/metrics.csv")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        second = next(int(c) for c in children if b"lit_gen" in Path(f"/proc/{c}/cmdline").read_bytes())
+        for pid in {"first": [process.pid], "second": [second], "both": [process.pid, second]}[receiver]:
+            os.kill(pid, signal.SIGTERM)
+        assert process.wait(timeout=100) == 143
+    finally:
+        process.kill()
+    assert step(last_checkpoint(tmp_path / "runs/a")) > 0
