@@ -171,6 +171,7 @@ def test_every_module_is_built_by_the_command_line(name):
     required = {
         "ArrayDataModule": ["--data.path=x.npz"],
         "ImageFolderDataModule": ["--data.root=x"],
+        "StreamingDataModule": ["--data.root=x"],
         "UnpairedDataModule": ["--data.a=DigitsDataModule", "--data.classes_a=[3]", "--data.classes_b=[5]"],
     }
     data = parse(name, *required.get(name, []), "--data.batch_size=6", "--data.num_workers=1", "--data.seed=2")
