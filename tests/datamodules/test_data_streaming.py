@@ -205,7 +205,7 @@ def pickled():
         ([("a.png", b"x"), ("a.jpg", b"x")], "sample a has more than one image"),
         ([("a.png", b"x"), ("a.cls", b"cat")], "a.cls holds b'cat'"),
         ([("a.png", b"x"), ("a.cls", b"1"), ("b.png", b"x")], "some samples"),
-        ([("a.png", b"x")], "not readable"),
+        ([("a.png", b"x")], "not a readable image"),
         ([("a.npy", b"x")], "not a readable array"),
         ([("a.npy", pickled())], "not a readable array"),
         ([("a", b"x")], "no training image"),
