@@ -21,8 +21,9 @@ class Counted(GAN):
 
     def update(self, name, objective, *batch):
         with FlopCounterMode(display=False) as counter:
-            super().update(name, objective, *batch)
+            stepped = super().update(name, objective, *batch)
         self.flops[name] = counter.get_total_flops()
+        return stepped
 
 
 def passes(network, shapes):
