@@ -10,20 +10,23 @@ from lit_gen.networks.layers import BATCH_NORMS
 from lit_gen.precision import float32_or_better
 
 
-class SynchronisedBatchNorm(nn.SyncBatchNorm):
+class SynchronisedBatchNorm(nn.modules.batchnorm._BatchNorm):
     """torch's SyncBatchNorm, and the same in plain operations on the CPU, where torch's refuses to train.
 
     An existing layer becomes one by a change of its class: parameters, buffers and their names stay as they are.
+    It isn't torch's class, which DistributedDataParallel refuses on the CPU, but lends its methods.
     """
 
     process_group = None
     local: type[nn.Module]  # the class that the layer had
+    _check_input_dim = nn.SyncBatchNorm._check_input_dim
+    _check_non_zero_input_channels = nn.SyncBatchNorm._check_non_zero_input_channels
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``(N, C, *)`` by the statistics of all processes' batches, in eval mode by the running ones."""
         # Whether other processes are waiting is torch.distributed's to say: without them torch's layer is a local one.
         if x.device.type != "cpu" or not self.training or not torch.distributed.is_initialized():
-            return super().forward(x)
+            return nn.SyncBatchNorm.forward(self, x)  # type: ignore[arg-type]
         mean, variance, count = moments(x)
         if self.track_running_stats:
             self.follow(mean.detach(), variance.detach() * (count / (count - 1)))
@@ -85,7 +88,7 @@ class BatchNormSync(LayerSync):
     def apply(self, model: nn.Module) -> nn.Module:
         """Let all batch norm layers see the batches of all processes."""
         for layer in model.modules():
-            if isinstance(layer, BATCH_NORMS) and not isinstance(layer, nn.SyncBatchNorm):
+            if isinstance(layer, BATCH_NORMS) and not isinstance(layer, (SynchronisedBatchNorm, nn.SyncBatchNorm)):
                 layer.local, layer.__class__ = type(layer), SynchronisedBatchNorm  # type: ignore[assignment]
         return model
 

@@ -10,7 +10,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Stra
 from torch import Tensor, nn
 
 from lit_gen.distributions import ExPostMixture
-from lit_gen.sync_batch_norm import BatchNormSync
+from lit_gen.sync_batch_norm import BatchNormSync, SynchronisedBatchNorm
 
 
 def prepare(trainer: L.Trainer) -> None:
@@ -46,7 +46,8 @@ def without_synchronisation(strategy: Strategy) -> AbstractContextManager[None]:
 def running_statistics(network: nn.Module) -> Iterator[Tensor]:
     """The buffers that processes move apart by their own batches: batch norm's, for one."""
     for layer in network.modules():
-        if not isinstance(layer, (nn.SyncBatchNorm, ExPostMixture)):  # these see all processes' batches
+        # Those here see the batches of all processes.
+        if not isinstance(layer, (SynchronisedBatchNorm, nn.SyncBatchNorm, ExPostMixture)):
             for name, buffer in layer.named_buffers(recurse=False):
                 if buffer.is_floating_point() and name not in layer._non_persistent_buffers_set:
                     yield buffer
