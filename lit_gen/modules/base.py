@@ -50,7 +50,7 @@ class GenerativeModule(L.LightningModule):
         self.random, self.faults = Randomness(), Faults()
         self.seed: int | None = None
         self.pack = 1  # images in a row of the batches that update() gets
-        self.images_seen = 0
+        self.step = self.images_seen = 0  # training batches before this one; images of the first player's updates
         self.updates: dict[str, int] = {}
         self._players: list[Player] = []
         self._losses: dict[str, dict[str, Tensor]] = {}
@@ -83,6 +83,10 @@ class GenerativeModule(L.LightningModule):
         """One optimizer and at most one scheduler for each player."""
         return [player.configuration(self) for player in self._players]
 
+    def turns(self, name: str) -> int:
+        """Updates of player ``name``, those left out included: what the players' rhythm is counted in."""
+        return self.updates[name] + self.faults.skipped.get(name, 0)
+
     def update(self, name: str, objective: Objective, *batch: Tensor) -> bool:
         """One optimizer step of player ``name`` on ``objective(*batch) -> (loss, values to log)``.
 
@@ -94,8 +98,8 @@ class GenerativeModule(L.LightningModule):
         """
         index, n, trainer = list(self.updates).index(name), len(batch[0]), self.trainer
         player, optimizer = self._players[index], self._optimizers[index]
-        findings = Findings(trainer.global_step, name, partial(causes, self, player.parameters, objective, batch))
-        kept = [x.clone() for x in self._running_statistics] if self.faults.policy == "skip" else []
+        findings = Findings(self.step, name, partial(causes, self, player.parameters, objective, batch))
+        put_back = self.faults.keep(self._networks)
         losses: dict[str, Tensor] = {}
         with player.alone(self._players):
             for parameter in player.parameters:
@@ -112,14 +116,13 @@ class GenerativeModule(L.LightningModule):
             scaled = getattr(trainer.precision_plugin, "scaler", None) is not None  # then overflow is no fault
             marks = findings.conclude(gradients, not scaled, trainer.global_rank, trainer.world_size)
             if trainer.world_size > 1:
-                average_over_processes([*gradients, *self._running_statistics, marks])
+                average_over_processes([*gradients, *running_statistics(self._networks), marks])
             permitted = self.faults.permit(findings)
             stepped = player.step(optimizer, counted=index == 0, permitted=permitted)
         if not stepped:
-            for statistic, old in zip(self._running_statistics, kept, strict=False):
-                statistic.copy_(old)
+            put_back()
             if permitted:
-                self.faults.left_out(name, f"step {trainer.global_step}: the {name}'s gradient overflows float16")
+                self.faults.left_out(name, f"step {self.step}: the {name}'s gradient overflows float16")
             return False
         self.faults.taken(name)
         self._losses.setdefault(name, {}).update(losses)  # a term skipped this time keeps its last value
@@ -155,9 +158,8 @@ class GenerativeModule(L.LightningModule):
         return optimizers if isinstance(optimizers, list) else [optimizers]
 
     @property
-    def _running_statistics(self) -> list[Tensor]:
-        networks = (self.get_submodule(network) for player in self._players for network in player.networks)
-        return [statistic for network in networks for statistic in running_statistics(network)]
+    def _networks(self) -> Iterator[nn.Module]:
+        return (self.get_submodule(network) for player in self._players for network in player.networks)
 
     def setup(self, stage: str) -> None:
         """Learn this process's place and refuse what the update step can't do."""
@@ -172,9 +174,9 @@ class GenerativeModule(L.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Make all randomness of the step a function of (seed, step): nothing to save, nothing repeated."""
-        step = self.trainer.global_step
-        self.random.reseed(self.seed or 0, "train", step, device=self.device)
-        seed_global(mix(self.seed or 0, "networks", step, self.trainer.global_rank), self.device)
+        self.step = self.trainer.global_step
+        self.random.reseed(self.seed or 0, "train", self.step, device=self.device)
+        seed_global(mix(self.seed or 0, "networks", self.step, self.trainer.global_rank), self.device)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Hand the players' last losses to the loggers and the progress bar."""

@@ -1,7 +1,6 @@
 """Losses and gradients that are not finite: found, named, and left out or the end of the run."""
 
 import inspect
-import math
 from collections.abc import Callable, Iterable
 from typing import Literal
 
@@ -18,10 +17,10 @@ class Findings:
     Args:
         step: Training batches before this one.
         player: Whose update it is.
-        explain: Says which inputs, weights and gradients are not finite.
+        explain: Says which inputs and weights, and gradients if asked, are not finite.
     """
 
-    def __init__(self, step: int, player: str, explain: Callable[[], list[str]]) -> None:
+    def __init__(self, step: int, player: str, explain: Callable[[bool], list[str]]) -> None:
         self.step, self.player, self.explain = step, player, explain
         self.names: list[str] = []
         self.whole: set[str] = set()  # names of the loss itself: it is not finite because of its terms
@@ -41,6 +40,8 @@ class Findings:
     def conclude(self, gradients: list[Tensor], look: bool, rank: int, processes: int) -> Tensor:
         """The marks with this process' row filled, to be summed over processes.
 
+        A gradient above 1e19 counts too, whose norm overflows: by a sum of squares this look costs the least.
+
         Args:
             gradients: Of this process.
             look: Whether to look at them.
@@ -48,8 +49,8 @@ class Findings:
             processes: Their number.
         """
         assert self._bad is not None
-        largest = torch.stack(torch._foreach_norm(gradients, math.inf)) if look else torch.zeros(1).to(gradients[0])
-        own = torch.cat([~largest.isfinite().all()[None], self._bad]).to(gradients[0].dtype)
+        norms = torch.stack(torch._foreach_norm(gradients)) if look else gradients[0].new_zeros(1)
+        own = torch.cat([~norms.isfinite().all()[None], self._bad]).to(gradients[0].dtype)
         self.marks = own.new_zeros(processes, len(own)) if processes > 1 else own[None]
         if processes > 1:
             self.marks[rank] = own
@@ -57,17 +58,18 @@ class Findings:
 
     def message(self) -> str:
         """Which player, step, terms, process and tensors. A collective."""
-        marks, causes, where = self.marks.cpu() > 0, self.explain(), ""
+        marks, where = self.marks.cpu() > 0, ""
+        found = [name for name, bad in zip(self.names, marks.any(0).tolist(), strict=True) if bad]
+        terms = [name for name in found if name not in self.whole] or found[-1:]
+        causes = self.explain(terms == ["gradient"])
         if (processes := len(marks)) > 1:
             gathered: list[list[str]] = [[]] * processes
             torch.distributed.all_gather_object(gathered, causes)
             causes = list(dict.fromkeys(cause for each in gathered for cause in each))
             where = f" on process {', '.join(str(rank) for rank, row in enumerate(marks) if row.any())} of {processes}"
-        found = [name for name, bad in zip(self.names, marks.any(0).tolist(), strict=True) if bad]
-        terms = [name for name in found if name not in self.whole] or found[-1:]
         return (
             f"step {self.step}: the {self.player}'s {', '.join(terms)} {'is' if len(terms) == 1 else 'are'} not finite"
-            f"{where}; found before it: {', '.join(causes) or 'nothing, the numbers overflow in this very update'}"
+            f"{where}, {'nor ' + ', '.join(causes) if causes else 'but all inputs and weights are'}"
         )
 
 
@@ -89,6 +91,17 @@ class Faults:
         self.skipped: dict[str, int] = {}
         self._in_a_row: dict[str, int] = {}
         self._unread: Findings | None = None
+
+    def keep(self, networks: Iterable[nn.Module]) -> Callable[[], None]:
+        """Keep what a forward pass changes, if an update may be left out; what it returns puts that back."""
+        skip = self.policy == "skip"
+        kept = [(buffer, buffer.clone()) for network in networks for buffer in network.buffers() if skip]
+
+        def put_back() -> None:
+            for buffer, old in kept:
+                buffer.copy_(old)
+
+        return put_back
 
     def permit(self, findings: Findings) -> bool:
         """Whether the update may go on.
@@ -139,16 +152,22 @@ class Faults:
 
 
 def causes(
-    module: nn.Module, parameters: list[nn.Parameter], objective: Callable[..., object], inputs: tuple[Tensor, ...]
+    module: nn.Module,
+    parameters: list[nn.Parameter],
+    objective: Callable[..., object],
+    inputs: tuple[Tensor, ...],
+    gradient: bool,
 ) -> list[str]:
-    """Inputs of the objective and weights of the module that are not finite, or else gradients of ``parameters``."""
+    """Inputs of the objective, weights of the module, and if asked gradients of ``parameters`` that are not finite."""
     known = [name for name, p in inspect.signature(objective).parameters.items() if p.kind != p.VAR_POSITIONAL]
     names = [*known, *["labels"] * len(inputs)]
-    found = not_finite(zip((f"input {name}" for name in names), inputs, strict=False))
     own = [(name, p) for name, p in module.named_parameters() if not name.startswith("averages.")]
-    found += not_finite((f"weight {name}", p) for name, p in own)
-    moving = set(map(id, parameters))
-    return found or not_finite((f"gradient of {name}", p.grad) for name, p in own if id(p) in moving)
+    moving = set(map(id, parameters)) if gradient else set()
+    return [
+        *not_finite((f"input {name}", x) for name, x in zip(names, inputs, strict=False)),
+        *not_finite((f"weight {name}", p) for name, p in own),
+        *not_finite((f"gradient of {name}", p.grad) for name, p in own if id(p) in moving),
+    ]
 
 
 def not_finite(tensors: Iterable[tuple[str, Tensor | None]]) -> list[str]:

@@ -1,6 +1,6 @@
 """Several processes, one model: what the update step sends between them, and which strategies it suits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 
 import lightning.pytorch as L
@@ -43,14 +43,16 @@ def without_synchronisation(strategy: Strategy) -> AbstractContextManager[None]:
     return strategy.block_backward_sync() if isinstance(strategy, DDPStrategy) else nullcontext()
 
 
-def running_statistics(network: nn.Module) -> Iterator[Tensor]:
+def running_statistics(networks: Iterable[nn.Module]) -> list[Tensor]:
     """The buffers that processes move apart by their own batches: batch norm's, for one."""
-    for layer in network.modules():
-        # Those here see the batches of all processes.
-        if not isinstance(layer, (SynchronisedBatchNorm, nn.SyncBatchNorm, ExPostMixture)):
-            for name, buffer in layer.named_buffers(recurse=False):
-                if buffer.is_floating_point() and name not in layer._non_persistent_buffers_set:
-                    yield buffer
+    layers = [layer for network in networks for layer in network.modules()]
+    return [
+        buffer
+        for layer in layers
+        if not isinstance(layer, (SynchronisedBatchNorm, nn.SyncBatchNorm, ExPostMixture))  # see everyone's batches
+        for name, buffer in layer.named_buffers(recurse=False)
+        if buffer.is_floating_point() and name not in layer._non_persistent_buffers_set
+    ]
 
 
 def average_over_processes(tensors: list[Tensor]) -> None:

@@ -122,8 +122,8 @@ class VariationalModule(LatentVariableModel, ABC):
         if self.encoder_steps == 0:
             self.update("vae", self.loss, *self.draw(batch, samples))
             return
-        stepped = self.update("encoder", self.loss, *self.draw(batch, samples))
-        if stepped and self.updates["encoder"] % self.encoder_steps == 0:
+        self.update("encoder", self.loss, *self.draw(batch, samples))
+        if self.turns("encoder") % self.encoder_steps == 0:
             self.update("decoder", self.loss, *self.draw(batch, samples))
 
     def on_fit_start(self) -> None:

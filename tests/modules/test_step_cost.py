@@ -21,9 +21,8 @@ class Counted(GAN):
 
     def update(self, name, objective, *batch):
         with FlopCounterMode(display=False) as counter:
-            stepped = super().update(name, objective, *batch)
+            super().update(name, objective, *batch)
         self.flops[name] = counter.get_total_flops()
-        return stepped
 
 
 def passes(network, shapes):

@@ -128,12 +128,11 @@ def test_each_player_moves_its_own_networks_on_fresh_noise():
         def update(self, name, objective, *batch):
             before = {key: value.clone() for key, value in self.state_dict().items()}
             moved.setdefault("noise", []).append(batch[1].clone())
-            stepped = super().update(name, objective, *batch)
+            super().update(name, objective, *batch)
             changed = {
                 key.partition(".")[0] for key, value in self.state_dict().items() if not torch.equal(value, before[key])
             }
             moved.setdefault(name, set()).update(changed)
-            return stepped
 
     fit(build(Watched, encoder_steps=1, prior=partial(GaussianMixture, components=2)), steps=2)
     assert moved["encoder"] == {"encoder"}
@@ -148,9 +147,8 @@ class Counted(VAE):
 
     def update(self, name, objective, *batch):
         with FlopCounterMode(display=False) as counter:
-            stepped = super().update(name, objective, *batch)
+            super().update(name, objective, *batch)
         self.flops[name] = counter.get_total_flops()
-        return stepped
 
 
 @pytest.mark.parametrize(
