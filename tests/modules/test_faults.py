@@ -49,7 +49,7 @@ def data(module, batch):
 
 
 def weight(module, batch):
-    next(module.parameters()).data[0, 0] = NAN
+    next((module.encoder if isinstance(module, VAE) else module.generator).parameters()).data[0, 0] = NAN
 
 
 class PoisonedGradient(torch.autograd.Function):
@@ -142,9 +142,9 @@ class Watched(GAN):
     """Keeps what was held before and after each player's update of step 2."""
 
     def update(self, name, objective, *batch):
-        before, step = held(self), self.trainer.global_step
+        before = held(self)
         stepped = super().update(name, objective, *batch)
-        if step == 2:
+        if self.step == 2:
             self.__dict__.setdefault("seen", {})[name] = (stepped, before, held(self))
         return stepped
 
