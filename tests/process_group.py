@@ -22,7 +22,7 @@ CONTEXT.set_forkserver_preload(["training_script"])
 
 
 def in_group(
-    processes: int, function: Callable[..., Any], *arguments: Any, nodes: int = 1, timeout: float = 240
+    processes: int, function: Callable[..., Any], *arguments: Any, nodes: int = 1, timeout: float = 900
 ) -> Any:
     """What ``function(*arguments)``, of an importable module, returns in each process of a group of one or more nodes.
 
