@@ -2,14 +2,21 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
+import lightning.pytorch as L
 import pytest
 import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
 from process_group import in_group
-from training_script import run_all
+from training_script import BUILD, run_all
+
+from datamodules import DigitsDataModule
+from lit_gen.cli import main
 
 MODULES = ["GAN", "WGAN", "WGANGP", "PacGAN", "ACGAN", "VAE", "IWAE", "HierarchicalVAE", "CycleGAN", "BatchNorm"]
 # Rounding errors must not become steps: L1's gradient is a sign, and a bias in front of batch norm has no gradient but
@@ -70,6 +77,38 @@ def test_processes_that_the_trainer_starts_itself(trained, train, assert_same):
     for rank in (0, 1):
         plain, grouped = (torch.load(trained / f"{name}.rank{rank}.pt") for name in ("plain", "ACGAN-2"))
         assert_same(plain, grouped)
+
+
+def refusal():
+    strategy = ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1)
+    trainer = L.Trainer(accelerator="cpu", devices=2, strategy=strategy, logger=False, barebones=True)
+    try:
+        trainer.fit(BUILD["WGANGP"](), datamodule=DigitsDataModule(batch_size=32))
+    except ValueError as error:
+        return str(error)
+
+
+def test_sharded_weights_are_refused_before_anything_runs():
+    message = "strategy=ModelParallelStrategy: one device or 'ddp' is supported; sharded weights"
+    assert all(error.startswith(message) for error in in_group(2, refusal))
+
+
+def test_the_example_for_slurm_asks_for_what_it_starts(tmp_path):
+    script = Path(__file__).parents[1] / "scripts" / "slurm.sh"
+    srun = tmp_path / "srun"
+    srun.write_text('#!/bin/bash\nprintf "%s\\n" "$@"\n')
+    srun.chmod(0o755)
+    given = dict(re.findall(r"#SBATCH --([\w-]+)=(\S+)", script.read_text()))
+    slurm = {"SLURM_NNODES": given["nodes"], "SLURM_NTASKS_PER_NODE": given["ntasks-per-node"]}
+    environment = {**os.environ, **slurm, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", str(script), "--seed_everything=1"], env=environment, capture_output=True, text=True)
+    _, name, *arguments = done.stdout.split()
+    assert name == "lit-gen"
+    assert given["gpus-per-node"] == given["ntasks-per-node"]
+    assert arguments[-5:-1] == ["--trainer.num_nodes", given["nodes"], "--trainer.devices", given["ntasks-per-node"]]
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments, "--print_config"])
+    assert stop.value.code == 0
 
 
 @pytest.mark.slow

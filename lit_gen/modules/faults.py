@@ -66,7 +66,8 @@ class Findings:
             gathered: list[list[str]] = [[]] * processes
             torch.distributed.all_gather_object(gathered, causes)
             causes = list(dict.fromkeys(cause for each in gathered for cause in each))
-            where = f" on process {', '.join(str(rank) for rank, row in enumerate(marks) if row.any())} of {processes}"
+            ranks = [str(rank) for rank, row in enumerate(marks) if row.any()]
+            where = f" on process{'es' if len(ranks) > 1 else ''} {', '.join(ranks)} of {processes}"
         return (
             f"step {self.step}: the {self.player}'s {', '.join(terms)} {'is' if len(terms) == 1 else 'are'} not finite"
             f"{where}, {'nor ' + ', '.join(causes) if causes else 'but all inputs and weights are'}"

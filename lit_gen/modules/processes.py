@@ -31,11 +31,8 @@ def prepare(trainer: L.Trainer) -> None:
             f"precision={precision}: averages and small updates vanish in 16-bit weights; take bf16-mixed, "
             "16-mixed, 32-true or 64-true"
         )
-    if isinstance(strategy, DDPStrategy):
-        # The update step averages running statistics; DDP would send the first process' before every batch.
-        strategy._ddp_kwargs.setdefault("broadcast_buffers", False)
-        if isinstance(strategy._layer_sync, TorchSyncBatchNorm):
-            strategy._layer_sync = BatchNormSync()
+    if isinstance(strategy, DDPStrategy) and isinstance(strategy._layer_sync, TorchSyncBatchNorm):
+        strategy._layer_sync = BatchNormSync()
 
 
 def without_synchronisation(strategy: Strategy) -> AbstractContextManager[None]:

@@ -90,7 +90,8 @@ def both():
 @pytest.mark.parametrize("name", ["plain", "accumulated", "batch_norm", "vae"])
 def test_one_message_an_update_holds_the_moving_players_gradients(both, name):
     run = both[name]
-    assert run["sent"].pop("beside") == []
+    # Lightning's wrapper sends the buffers before the first batch, a message for each type.
+    assert [kind for kind, _ in run["sent"].pop("beside")] == ["broadcast_.default"] * 2 * (run["statistics"] > 0)
     assert run["sent"].keys() == run["parameters"].keys()
     for player, messages in run["sent"].items():
         assert [kind for kind, _ in messages] == ["allreduce_.default"] * STEPS
