@@ -113,8 +113,8 @@ class GenerativeModule(L.LightningModule):
                 for key, value in values.items():
                     losses[key] = value.detach() if share == 1 else losses.get(key, 0.0) + share * value.detach()
             gradients = [p.grad for p in player.parameters if p.grad is not None]
-            scaled = getattr(trainer.precision_plugin, "scaler", None) is not None  # then overflow is no fault
-            marks = findings.conclude(gradients, not scaled, trainer.global_rank, trainer.world_size)
+            look = trainer.scaler is None  # to a scaler, overflow is no fault
+            marks = findings.conclude(gradients, look, trainer.global_rank, trainer.world_size)
             if trainer.world_size > 1:
                 average_over_processes([*gradients, *running_statistics(self._networks), marks])
             permitted = self.faults.permit(findings)
@@ -139,9 +139,7 @@ class GenerativeModule(L.LightningModule):
         """Clip the gradient: here, because fp16 gradients are unscaled only just before."""
         for player in self._players:
             if player.torch_optimizer is optimizer and player.clip_norm is not None:
-                if (
-                    self.trainer.scaler is None
-                ):  # then fused optimizers, which unscale by themselves, may be clipped too
+                if self.trainer.scaler is None:  # then fused optimizers, which unscale themselves, may be clipped too
                     torch.nn.utils.clip_grad_norm_(player.parameters, player.clip_norm)
                 else:
                     self.clip_gradients(optimizer, player.clip_norm, "norm")
