@@ -45,8 +45,7 @@ class GenerativeModule(L.LightningModule):
             raise ValueError(f"ema_half_life={ema_half_life}: a positive number of images, or null for no average")
         self.automatic_optimization = False
         self.image_shape = tuple(image_shape)
-        self.ema_half_life, self.ema_ramp_up = ema_half_life, ema_ramp_up
-        self.averages = nn.ModuleDict()
+        self.ema_half_life, self.ema_ramp_up, self.averages = ema_half_life, ema_ramp_up, nn.ModuleDict()
         self.random, self.faults = Randomness(), Faults()
         self.seed: int | None = None
         self.pack = 1  # images in a row of the batches that update() gets
@@ -113,8 +112,7 @@ class GenerativeModule(L.LightningModule):
                 for key, value in values.items():
                     losses[key] = value.detach() if share == 1 else losses.get(key, 0.0) + share * value.detach()
             gradients = [p.grad for p in player.parameters if p.grad is not None]
-            look = trainer.scaler is None  # to a scaler, overflow is no fault
-            marks = findings.conclude(gradients, look, trainer.global_rank, trainer.world_size)
+            marks = findings.conclude(gradients, trainer.scaler is None, trainer.global_rank, trainer.world_size)
             if trainer.world_size > 1:
                 average_over_processes([*gradients, *running_statistics(self._networks), marks])
             permitted = self.faults.permit(findings)
@@ -138,16 +136,13 @@ class GenerativeModule(L.LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradient: here, because fp16 gradients are unscaled only just before."""
         for player in self._players:
-            if player.torch_optimizer is optimizer and player.clip_norm is not None:
-                if self.trainer.scaler is None:  # then fused optimizers, which unscale themselves, may be clipped too
-                    torch.nn.utils.clip_grad_norm_(player.parameters, player.clip_norm)
-                else:
-                    self.clip_gradients(optimizer, player.clip_norm, "norm")
+            player.clip(self, optimizer)
 
     @property
     def counters(self) -> dict[str, float]:
-        """The axes beside the step: each player's updates, and images seen."""
+        """The axes beside the step: each player's updates, made and left out, and images seen."""
         counts = {f"updates/{name}": float(count) for name, count in self.updates.items()}
+        counts |= {f"skipped/{name}": float(count) for name, count in self.faults.skipped.items()}
         return {**counts, "images_seen": float(self.images_seen)}
 
     @property
@@ -203,12 +198,8 @@ class GenerativeModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the counters, but none of a fault that has not been read yet."""
         self.faults.settle()
-        checkpoint["lit_gen"] = {
-            "seed": self.seed,
-            "images_seen": self.images_seen,
-            "updates": dict(self.updates),
-            "skipped": dict(self.faults.skipped),
-        }
+        counts = {"updates": dict(self.updates), "skipped": dict(self.faults.skipped)}
+        checkpoint["lit_gen"] = {"seed": self.seed, "images_seen": self.images_seen, **counts}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the counters."""

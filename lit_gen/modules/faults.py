@@ -44,7 +44,7 @@ class Findings:
 
         Args:
             gradients: Of this process.
-            look: Whether to look at them.
+            look: Whether to look at them; a gradient scaler, to which overflow is no fault, does so itself.
             rank: This process.
             processes: Their number.
         """

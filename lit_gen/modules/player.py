@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import lightning.pytorch as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer, do_nothing_closure
@@ -68,6 +69,15 @@ class Player:
             "optimizer": self.torch_optimizer,
             "lr_scheduler": {"scheduler": scheduler, "name": f"lr-{self.name}"},
         }
+
+    def clip(self, module: L.LightningModule, optimizer: torch.optim.Optimizer) -> None:
+        """Scale a gradient above ``clip_norm`` down to it, if ``optimizer`` is this player's."""
+        if optimizer is not self.torch_optimizer or self.clip_norm is None:
+            return
+        if module.trainer.scaler is None:  # then fused optimizers, which unscale by themselves, may be clipped too
+            nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
+        else:
+            module.clip_gradients(optimizer, self.clip_norm, "norm")
 
     def step(self, optimizer: LightningOptimizer, counted: bool, permitted: bool) -> bool:
         """One step and its schedule's.
