@@ -3,6 +3,7 @@
 from datamodules.arrays import ArrayDataModule
 from datamodules.base import DataModule
 from datamodules.cifar10 import CIFAR10DataModule
+from datamodules.datasets import BatchDataset, InMemoryDataset, Split
 from datamodules.digits import DigitsDataModule
 from datamodules.image_folder import ImageFolderDataModule
 from datamodules.mixtures import MixtureDataModule
@@ -13,14 +14,17 @@ from datamodules.unpaired import UnpairedDataModule
 
 __all__ = [
     "ArrayDataModule",
+    "BatchDataset",
     "CIFAR10DataModule",
     "DataModule",
     "DigitsDataModule",
     "FashionMNISTDataModule",
     "ImageFolderDataModule",
+    "InMemoryDataset",
     "MNISTDataModule",
     "MixtureDataModule",
     "RecolouredDigitsDataModule",
+    "Split",
     "StackedMNISTDataModule",
     "UnpairedDataModule",
 ]

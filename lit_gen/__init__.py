@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lit_gen.modules import GAN, IWAE, VAE, WGAN, WGANGP, CycleGAN, GenerativeModule, HierarchicalVAE
     from lit_gen.pretrained import from_pretrained, save_pretrained
+    from lit_gen.running import evaluate, fit
     from lit_gen.shipped import list_pretrained
 
 __version__ = "0.1.0"
@@ -22,6 +23,8 @@ _HOMES = {
     "CycleGAN": "lit_gen.modules",
     "GenerativeModule": "lit_gen.modules",
     "HierarchicalVAE": "lit_gen.modules",
+    "evaluate": "lit_gen.running",
+    "fit": "lit_gen.running",
     "from_pretrained": "lit_gen.pretrained",
     "list_pretrained": "lit_gen.shipped",
     "save_pretrained": "lit_gen.pretrained",
@@ -36,6 +39,8 @@ __all__ = [
     "CycleGAN",
     "GenerativeModule",
     "HierarchicalVAE",
+    "evaluate",
+    "fit",
     "from_pretrained",
     "list_pretrained",
     "save_pretrained",

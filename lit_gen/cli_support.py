@@ -91,9 +91,14 @@ def differences(prefix: str, given: Any, used: Any) -> Iterator[str]:
         yield f"{prefix}={json.dumps(given)} was given, {json.dumps(used)} is used"
 
 
+def no_advertisement(record: logging.LogRecord) -> bool:
+    """Whether a message of the framework isn't one for its makers' wares."""
+    return "💡" not in record.getMessage()
+
+
 def quieten() -> None:
     """Silence advertisements and warnings that tell a user nothing to do."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "💡" not in record.getMessage())
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(no_advertisement)
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter.*")
     warnings.filterwarnings("ignore", message=".*module\\(s\\) in eval mode at the start of training.*")  # the averages
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")

@@ -1,33 +1,45 @@
 """Trained models as a folder of plain values and tensors, which leave the training stack and come back."""
 
-import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lit_gen import __version__
 from lit_gen.cli_support import checkpoint_config
 from lit_gen.modules import GenerativeModule
-from lit_gen.shipped import PRETRAINED, list_pretrained
 from lit_gen.specification import build
+from lit_gen.stored import CARD, CONFIG, WEIGHTS, locate, read_tensors
 
 FORMAT = 1
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
-HASHES = "SHA256SUMS"  # of all shipped files, in the format of sha256sum
+Module = TypeVar("Module", bound=GenerativeModule)
 
 
+@overload
 def from_pretrained(
-    source: str | Path, part: str | None = None, revision: str | None = None, trusted: Sequence[str] = ()
-) -> Any:
+    source: str | Path, part: None = None, revision: str | None = None, trusted: Sequence[str] = ()
+) -> GenerativeModule: ...
+@overload
+def from_pretrained(
+    source: str | Path, part: str, revision: str | None = None, trusted: Sequence[str] = ()
+) -> nn.Module: ...
+@overload
+def from_pretrained(
+    source: str | Path, *, revision: str | None = None, trusted: Sequence[str] = (), kind: type[Module]
+) -> Module: ...
+def from_pretrained(
+    source: str | Path,
+    part: str | None = None,
+    revision: str | None = None,
+    trusted: Sequence[str] = (),
+    kind: type[GenerativeModule] = GenerativeModule,
+) -> nn.Module:
     """A trained model, ready to sample, encode, decode, translate or score, on the CPU in eval mode.
 
     Only tensors and plain values are read, and only classes of this library, ``torch.optim`` and ``trusted``
@@ -40,6 +52,7 @@ def from_pretrained(
         part: One network alone, such as ``generator``, ``encoder`` or ``decoder``.
         revision: Branch, tag or commit of a Hub repository.
         trusted: Further packages whose classes the file may name.
+        kind: The class that the model has to be of, such as ``VAE``; a type checker then knows its methods.
 
     Returns:
         The :class:`GenerativeModule`, with averaged weights in the place of the trained ones if they were averaged; or
@@ -47,34 +60,14 @@ def from_pretrained(
 
     Raises:
         FileNotFoundError: if there is no such source.
-        ValueError: for a damaged file, weights that don't fit, a class outside the trusted packages, an unknown part.
+        ValueError: for a damaged file, weights that don't fit, a class outside the trusted packages, a model that is
+            no ``kind``, an unknown part.
     """
-    name, path = str(source), Path(source)
-    if path.is_file():
-        module = _from_checkpoint(path, trusted)
-    elif path.is_dir():
-        module = _from_folder(path, trusted)
-    elif name in list_pretrained():
-        check_shipped(name)
-        module = _from_folder(PRETRAINED / name, trusted)
-    elif re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name) and not name.endswith(".ckpt"):
-        module = _from_folder(_download(name, revision), trusted)
-    else:
-        known = ", ".join(list_pretrained()) or "none"
-        raise FileNotFoundError(f"{name}: neither a file nor a folder nor a shipped model ({known})")
-    return module if part is None else _part(module, part, name)
-
-
-def check_shipped(name: str) -> None:
-    """Compare a shipped model's files with the hashes they were released with.
-
-    Raises:
-        ValueError: for a file that is not the one released.
-    """
-    for line in (PRETRAINED / HASHES).read_text().splitlines():
-        digest, path = line.split("  ")
-        if path.startswith(f"{name}/") and hashlib.sha256((PRETRAINED / path).read_bytes()).hexdigest() != digest:
-            raise ValueError(f"{PRETRAINED / path}: damaged, not the file that was released; install the package again")
+    path = locate(source, revision)
+    module = _from_folder(path, trusted) if path.is_dir() else _from_checkpoint(path, trusted)
+    if not isinstance(module, kind):
+        raise ValueError(f"kind={kind.__name__}: {source} holds a {type(module).__name__}")
+    return module if part is None else _part(module, part, str(source))
 
 
 def save_pretrained(module: GenerativeModule, folder: str | Path, facts: Mapping[str, Any] | None = None) -> None:
@@ -139,18 +132,13 @@ def _from_folder(folder: Path, trusted: Sequence[str]) -> GenerativeModule:
     if config.get("format") != FORMAT:
         raise ValueError(f"{folder / CONFIG}: format={config.get('format')!r}; this version reads format={FORMAT}")
     module = _built(str(config.get("class_path")), config.get("init_args", {}), trusted, str(folder / CONFIG))
-    try:
-        with safe_open(folder / WEIGHTS, framework="pt") as file:
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{folder}: there is no {WEIGHTS}") from None
-    except SafetensorError as error:
-        raise ValueError(f"{folder / WEIGHTS}: not a whole safetensors file ({error})") from None
-    _load(module, state, str(folder / WEIGHTS))
+    _load(module, read_tensors(folder), str(folder / WEIGHTS))
     return module
 
 
 def _built(class_path: str, arguments: dict[str, Any], trusted: Sequence[str], where: str) -> GenerativeModule:
+    if isinstance(arguments, dict):  # a file names no other file to open
+        arguments = {name: value for name, value in arguments.items() if name != "init_from"}
     try:
         module = build(class_path, arguments, trusted)
     except ValueError as error:
@@ -178,19 +166,6 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ValueError(f"{path}: not the description of a model")
     return config
-
-
-def _download(name: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS, CARD]))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise FileNotFoundError(
-            f"{name}: neither a file nor a folder, and not to be had from the Hugging Face Hub ({reason})"
-        ) from None
 
 
 def _part(module: GenerativeModule, part: str, name: str) -> nn.Module:

@@ -289,7 +289,7 @@ def test_what_is_shipped():
 
 def test_a_damaged_shipped_file_is_told(tmp_path, monkeypatch):
     shutil.copytree(PRETRAINED, tmp_path / "pretrained")
-    for place in ("pretrained", "shipped"):
+    for place in ("stored", "shipped"):
         monkeypatch.setattr(f"lit_gen.{place}.PRETRAINED", tmp_path / "pretrained")
     from_pretrained("gan_digits")
     with (tmp_path / "pretrained" / "gan_digits" / "model.safetensors").open("r+b") as file:

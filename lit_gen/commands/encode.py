@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ def run(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     if Path(options.out).suffix != ".npz":
         raise ValueError(f"--out {options.out}: an .npz file")
-    module = from_pretrained(options.source, trusted=options.trust)
+    module: Any = from_pretrained(options.source, trusted=options.trust)
     if not hasattr(module, "encode"):
         raise ValueError(f"{options.source}: a {type(module).__name__} has no encoder")
     data = read_source(options.images, options.split, options.values, options.size)

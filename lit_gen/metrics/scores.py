@@ -17,7 +17,13 @@ Need = Literal["moments", "rows", "labels", "classes"]
 
 
 class Comparison:
-    """Samples and data, with what several scores share. `seed` is that of the scores' own random choices."""
+    """Features of samples and of real data, with what several scores share.
+
+    Args:
+        samples: of the generated images.
+        real: of the data.
+        seed: of the scores' own random choices.
+    """
 
     def __init__(self, samples: Features, real: Features, seed: int = 0) -> None:
         self.samples, self.real, self.seed = samples, real, seed

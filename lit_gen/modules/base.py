@@ -12,6 +12,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from lit_gen.averaging import ExponentialMovingAverage
+from lit_gen.initialisation import initialise
 from lit_gen.modules.faults import Faults, Findings, causes
 from lit_gen.modules.player import Player
 from lit_gen.modules.processes import average_over_processes, prepare, running_statistics, without_synchronisation
@@ -30,6 +31,11 @@ class GenerativeModule(L.LightningModule):
 
     ``trainer.global_step``, the loggers' axis and ``max_steps`` all count training batches. ``updates`` (of each
     player) and ``images_seen`` (by all processes) are logged beside them and live in the checkpoint.
+
+    Args:
+        image_shape: ``(C, H, W)`` or ``(D,)``.
+        ema_half_life: Half-life of the weight averages in images; None for none.
+        ema_ramp_up: Its bound as a share of the images seen; None for none.
     """
 
     def __init__(
@@ -54,8 +60,14 @@ class GenerativeModule(L.LightningModule):
         self._players: list[Player] = []
         self._losses: dict[str, dict[str, Tensor]] = {}
 
-    def define(self, players: list[Player], averaged: list[str]) -> None:
-        """Name the players, first the one that steps once per training batch, and the networks to average."""
+    def define(self, players: list[Player], averaged: list[str], init_from: str | None = None) -> None:
+        """Name the players, first the one that steps once per training batch, and the networks to average.
+
+        All networks exist by now, and start from the weights of ``init_from`` if it is given.
+        """
+        if init_from is not None:
+            initialise(self, init_from)
+            self.hparams["init_from"] = None  # a checkpoint of this module needs no other
         self._players = players
         self.updates = {player.name: 0 for player in players}
         if self.ema_half_life is not None:

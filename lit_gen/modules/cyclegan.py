@@ -55,6 +55,7 @@ class CycleGAN(GenerativeModule):
         ema_half_life: Half-life of the generators' weight averages in images of one domain; null for none.
             Translations outside training come from the averages.
         ema_ramp_up: Largest half-life as a share of the images seen so far; null for none.
+        init_from: Trained model whose weights the networks start from, as ``lit_gen.from_pretrained`` takes it.
 
     Raises:
         ValueError: for weights or sizes out of range.
@@ -80,6 +81,7 @@ class CycleGAN(GenerativeModule):
         discriminator_accumulate: int = 1,
         ema_half_life: float | None = None,
         ema_ramp_up: float | None = None,
+        init_from: str | None = None,
     ) -> None:
         super().__init__(image_shape, ema_half_life, ema_ramp_up)
         weights = {
@@ -116,6 +118,7 @@ class CycleGAN(GenerativeModule):
                 ),
             ],
             averaged=list(generators),
+            init_from=init_from,
         )
 
     def training_step(self, batch: dict[Domain, Batch], batch_idx: int) -> None:

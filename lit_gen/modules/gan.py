@@ -71,6 +71,7 @@ class GAN(LatentVariableModel):
         conditional: Model p(x | y), from data with labels.
         auxiliary_weight: Factor of the classification terms of an AC-GAN.
         unroll: Discriminator steps that the generator looks ahead (Metz et al. 2017, arXiv:1611.02163); null for none.
+        init_from: Trained model whose weights the networks start from, as ``lit_gen.from_pretrained`` takes it.
 
     Raises:
         ValueError: for counts below 1, a batch that doesn't divide by ``pack``, a penalty on a discriminator
@@ -107,6 +108,7 @@ class GAN(LatentVariableModel):
         conditional: bool = False,
         auxiliary_weight: float = 1.0,
         unroll: Unroll | None = None,
+        init_from: str | None = None,
     ) -> None:
         super().__init__(image_shape, latent_dim, num_classes, conditional, ema_half_life, ema_ramp_up)
         for name, count in {"n_critic": n_critic, "n_generator": n_generator, "pack": pack}.items():
@@ -164,6 +166,7 @@ class GAN(LatentVariableModel):
                 ),
             ],
             averaged=["generator"],
+            init_from=init_from,
         )
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:

@@ -38,6 +38,7 @@ class HierarchicalVAE(VariationalModule):
         accumulate: Parts in which a batch is taken, to save memory.
         ema_half_life: Half-life of the networks' weight averages in images; null for none. Samples and
             validation use the averages.
+        init_from: Trained model whose weights the networks start from, as ``lit_gen.from_pretrained`` takes it.
 
     Raises:
         ValueError: for a temperature that is not positive.
@@ -57,13 +58,15 @@ class HierarchicalVAE(VariationalModule):
         clip_norm: float | None = None,
         accumulate: int = 1,
         ema_half_life: float | None = None,
+        init_from: str | None = None,
     ) -> None:
         made = likelihood(tuple(image_shape))
         stack = hierarchy(tuple(image_shape), made.parameter_shape)
         super().__init__(image_shape, stack.sizes[-1], 0, False, objective, 0, temperature, ema_half_life)
         self.likelihood, self.hierarchy = made, stack
         self.stochastic_layers = len(stack.sizes)
-        self.define_networks(("hierarchy",), ("likelihood",), optimizer, scheduler, clip_norm, accumulate)
+        settings = (optimizer, scheduler, clip_norm, accumulate)
+        self.define_networks(("hierarchy",), ("likelihood",), *settings, init_from)
 
     @property
     def noise_dim(self) -> int:

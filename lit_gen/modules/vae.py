@@ -46,6 +46,7 @@ class VAE(VariationalModule):
         num_classes: Classes of the data; on the command line it comes from the data module.
         conditional: Whether encoder and decoder take the labels too, as a third argument of their factories,
             ``num_classes``, and of their ``forward``.
+        init_from: Trained model whose weights the networks start from, as ``lit_gen.from_pretrained`` takes it.
 
     Raises:
         ValueError: for a negative number of steps, a temperature that is not positive, or labels that don't exist.
@@ -70,6 +71,7 @@ class VAE(VariationalModule):
         ema_ramp_up: float | None = None,
         num_classes: int = 0,
         conditional: bool = False,
+        init_from: str | None = None,
     ) -> None:
         averaging = (ema_half_life, ema_ramp_up)
         super().__init__(
@@ -82,7 +84,7 @@ class VAE(VariationalModule):
         if conditional and self.prior.needs_encoder:
             raise ValueError(f"prior={type(self.prior).__name__}: its encoder has to be one without labels")
         generative = ("decoder", "likelihood", "prior")
-        self.define_networks(("encoder",), generative, optimizer, scheduler, clip_norm, accumulate)
+        self.define_networks(("encoder",), generative, optimizer, scheduler, clip_norm, accumulate, init_from)
 
     def terms(self, x: Tensor, noise: Tensor, *labels: Tensor, detach_posterior: bool = False) -> Terms:
         """log p(x|z), log p(z) and log q(z|x) at z = μ(x) + σ(x) ε for the K ε of each image."""

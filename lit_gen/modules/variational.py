@@ -71,6 +71,7 @@ class VariationalModule(LatentVariableModel, ABC):
         scheduler: LRSchedulerCallable | None,
         clip_norm: float | None,
         accumulate: int,
+        init_from: str | None = None,
     ) -> None:
         """Name the networks of q and of p: one player, ``vae``, or two, ``encoder`` and ``decoder``, that alternate."""
         settings = (optimizer, scheduler, clip_norm, accumulate)
@@ -78,7 +79,7 @@ class VariationalModule(LatentVariableModel, ABC):
         if self.encoder_steps > 0:
             players = [Player("encoder", inference, *settings), Player("decoder", generative, *settings)]
         learned = [name for name in (*inference, *generative) if list(self.get_submodule(name).parameters())]
-        self.define(players, averaged=learned)
+        self.define(players, averaged=learned, init_from=init_from)
 
     def active(self, name: str) -> Any:
         """The network itself in training, else its average if one is kept."""

@@ -1,0 +1,154 @@
+"""Runs the commands and the Python code of README.md and docs/, shortened, in a folder that has what they speak of.
+
+    python documented.py FOLDER PAGE...
+
+runs all of the pages in FOLDER, with whatever lit-gen this Python has installed.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+PAGES = {path.name: path for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
+PACKAGE = Path(__file__).parent / "example_package"
+
+# Beginnings of lines that are not run at all, and why not.
+NOT_RUN = {
+    "pip install": "changes the environment; .ci/run does it",
+    "python -m pytest": "is this suite",
+    "tensorboard --logdir": "serves pages until it is stopped",
+    "wandb": "needs a login",
+}
+# Commands whose options alone are read, and why so.
+PARSED = {
+    "--config wandb": "starts the tracker's client; the tracking's own tests do",
+    "--trainer.devices 2": "starts a second process; test_distributed.py does",
+    "--extractor inception": "needs weights that are published elsewhere",
+}
+DEVICE = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
+SMALL = ["--trainer.max_steps=2", "--trainer.val_check_interval=2", "--samples.num_samples=4", *DEVICE]
+UNSCORED = ["--evaluate.extractor=null", "--checkpoint.monitor=null"]
+SHAPES = {"mnist": (28, 28), "cifar10": (32, 32, 3)}  # data that need a download, replaced by arrays of their shape
+RUNS = {"README.md": "vae", "cyclegan.md": "cycle", "extending.md": "own", "latents.md": "vae", "evaluation.md": "vae"}
+
+
+def blocks(page: str, *languages: str) -> list[str]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```", PAGES[page].read_text(), re.DOTALL | re.MULTILINE)
+    return [block for language, block in found if language in languages]
+
+
+def lines(page: str) -> list[str]:
+    """Every command of the page's shell blocks, without comments."""
+    text = "".join(blocks(page, "sh", "bash")).replace("\\\n", " ").replace(" && ", "\n")
+    stripped = [shlex.join(shlex.split(line, comments=True)) for line in text.splitlines()]
+    return [line.removeprefix("PYTHONPATH=. ") for line in stripped if line]
+
+
+def prepare(folder: Path) -> None:
+    """Make the images, arrays and runs that the pages speak of. The working directory becomes ``folder``."""
+    from lit_gen.cli import main
+
+    os.chdir(folder)
+    random = np.random.default_rng(0)
+    for name in ("photos", "samples", "horses", "zebras", "GENERATED"):
+        Path(name).mkdir()
+        for i, image in enumerate(random.integers(0, 256, (40, 8, 8), np.uint8)):
+            Image.fromarray(image).save(f"{name}/{i:02d}.png")
+    for name, shape in {"images": (8, 8), "real": (8, 8), "samples": (8, 8), **SHAPES}.items():
+        images = random.integers(0, 256, (60, *shape), np.uint8)
+        np.savez(f"{name}.npz", images=images, labels=np.arange(60) % 10)
+    shutil.copytree(PACKAGE / "my_models", "my_models")
+    shutil.copy(PACKAGE / "run.yaml", "run.yaml")
+    sys.path.insert(0, str(folder))
+    for run, options in {
+        "vae": ["--config", "vae_digits", "--model.encoder.width=8", "--model.decoder.width=8"],
+        "cycle": ["--config", "cyclegan_digits", "--model.generator.width=4", "--model.discriminator.width=4"],
+        "own": ["--config", "run.yaml"],
+    }.items():
+        main(["fit", *options, *SMALL, *UNSCORED, "--experiment", run])
+        (checkpoint,) = Path("runs", run).glob("*/checkpoints/last.ckpt")
+        shutil.copy(checkpoint, f"{run}.ckpt")
+    shutil.rmtree("runs")
+
+
+def arguments(page: str, line: str) -> list[str]:
+    """A command's arguments with the placeholders filled in."""
+    run = f"{RUNS.get(page, 'vae')}.ckpt"
+    given = shlex.split(line)[1:]
+    given = [re.sub(r"^runs?/\S*\.ckpt$|^REAL$", run, part) for part in given]
+    if "--data.a.image_size" in given:
+        given = ["16" if part == "128" else part for part in given]
+    return [str(ROOT / part) if part.startswith("configs/") else part for part in given]
+
+
+def shortened(given: list[str]) -> list[str]:
+    """A run of a few images: one batch, or a step more than the checkpoint's."""
+    asks = any(part.endswith((".help", "--help")) or part == "--print_config" for part in given)
+    if asks or given[0] not in ("fit", "validate", "test", "predict"):
+        return given
+    if "--ckpt_path" in given and given[0] == "fit":
+        return [*given, *SMALL, "--trainer.max_steps=3", *UNSCORED]
+    data = next((shape for shape in SHAPES if any(part.endswith(shape) for part in given)), None)
+    replaced = ["--data=ArrayDataModule", f"--data.path={data}.npz"] if data else []
+    steps = ["--trainer.fast_dev_run=true", "--data.batch_size=8", "--evaluate.batch_size=16"]
+    return [*given, *replaced, *steps, *DEVICE]
+
+
+def execute(page: str, line: str) -> None:
+    """Run a line, or read its options if it is one of ``PARSED``.
+
+    Raises:
+        ValueError: for a program that is not known here.
+        SystemExit: for a command that fails.
+    """
+    if any(line.startswith(beginning) for beginning in NOT_RUN):
+        return
+    if not line.startswith("lit-gen "):
+        raise ValueError(f"{page}: {line}: run it here, or add its program to NOT_RUN with a reason")
+    given = arguments(page, line)
+    if not any(part in line for part in PARSED):
+        run(shortened(given))
+    elif given[0] == "evaluate":
+        from lit_gen.commands.evaluate import parser
+
+        parser().parse_args(given[1:])
+    else:
+        run([*given, "--print_config"])
+
+
+def run(given: list[str]) -> None:
+    """lit-gen with these arguments, which may ask for help."""
+    from lit_gen.cli import main
+
+    try:
+        main(given)
+    except SystemExit as stop:
+        if stop.code:
+            raise
+
+
+def execute_code(page: str) -> dict:
+    """Run the page's Python blocks one after the other, as a notebook, and return their names."""
+    import lit_gen
+
+    names: dict = {"__name__": page, "lit_gen": lit_gen}
+    for block in blocks(page, "python", "py"):
+        code = re.sub(r"runs/\S+?\.ckpt", f"{RUNS.get(page, 'vae')}.ckpt", block)
+        exec(compile(code.replace("max_epochs=5", "max_steps=3"), page, "exec", dont_inherit=True), names)
+    return names
+
+
+if __name__ == "__main__":
+    prepare(Path(sys.argv[1]))
+    for name in sys.argv[2:]:
+        for command in lines(name):
+            print(f"$ {command}", flush=True)
+            execute(name, command)
+        execute_code(name)
