@@ -24,6 +24,7 @@ from lit_gen.callbacks import (
     AtomicCheckpointIO,
     Evaluate,
     EvaluateTranslation,
+    FaultPolicy,
     PredictionWriter,
     RunCheckpoint,
     RunProgress,
@@ -117,6 +118,7 @@ class CLI(LightningCLI):
         parser.add_lightning_class_args(SampleGrid, "samples")
         parser.add_lightning_class_args(Evaluate, "evaluate")
         parser.add_lightning_class_args(Speed, "speed")
+        parser.add_lightning_class_args(FaultPolicy, "faults")
         for name in ("image_shape", "num_classes"):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
 

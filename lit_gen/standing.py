@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_gen.networks.layers import BATCH_NORMS
+from lit_gen.sync_batch_norm import BatchNormSync
 
 BATCH_SIZE = 64
 
@@ -63,7 +64,8 @@ def standing_statistics(network: nn.Module, *inputs: Iterable[Tensor]) -> nn.Mod
     """
     if not any(isinstance(layer, BATCH_NORMS) for layer in network.modules()):
         return network
-    standing = copy.deepcopy(network).requires_grad_(False).eval()
+    # On the process' own batches alone: the others may not be sampling.
+    standing = BatchNormSync().revert(copy.deepcopy(network)).requires_grad_(False).eval()
     for layer in standing.modules():
         if isinstance(layer, BATCH_NORMS):
             layer.reset_running_stats()

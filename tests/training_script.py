@@ -2,8 +2,9 @@
 
     python training_script.py FOLDER DEVICES JOBS
 
-JOBS is a JSON list of {"name", "module", "batch_size", "max_steps"[, "ckpt_path"][, "precision"]}. Every process
-writes what it holds at the end of a job to FOLDER/<name>.rank<r>.pt, checkpoints go to FOLDER/<name>/checkpoints.
+JOBS is a JSON list of {"name", "module", "batch_size", "max_steps"[, "ckpt_path"][, "trainer"]}, the last one options
+of the Trainer. Every process writes what it holds at the end of a job to FOLDER/<name>.rank<r>.pt, checkpoints go to
+FOLDER/<name>/checkpoints.
 """
 
 import json
@@ -18,9 +19,10 @@ import torch
 from torch.optim.lr_scheduler import ExponentialLR
 
 from datamodules import DigitsDataModule, RecolouredDigitsDataModule
-from lit_gen import GAN, VAE, WGAN, WGANGP, CycleGAN, HierarchicalVAE
+from lit_gen import GAN, IWAE, VAE, WGAN, WGANGP, CycleGAN, HierarchicalVAE
 from lit_gen.callbacks import AtomicCheckpointIO, RunCheckpoint
 from lit_gen.losses import DRAGAN, R1, RelativisticPairing
+from lit_gen.losses import IWAE as IWAEBound
 from lit_gen.networks import (
     DCGANDiscriminator,
     DCGANGenerator,
@@ -63,6 +65,14 @@ BUILD = {
         decoder=partial(MLPDecoder, width=16, depth=1),
         ema_half_life=200,
     ),
+    "IWAE": lambda: IWAE(
+        SHAPE,
+        latent_dim=4,
+        encoder=partial(MLPEncoder, width=16, depth=1),
+        decoder=partial(MLPDecoder, width=16, depth=1),
+        objective=IWAEBound(samples=3),
+        ema_half_life=200,
+    ),
     "HierarchicalVAE": lambda: HierarchicalVAE(
         SHAPE, hierarchy=partial(Ladder, latent_dims=(3, 2), widths=(16, 8)), ema_half_life=200
     ),
@@ -89,6 +99,16 @@ BUILD = {
         discriminator_scheduler=partial(ExponentialLR, gamma=0.95),
         ema_half_life=200,
     ),
+    # Batch norm in every place that has one: with and without classes, over vectors and maps, in both players.
+    "BatchNorm": lambda: GAN(
+        SHAPE,
+        latent_dim=4,
+        generator=partial(DCGANGenerator, width=4, condition="batch_norm"),
+        discriminator=partial(MLPDiscriminator, width=8, depth=2, norm="batch"),
+        num_classes=10,
+        conditional=True,
+        ema_half_life=200,
+    ),
     # Pools that fill up within the run, and schedules. Adam would blow up rounding errors of the biases in front of
     # instance norm, which have no gradient.
     "CycleGAN": lambda: CycleGAN(
@@ -112,7 +132,6 @@ def run(folder: Path, devices: int, job: dict) -> None:
     trainer = L.Trainer(
         accelerator="cpu",
         devices=devices,
-        precision=job.get("precision", "32-true"),
         max_steps=job["max_steps"],
         max_epochs=-1,
         val_check_interval=10,
@@ -125,6 +144,7 @@ def run(folder: Path, devices: int, job: dict) -> None:
         default_root_dir=folder / job["name"],
         callbacks=[RunCheckpoint(every_n_steps=1000)],
         plugins=[AtomicCheckpointIO()],
+        **job.get("trainer", {}),
     )
     data = DATA.get(job["module"], DigitsDataModule)(batch_size=job["batch_size"], flip=job["module"] in DATA)
     trainer.fit(module, datamodule=data, ckpt_path=job.get("ckpt_path"), weights_only=True)
@@ -137,9 +157,13 @@ def run(folder: Path, devices: int, job: dict) -> None:
     torch.save(held, folder / f"{job['name']}.rank{trainer.global_rank}.pt")
 
 
-if __name__ == "__main__":
+def run_all(folder: Path, devices: int, jobs: list[dict]) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    for job in json.loads(sys.argv[3]):
-        run(Path(sys.argv[1]), int(sys.argv[2]), job)
+    for job in jobs:
+        run(folder, devices, job)
+
+
+if __name__ == "__main__":
+    run_all(Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3]))

@@ -3,6 +3,7 @@
 from lit_gen.callbacks.checkpoint import AtomicCheckpointIO, RunCheckpoint
 from lit_gen.callbacks.collapse import CollapseWarning, PosteriorCollapse
 from lit_gen.callbacks.evaluate import Evaluate
+from lit_gen.callbacks.faults import FaultPolicy
 from lit_gen.callbacks.game import GameMonitor, GameWarning
 from lit_gen.callbacks.latents import LatentDiagnostics
 from lit_gen.callbacks.modes import ModeCoverage
@@ -19,6 +20,7 @@ __all__ = [
     "CollapseWarning",
     "Evaluate",
     "EvaluateTranslation",
+    "FaultPolicy",
     "GameMonitor",
     "GameWarning",
     "LatentDiagnostics",

@@ -2,18 +2,20 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as L
 import torch
-from lightning.pytorch.core.optimizer import LightningOptimizer, do_nothing_closure
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from lit_gen.averaging import ExponentialMovingAverage
 from lit_gen.initialisation import initialise
-from lit_gen.modules.player import Player, average_over_processes
+from lit_gen.modules.faults import Faults, Findings, causes
+from lit_gen.modules.player import Player
+from lit_gen.modules.processes import average_over_processes, prepare, running_statistics, without_synchronisation
 from lit_gen.randomness import Randomness, mix, seed_global
 from lit_gen.specification import keep_own_arguments
 
@@ -49,12 +51,11 @@ class GenerativeModule(L.LightningModule):
             raise ValueError(f"ema_half_life={ema_half_life}: a positive number of images, or null for no average")
         self.automatic_optimization = False
         self.image_shape = tuple(image_shape)
-        self.ema_half_life, self.ema_ramp_up = ema_half_life, ema_ramp_up
-        self.averages = nn.ModuleDict()
-        self.random = Randomness()
+        self.ema_half_life, self.ema_ramp_up, self.averages = ema_half_life, ema_ramp_up, nn.ModuleDict()
+        self.random, self.faults = Randomness(), Faults()
         self.seed: int | None = None
         self.pack = 1  # images in a row of the batches that update() gets
-        self.images_seen = 0
+        self.step = self.images_seen = 0  # training batches before this one; images of the first player's updates
         self.updates: dict[str, int] = {}
         self._players: list[Player] = []
         self._losses: dict[str, dict[str, Tensor]] = {}
@@ -93,58 +94,67 @@ class GenerativeModule(L.LightningModule):
         """One optimizer and at most one scheduler for each player."""
         return [player.configuration(self) for player in self._players]
 
-    def update(self, name: str, objective: Objective, *batch: Tensor) -> None:
+    def turns(self, name: str) -> int:
+        """Updates of player ``name``, those left out included: what the players' rhythm is counted in."""
+        return self.updates[name] + self.faults.skipped.get(name, 0)
+
+    def update(self, name: str, objective: Objective, *batch: Tensor) -> bool:
         """One optimizer step of player ``name`` on ``objective(*batch) -> (loss, values to log)``.
 
         Only this player's weights get gradients. With ``accumulate`` = k the batch is taken in k parts whose
         gradients add up to the whole batch's. Gradients travel between processes once, after the last part.
+
+        Returns:
+            Whether the step was made. ``faults`` or a gradient scaler may leave it out; nothing has changed then.
         """
-        index = list(self.updates).index(name)
-        player, optimizer, n = self._players[index], self._optimizers[index], len(batch[0])
-        if index > 0:  # global_step counts every optimizer's steps; the loop restores these hooks at each batch
-            optimizer._on_before_step = optimizer._on_after_step = do_nothing_closure
+        index, n, trainer = list(self.updates).index(name), len(batch[0]), self.trainer
+        player, optimizer = self._players[index], self._optimizers[index]
+        findings = Findings(self.step, name, partial(causes, self, player.parameters, objective, batch))
+        put_back = self.faults.keep(self._networks)
         losses: dict[str, Tensor] = {}
         with player.alone(self._players):
             for parameter in player.parameters:
                 parameter.grad = None
             for part in zip(*(tensor.chunk(player.accumulate) for tensor in batch), strict=True):
                 loss, values = objective(*part)
-                self._require_finite(name, loss, values)
+                findings.see(loss, values)
                 share = len(part[0]) / n
-                with self._without_synchronisation():
+                with without_synchronisation(trainer.strategy):
                     self.manual_backward(loss if share == 1 else loss * share)
                 for key, value in values.items():
                     losses[key] = value.detach() if share == 1 else losses.get(key, 0.0) + share * value.detach()
-            if self.trainer.world_size > 1:
-                average_over_processes([p.grad for p in player.parameters if p.grad is not None])
-                average_over_processes(self._running_statistics)
-            optimizer.step()
-        if player.lr_scheduler is not None:
-            player.lr_scheduler.step()
+            gradients = [p.grad for p in player.parameters if p.grad is not None]
+            marks = findings.conclude(gradients, trainer.scaler is None, trainer.global_rank, trainer.world_size)
+            if trainer.world_size > 1:
+                average_over_processes([*gradients, *running_statistics(self._networks), marks])
+            permitted = self.faults.permit(findings)
+            stepped = player.step(optimizer, counted=index == 0, permitted=permitted)
+        if not stepped:
+            put_back()
+            if permitted:
+                self.faults.left_out(name, f"step {self.step}: the {name}'s gradient overflows float16")
+            return False
+        self.faults.taken(name)
         self._losses.setdefault(name, {}).update(losses)  # a term skipped this time keeps its last value
         self.updates[name] += 1
-        images = n * self.pack * self.trainer.world_size
+        images = n * self.pack * trainer.world_size
         self.images_seen += images if index == 0 else 0
         for network in player.networks:
             if network in self.averages:
                 average: Any = self.averages[network]
                 average.follow(self.get_submodule(network), images, self.images_seen)
+        return True
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradient: here, because fp16 gradients are unscaled only just before."""
         for player in self._players:
-            if player.torch_optimizer is optimizer and player.clip_norm is not None:
-                if (
-                    self.trainer.scaler is None
-                ):  # then fused optimizers, which unscale by themselves, may be clipped too
-                    torch.nn.utils.clip_grad_norm_(player.parameters, player.clip_norm)
-                else:
-                    self.clip_gradients(optimizer, player.clip_norm, "norm")
+            player.clip(self, optimizer)
 
     @property
     def counters(self) -> dict[str, float]:
-        """The axes beside the step: each player's updates, and images seen."""
+        """The axes beside the step: each player's updates, made and left out, and images seen."""
         counts = {f"updates/{name}": float(count) for name, count in self.updates.items()}
+        counts |= {f"skipped/{name}": float(count) for name, count in self.faults.skipped.items()}
         return {**counts, "images_seen": float(self.images_seen)}
 
     @property
@@ -153,35 +163,12 @@ class GenerativeModule(L.LightningModule):
         return optimizers if isinstance(optimizers, list) else [optimizers]
 
     @property
-    def _running_statistics(self) -> list[Tensor]:
-        # Batch norm's; DDP would keep the first process's at times of its own choosing.
-        owners = (self.get_submodule(network) for player in self._players for network in player.networks)
-        return [buffer for owner in owners for buffer in owner.buffers() if buffer.is_floating_point()]
-
-    def _without_synchronisation(self) -> AbstractContextManager[None]:
-        # DDP would send all players' gradients at each backward and refuse the idle ones'.
-        strategy = self.trainer.strategy
-        return strategy.block_backward_sync() if isinstance(strategy, DDPStrategy) else nullcontext()
-
-    def _require_finite(self, name: str, loss: Tensor, values: dict[str, Tensor]) -> None:
-        # Reading a value makes a GPU wait, so there it is done only when the values are logged anyway.
-        if (loss.device.type == "cpu" or self._log_due) and not torch.isfinite(loss):
-            terms = ", ".join(f"{key}={value.item():g}" for key, value in values.items())
-            raise ValueError(
-                f"the {name}'s loss is {loss.item()} at step {self.trainer.global_step} ({terms}): check the data for "
-                "non-finite values, or lower the learning rate"
-            )
+    def _networks(self) -> Iterator[nn.Module]:
+        return (self.get_submodule(network) for player in self._players for network in player.networks)
 
     def setup(self, stage: str) -> None:
         """Learn this process's place and refuse what the update step can't do."""
-        strategy, precision = self.trainer.strategy, self.trainer.precision
-        if not isinstance(strategy, (SingleDeviceStrategy, DDPStrategy)):
-            raise ValueError(f"strategy={type(strategy).__name__}: one device or 'ddp' is supported")
-        if precision in ("bf16-true", "16-true", "transformer-engine", "transformer-engine-float16"):
-            raise ValueError(
-                f"precision={precision}: averages and small updates vanish in 16-bit weights; take bf16-mixed, "
-                "16-mixed, 32-true or 64-true"
-            )
+        prepare(self.trainer)
         self.random = Randomness(self.trainer.global_rank, self.trainer.world_size)
 
     def on_fit_start(self) -> None:
@@ -192,9 +179,9 @@ class GenerativeModule(L.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Make all randomness of the step a function of (seed, step): nothing to save, nothing repeated."""
-        step = self.trainer.global_step
-        self.random.reseed(self.seed or 0, "train", step, device=self.device)
-        seed_global(mix(self.seed or 0, "networks", step, self.trainer.global_rank), self.device)
+        self.step = self.trainer.global_step
+        self.random.reseed(self.seed or 0, "train", self.step, device=self.device)
+        seed_global(mix(self.seed or 0, "networks", self.step, self.trainer.global_rank), self.device)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Hand the players' last losses to the loggers and the progress bar."""
@@ -209,6 +196,10 @@ class GenerativeModule(L.LightningModule):
         if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
             self.log_dict(self.counters, sync_dist=self.trainer.world_size > 1)
 
+    def on_train_end(self) -> None:
+        """Leave no fault unread."""
+        self.faults.settle()
+
     def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """The same noise at every validation, on any number of processes."""
         self.random.reseed(self.seed or 0, "evaluation", batch_idx)
@@ -217,12 +208,10 @@ class GenerativeModule(L.LightningModule):
     on_predict_batch_start = on_validation_batch_start
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the counters."""
-        checkpoint["lit_gen"] = {
-            "seed": self.seed,
-            "images_seen": self.images_seen,
-            "updates": dict(self.updates),
-        }
+        """Keep the counters, but none of a fault that has not been read yet."""
+        self.faults.settle()
+        counts = {"updates": dict(self.updates), "skipped": dict(self.faults.skipped)}
+        checkpoint["lit_gen"] = {"seed": self.seed, "images_seen": self.images_seen, **counts}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the counters."""
@@ -230,3 +219,4 @@ class GenerativeModule(L.LightningModule):
         self.seed = counters.get("seed")
         self.images_seen = counters.get("images_seen", 0)
         self.updates.update(counters.get("updates", {}))
+        self.faults.skipped = dict(counters.get("skipped", {}))

@@ -131,7 +131,8 @@ class CycleGAN(GenerativeModule):
             made.append(fakes)
             return loss, values
 
-        self.update("generator", generators, a, b)
+        if not self.update("generator", generators, a, b):
+            return  # their translations may be what is wrong
         fake_a, fake_b = (torch.cat(parts) for parts in zip(*made, strict=True))
         fake_a, fake_b = self.exchanged("a", fake_a), self.exchanged("b", fake_b)
         self.update("discriminator", self.discriminator_loss, a, b, fake_a, fake_b)

@@ -178,7 +178,7 @@ class GAN(LatentVariableModel):
         self.update("discriminator", self.discriminator_loss, real, z, epsilon, self.blur(real), *y)
         if self.constraint is not None:
             self.constraint.after_step(self.discriminator)
-        if self.updates["discriminator"] % self.n_critic == 0:
+        if self.turns("discriminator") % self.n_critic == 0:
             for _ in range(self.n_generator):
                 z = self.packing.group(self.noise(n))
                 self.update("generator", self.generator_loss, z, real, self.blur(real), *y)

@@ -5,8 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import lightning.pytorch as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.core.optimizer import LightningOptimizer, do_nothing_closure
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
@@ -37,6 +39,7 @@ class Player:
     parameters: list[nn.Parameter] = field(init=False, default_factory=list)
     torch_optimizer: torch.optim.Optimizer | None = field(init=False, default=None)
     lr_scheduler: LRScheduler | None = field(init=False, default=None)
+    _steps: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         if self.clip_norm is not None and not self.clip_norm > 0:
@@ -52,6 +55,7 @@ class Player:
         if not self.parameters:
             raise ValueError(f"the {self.name} ({', '.join(self.networks)}) has no trainable parameters")
         self.torch_optimizer = self.optimizer(self.parameters)
+        self.torch_optimizer.register_step_post_hook(self._count_step)
         if self.scheduler is None:
             return {"optimizer": self.torch_optimizer}
         scheduler = self.scheduler(self.torch_optimizer)
@@ -66,6 +70,43 @@ class Player:
             "lr_scheduler": {"scheduler": scheduler, "name": f"lr-{self.name}"},
         }
 
+    def clip(self, module: L.LightningModule, optimizer: torch.optim.Optimizer) -> None:
+        """Scale a gradient above ``clip_norm`` down to it, if ``optimizer`` is this player's."""
+        if optimizer is not self.torch_optimizer or self.clip_norm is None:
+            return
+        if module.trainer.scaler is None:  # then fused optimizers, which unscale by themselves, may be clipped too
+            nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
+        else:
+            module.clip_gradients(optimizer, self.clip_norm, "norm")
+
+    def step(self, optimizer: LightningOptimizer, counted: bool, permitted: bool) -> bool:
+        """One step and its schedule's.
+
+        Args:
+            optimizer: Lightning's, of this player.
+            counted: Whether this turn counts in global_step, which would add up the turns of all optimizers.
+            permitted: Whether the step may be made; a turn counts all the same.
+
+        Returns:
+            Whether the step was made: a gradient scaler may leave it out too.
+        """
+        before = self._steps
+        if not counted:  # the loop restores these hooks at each batch
+            optimizer._on_before_step = optimizer._on_after_step = do_nothing_closure
+        if permitted:
+            optimizer.step()
+        else:
+            optimizer._on_before_step()
+            optimizer._on_after_step()
+        if self._steps > before and self.lr_scheduler is not None:
+            self.lr_scheduler.step()
+        return self._steps > before
+
+    def _count_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        # A scaler calls a fused optimizer in any case, and tells it whether the gradient overflows.
+        overflow: torch.Tensor | None = getattr(optimizer, "found_inf", None)
+        self._steps += overflow is None or not overflow.any()
+
     @contextmanager
     def alone(self, players: "list[Player]") -> Iterator[None]:
         """Within, the other players' weights are frozen, so that no gradient of theirs is computed."""
@@ -78,16 +119,3 @@ class Player:
         finally:
             for parameter in idle:
                 parameter.requires_grad_(True)
-
-
-def average_over_processes(tensors: list[torch.Tensor]) -> None:
-    """Replace each tensor by its mean over all processes, in one message per data type. A collective."""
-    by_type: dict[torch.dtype, list[torch.Tensor]] = {}
-    for tensor in tensors:
-        by_type.setdefault(tensor.dtype, []).append(tensor)
-    for same in by_type.values():
-        message = torch.cat([tensor.flatten() for tensor in same])
-        torch.distributed.all_reduce(message)
-        message /= torch.distributed.get_world_size()
-        for tensor, part in zip(same, message.split([tensor.numel() for tensor in same]), strict=True):
-            tensor.copy_(part.view_as(tensor))

@@ -124,7 +124,7 @@ class VariationalModule(LatentVariableModel, ABC):
             self.update("vae", self.loss, *self.draw(batch, samples))
             return
         self.update("encoder", self.loss, *self.draw(batch, samples))
-        if self.updates["encoder"] % self.encoder_steps == 0:
+        if self.turns("encoder") % self.encoder_steps == 0:
             self.update("decoder", self.loss, *self.draw(batch, samples))
 
     def on_fit_start(self) -> None:

@@ -14,7 +14,7 @@ from lit_gen.networks.minibatch import BATCH_COMPARISONS
 Norm = Literal["batch", "layer", "instance", "none"]
 M = TypeVar("M", bound=nn.Module)
 
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)  # of any dimension, on its own or across processes
 LINEAR_LAYERS = (
     nn.Linear,
     nn.Conv1d,

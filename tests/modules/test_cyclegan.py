@@ -228,7 +228,7 @@ def test_generators_and_discriminators_move_in_turn_and_no_gradient_leaks():
             before = {n: copy.deepcopy(network.state_dict()) for n, network in networks(self).items()}
             for network in networks(self).values():
                 network.zero_grad()
-            super().update(name, objective, *batch)
+            stepped = super().update(name, objective, *batch)
             moved, with_gradient = set(), set()
             for n, network in networks(self).items():
                 if any(not torch.equal(p, before[n][key]) for key, p in network.state_dict().items()):
@@ -236,6 +236,7 @@ def test_generators_and_discriminators_move_in_turn_and_no_gradient_leaks():
                 if any(p.grad is not None and p.grad.any() for p in network.parameters()):
                     with_gradient.add(n)
             seen.append((name, moved, with_gradient))
+            return stepped
 
     trainer = fit(build(kind=Watch), steps=2)
     g, d = {"generator_ab", "generator_ba"}, {"discriminator_a", "discriminator_b"}
