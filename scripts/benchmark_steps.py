@@ -1,7 +1,7 @@
 """Training steps through the Trainer beside plain float32 loops: `benchmark.py steps` calls it.
 
 Both sides take turns in short stretches with the same networks, batch sizes and optimizers' settings. Ours: bfloat16
-where the networks convolve, whole batches from memory, averaged weights and logs as any run has them. CPU seconds of
+but for points in the plane, whole batches from memory, averaged weights and logs as any run has them. CPU seconds of
 this process on a CPU (others' work on the machine counts little), wall time on a GPU; medians over the rounds.
 """
 
@@ -164,7 +164,6 @@ ROWS = {
         batch=128,
         steps=300,
         warm_up=30,
-        precision="32-true",
     ),
     "mlp_gan_2d": Row(
         partial(GAN, (2,), 2, **MLP_GAN),
