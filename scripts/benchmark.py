@@ -1,7 +1,10 @@
 """Measures speed side by side: what the library does against the least that PyTorch needs for the same arithmetic.
 
+    python scripts/benchmark.py steps
+    python scripts/benchmark.py steps --rows dcgan_32 mlp_gan_2d --rounds 5 --memory --json steps.json
     python scripts/benchmark.py vae_mlp
     python scripts/benchmark.py scores --rounds 3
+    python scripts/benchmark.py extractors
 
 Both sides take turns in short stretches on one thread, and the clock counts the processor time of this process alone,
 so that other work on the machine hits them alike and as little as can be; the figures are medians.
@@ -20,7 +23,9 @@ from pathlib import Path
 import lightning.pytorch as L
 import numpy as np
 import torch
+from benchmark_extractors import extractors
 from benchmark_scores import scores
+from benchmark_steps import ROWS, steps
 from lightning.pytorch.loggers import CSVLogger
 from torch.nn import functional as F
 
@@ -100,19 +105,30 @@ def vae_mlp(rounds: int) -> None:
     print(f"speed of the Trainer relative to the loop: {seconds['loop'] / seconds['Trainer']:.2f}")
 
 
-BENCHMARKS = {"vae_mlp": vae_mlp, "scores": scores}
+BENCHMARKS = {
+    "steps": steps,
+    "vae_mlp": lambda arguments: vae_mlp(arguments.rounds),
+    "scores": lambda arguments: scores(arguments.rounds),
+    "extractors": lambda arguments: extractors(arguments.rounds),
+}
 
 
 def main() -> None:
     """Run the benchmark that is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("benchmark", choices=sorted(BENCHMARKS))
-    parser.add_argument("--rounds", type=int, default=7, help="turns of each side")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each side")
+    parser.add_argument("--threads", type=int, default=1)
+    of_steps = parser.add_argument_group("steps")
+    of_steps.add_argument("--rows", nargs="*", choices=sorted(ROWS), help="which steps; by default all")
+    of_steps.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    of_steps.add_argument("--memory", action="store_true", help="also the peak memory, of processes of their own")
+    of_steps.add_argument("--json", help="a file for the figures")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    torch.set_num_threads(1)
-    BENCHMARKS[arguments.benchmark](arguments.rounds)
+    torch.set_num_threads(arguments.threads)
+    BENCHMARKS[arguments.benchmark](arguments)
 
 
 if __name__ == "__main__":

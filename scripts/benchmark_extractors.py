@@ -1,14 +1,12 @@
 """Seconds an image that the Fréchet inception distance's features take, ours and torchmetrics', side by side.
 
-    OMP_NUM_THREADS=1 python scripts/benchmark_extractors.py
-
-Both networks hold the same random weights, take the same images and keep the features' mean and covariance. In each
-round every candidate takes one batch; the table holds medians over the rounds and each one's ratio to torchmetrics.
-CPU time of this process, so that other work on the machine counts little. torchmetrics needs torch-fidelity installed
-(`pip install --no-deps torch-fidelity`) and resizes with antialiasing, ours as TensorFlow 1 did.
+`benchmark.py extractors` calls it. Both networks hold the same random weights, take the same images and keep the
+features' mean and covariance. In each round every candidate takes one batch; the table holds medians over the rounds
+and each one's ratio to torchmetrics. CPU time of this process, so that other work on the machine counts little.
+torchmetrics needs torch-fidelity installed (`pip install --no-deps torch-fidelity`) and resizes with antialiasing,
+ours as TensorFlow 1 did.
 """
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -55,21 +53,12 @@ def measure(image_shape: tuple[int, ...] = (3, 32, 32), batch: int = 32, rounds:
     return {name: each[1:] for name, each in seconds.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=32, help="images an update")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--size", type=int, default=32, help="height and width of the images")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    seconds = measure((3, arguments.size, arguments.size), arguments.batch, arguments.rounds)
+def extractors(rounds: int) -> None:
+    """Print the table."""
+    seconds = measure(rounds=rounds)
     print("| features of an image | ms (median) | least to most | torchmetrics' time over it |")
     print("|---|---|---|---|")
     for name, each in seconds.items():
         ratio = statistics.median(a / b for a, b in zip(seconds["torchmetrics"], each, strict=True))
         middle, least, most = (1000 * value for value in (statistics.median(each), min(each), max(each)))
         print(f"| {name} | {middle:.0f} | {least:.0f} to {most:.0f} | {ratio:.2f} |")
-
-
-if __name__ == "__main__":
-    main()

@@ -150,6 +150,20 @@ def test_one_step_of_plain_pytorch():
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
+def test_fused_optimizers_are_clipped_in_bfloat16_too():
+    """Lightning refuses fused optimizers any clipping under mixed precision, for the sake of float16's scaling."""
+    module, norms = build(GAN, generator_clip_norm=1e-3), []
+
+    class Watch(L.Callback):
+        def on_train_batch_end(self, trainer, module, *_):
+            gradients = [p.grad.flatten() for p in module.generator.parameters()]
+            norms.append(torch.cat(gradients).norm().item())
+
+    fit(module, steps=2, precision="bf16-mixed", callbacks=[Watch()])
+    assert module._players[1].torch_optimizer.defaults["fused"]
+    assert norms == pytest.approx([1e-3] * 2, rel=1e-2)
+
+
 def test_clipping_bounds_one_players_step():
     sgd = partial(torch.optim.SGD, lr=1.0)
     module = build(GAN, generator_optimizer=sgd, discriminator_optimizer=sgd, generator_clip_norm=1e-3)

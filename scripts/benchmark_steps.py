@@ -1,0 +1,380 @@
+"""Training steps through the Trainer beside plain float32 loops: `benchmark.py steps` calls it.
+
+Both sides take turns in short stretches with the same networks, batch sizes and optimizers' settings. Ours: bfloat16
+but for points in the plane, whole batches from memory, averaged weights and logs as any run has them. CPU seconds of
+this process on a CPU (others' work on the machine counts little), wall time on a GPU; medians over the rounds.
+"""
+
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import benchmark_peers as peers
+import lightning.pytorch as L
+import numpy as np
+import torch
+from lightning.pytorch.loggers import CSVLogger
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from datamodules import MixtureDataModule, MNISTDataModule
+from datamodules.base import DataModule
+from datamodules.datasets import InMemoryDataset
+from datamodules.domains import Domains
+from datamodules.unpaired import TwoDomains
+from lit_gen import GAN, VAE, WGANGP, CycleGAN
+from lit_gen.callbacks import RunProgress, Speed
+from lit_gen.distributions import Bernoulli
+from lit_gen.networks import (
+    DCGANDiscriminator,
+    DCGANGenerator,
+    MLPDecoder,
+    MLPDiscriminator,
+    MLPEncoder,
+    MLPGenerator,
+    ResNetDiscriminator,
+    ResNetGenerator,
+    ResNetTranslator,
+)
+
+
+def noise(side: int, n: int = 512) -> torch.Tensor:
+    return torch.randint(256, (n, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+class Noise(DataModule):
+    """Random pixels: the step's time doesn't depend on what they show."""
+
+    name, num_classes = "noise", 0
+
+    def __init__(self, side: int = 32, batch_size: int = 64):
+        super().__init__(batch_size=batch_size)
+        self.side = side
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        return 3, self.side, self.side
+
+    def read(self) -> Any:
+        return {split: InMemoryDataset(noise(self.side)) for split in ("train", "val", "test")}
+
+
+class TwoNoises(TwoDomains):
+    """Two domains of random pixels."""
+
+    name, image_shape, num_classes = "noises", (3, 64, 64), 0
+
+    def read_domains(self) -> Any:
+        return dict.fromkeys(("train", "val", "test"), Domains(*[InMemoryDataset(noise(64))] * 2))
+
+
+@dataclass
+class Row:
+    """A step: how ours and the peer's are made, and how many steps a stretch has."""
+
+    module: Callable[[], Any]
+    data: Callable[[Path], Any]
+    peer: Callable[[Any, Any, Path], peers.Loop]  # of the module's networks, a source of batches, the data's folder
+    batch: int
+    steps: int = 2
+    warm_up: int = 1
+    precision: str = "bf16-mixed"
+    player: str | None = None  # whose updates alone count
+    speed: dict[str, bool] = field(default_factory=dict)
+    peers_module: Callable[[], Any] | None = None  # holds the peer's networks; else one like ours
+
+
+def images(side: int, batch: int, device: str) -> Callable[[], torch.Tensor]:
+    real = noise(side, batch).to(device) / 127.5 - 1
+    return lambda: real
+
+
+def gan_row(shape: int, **kwargs: Any) -> Row:
+    networks = {"generator": DCGANGenerator, "discriminator": DCGANDiscriminator}
+    return Row(
+        partial(GAN, (3, shape, shape), **networks),
+        lambda folder: Noise(shape),
+        lambda module, device, folder: peers.gan(module.generator, module.discriminator, images(shape, 64, device)),
+        **{"batch": 64, **kwargs},
+    )
+
+
+def wgan_row(peer: Callable[..., peers.Loop], n_critic: int, player: str | None) -> Row:
+    networks = {"generator": ResNetGenerator, "discriminator": ResNetDiscriminator}
+    plain = {player: partial(network, folded=False) for player, network in networks.items()}
+    return Row(
+        partial(WGANGP, (3, 32, 32), n_critic=n_critic, **networks),
+        lambda folder: Noise(32),
+        lambda module, device, folder: peer(module.generator, module.discriminator, images(32, 64, device)),
+        batch=64,
+        player=player,
+        speed={"channels_last": True},
+        peers_module=partial(WGANGP, (3, 32, 32), **plain),
+    )
+
+
+def points(device: str) -> Callable[[], torch.Tensor]:
+    data = MixtureDataModule().dataset("train").images.to(device)  # type: ignore[attr-defined]
+    return lambda: data[torch.randint(len(data), (256,))]
+
+
+MLP_GAN = {"generator": partial(MLPGenerator, width=128), "discriminator": partial(MLPDiscriminator, width=128)}
+MLP_VAE = {"encoder": partial(MLPEncoder, width=400, depth=1), "decoder": partial(MLPDecoder, width=400, depth=1)}
+CONV_VAE = {"encoder": peers.ConvEncoder, "decoder": peers.ConvDecoder}
+TRANSLATOR = partial(ResNetTranslator, blocks=9, downsamplings=2)
+
+ROWS = {
+    "dcgan_64": gan_row(64),
+    "dcgan_32": gan_row(32, steps=4),
+    "wgan_gp_critic": wgan_row(peers.critic, 10**9, None),
+    "wgan_gp_generator": wgan_row(peers.wgan_generator, 1, "generator"),
+    "conv_vae_64": Row(
+        partial(VAE, (3, 64, 64), 128, likelihood=Bernoulli, **CONV_VAE),
+        lambda folder: Noise(64),
+        lambda module, device, folder: peers.vae(module.encoder, module.decoder, images(64, 64, device)),
+        batch=64,
+        steps=4,
+        speed={"channels_last": True},
+    ),
+    "cyclegan_64": Row(
+        partial(CycleGAN, (3, 64, 64), TRANSLATOR),
+        lambda folder: TwoNoises(batch_size=1),
+        lambda module, device, folder: peers.cyclegan(
+            *(module.generator_ab, module.generator_ba, module.discriminator_a, module.discriminator_b),
+            images(64, 1, device),
+        ),
+        batch=1,
+        steps=4,
+    ),
+    "mlp_vae_mnist": Row(
+        partial(VAE, (1, 28, 28), 20, likelihood=Bernoulli, **MLP_VAE),
+        lambda folder: MNISTDataModule(str(folder), download=False, batch_size=128),
+        lambda module, device, folder: peers.vae_mnist(module.encoder, module.decoder, folder, 128),
+        batch=128,
+        steps=300,
+        warm_up=30,
+    ),
+    "mlp_gan_2d": Row(
+        partial(GAN, (2,), 2, **MLP_GAN),
+        lambda folder: MixtureDataModule(batch_size=256),
+        lambda module, device, folder: peers.gan(module.generator, module.discriminator, points(device)),
+        batch=256,
+        steps=300,
+        warm_up=30,
+        precision="32-true",
+    ),
+}
+
+
+class Everywhere:
+    """In place of the counter's tracker of modules, which can't follow a penalty's derivatives."""
+
+    parents = ("Global",)
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: Any) -> None: ...
+
+
+def flop_counter() -> FlopCounterMode:
+    counter = FlopCounterMode(display=False)
+    counter.mod_tracker = Everywhere()
+    return counter
+
+
+@dataclass
+class Times:
+    """Seconds a step, operations of a step."""
+
+    cpu: float
+    wall: float
+    flops: int = 0
+
+
+class Stopwatch:
+    """CPU and wall seconds; on a GPU the wall waits for it."""
+
+    def __init__(self, device: str) -> None:
+        self.device, self.total = device, np.zeros(2)
+
+    def now(self) -> np.ndarray:
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+        return np.array([time.process_time(), time.perf_counter()])
+
+    def start(self) -> None:
+        self.begun = self.now()
+
+    def stop(self) -> None:
+        self.total += self.now() - self.begun
+
+
+class Clock(L.Callback):
+    """Times the steps after the warm-up, or one player's updates in them; counts the operations of the first."""
+
+    def __init__(self, row: Row, device: str, count: bool) -> None:
+        self.row, self.watch, self.count, self.flops = row, Stopwatch(device), count, 0
+
+    def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
+        update = module.update
+
+        def watched(name: str, *arguments: Any) -> None:
+            timed = name == self.row.player and trainer.global_step > self.row.warm_up  # its critic has stepped already
+            counter = flop_counter() if self.count and self.row.player in (None, name) else None
+            if timed:
+                self.watch.start()
+            if counter is None:
+                update(name, *arguments)
+            else:
+                with counter:
+                    update(name, *arguments)
+                self.flops += counter.get_total_flops()
+            if timed:
+                self.watch.stop()
+
+        module.update = watched
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        self.count = False
+        if self.row.player is None and trainer.global_step == self.row.warm_up:
+            self.watch.start()
+        if self.row.player is None and trainer.global_step == self.row.warm_up + self.row.steps:
+            self.watch.stop()
+
+
+def ours(row: Row, folder: Path, device: str, count: bool) -> Times:
+    torch.manual_seed(0)
+    clock = Clock(row, device, count)
+    with tempfile.TemporaryDirectory() as logs, redirect_stdout(StringIO()):
+        trainer = L.Trainer(
+            accelerator="gpu" if device == "cuda" else "cpu", devices=1, precision=row.precision,
+            max_steps=row.warm_up + row.steps, max_epochs=-1, limit_val_batches=0, logger=CSVLogger(logs),
+            callbacks=[clock, RunProgress(), Speed(**row.speed)], enable_checkpointing=False,
+            enable_model_summary=False,
+        )  # fmt: skip
+        trainer.fit(row.module(), row.data(folder))
+    return Times(*(clock.watch.total / row.steps), clock.flops)
+
+
+def peer(row: Row, folder: Path, device: str, count: bool) -> Times:
+    torch.manual_seed(0)
+    module = (row.peers_module or row.module)().to(device)
+    loop, watch, counter = row.peer(module, device, folder), Stopwatch(device), flop_counter()
+    for step in range(row.warm_up + row.steps):
+        if step == row.warm_up:
+            watch.start()
+        if count and step == 0:
+            with counter:
+                next(loop)
+        else:
+            next(loop)
+    watch.stop()
+    return Times(*(watch.total / row.steps), counter.get_total_flops())
+
+
+SIDES = {"ours": ours, "peer": peer}
+
+
+def peak(precision: str, device: str) -> float:
+    """Most operations a second of a 3 x 3 convolution of 128 channels, in this precision."""
+    dtype = torch.bfloat16 if precision.startswith("bf16") else torch.float32
+    x = torch.randn(64, 128, 16, 16, dtype=dtype, device=device).to(memory_format=torch.channels_last)
+    weight = torch.randn(128, 128, 3, 3, dtype=dtype, device=device).to(memory_format=torch.channels_last)
+    seconds = []
+    for _ in range(8):
+        watch = Stopwatch(device)
+        watch.start()
+        F.conv2d(x, weight, padding=1)
+        watch.stop()
+        seconds.append(watch.total[int(device == "cuda")])
+    return 2 * x.numel() * weight[0].numel() / min(seconds)
+
+
+def write_mnist(folder: Path) -> None:
+    """Random pixels in torchvision's files: 60,000 and 10,000 images, a fifth of the pixels not black."""
+    raw, generator = folder / "MNIST" / "raw", np.random.default_rng(0)
+    raw.mkdir(parents=True)
+    for name, n in (("train", 60_000), ("t10k", 10_000)):
+        pixels = generator.integers(0, 256, (n, 28, 28), np.uint8) * (generator.random((n, 28, 28)) < 0.2)
+        for kind, magic, array in (("images-idx3", 2051, pixels), ("labels-idx1", 2049, np.zeros(n, np.uint8))):
+            header = np.array([magic, *array.shape], ">i4").tobytes()
+            (raw / f"{name}-{kind}-ubyte").write_bytes(header + array.astype(np.uint8).tobytes())
+
+
+def memory(name: str, side: str, device: str) -> float:
+    """MiB that a process of its own held at most, for one step."""
+    command = [sys.executable, __file__, name, side, device]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def measure(name: str, folder: Path, rounds: int, device: str) -> dict[str, Any]:
+    """Medians of both sides, and what follows from them."""
+    row = ROWS[name]
+    counted = {side: run(Row(**{**vars(row), "steps": 1}), folder, device, True) for side, run in SIDES.items()}
+    times: dict[str, list[Times]] = {side: [] for side in SIDES}
+    for _ in range(rounds):
+        for side, run in SIDES.items():
+            times[side].append(run(row, folder, device, False))
+    clock = "wall" if device == "cuda" else "cpu"
+    result: dict[str, Any] = {"step": name, "batch": row.batch, "precision": row.precision}
+    for side, of_side in times.items():
+        result[side] = {kind: statistics.median(getattr(t, kind) for t in of_side) for kind in ("cpu", "wall")}
+        result[side]["flops"] = counted[side].flops
+    result["ratio"] = result["peer"][clock] / result["ours"][clock]
+    result["share_of_peak"] = result["ours"]["flops"] / result["ours"][clock] / peak(row.precision, device)
+    return result
+
+
+def steps(arguments: Any) -> None:
+    """Print a row for each step, as soon as it is measured."""
+    results = []
+    peaks = " and ".join(f"{peak(precision, arguments.device) / 1e9:.0f}" for precision in ("32", "bf16"))
+    print(f"torch {torch.__version__}, {arguments.device}, {torch.get_num_threads()} threads")
+    print(f"peak of a convolution, float32 and bfloat16: {peaks} GFLOP/s")
+    titles = ("step", "batch", "ours, ms", "peer, ms", "ratio", "wall ratio", "GFLOP ours / peer", "share of peak")
+    print(f"| {' | '.join(titles)} | MiB ours / peer |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        write_mnist(Path(folder))
+        for name in arguments.rows or ROWS:
+            result = measure(name, Path(folder), arguments.rounds, arguments.device)
+            sides = [result[side] for side in SIDES]
+            if arguments.memory:
+                result["mib"] = [memory(name, side, arguments.device) for side in SIDES]
+            clock = "wall" if arguments.device == "cuda" else "cpu"
+            cells = [
+                *(name, result["batch"], *(f"{1000 * side[clock]:.4g}" for side in sides), f"{result['ratio']:.2f}"),
+                f"{sides[1]['wall'] / sides[0]['wall']:.2f}",
+                " / ".join(f"{side['flops'] / 1e9:.3g}" for side in sides),
+                f"{result['share_of_peak']:.0%}",
+                " / ".join(f"{mib:.0f}" for mib in result.get("mib", [])),
+            ]
+            print(f"| {' | '.join(map(str, cells))} |", flush=True)
+            results.append(result)
+    if arguments.json:
+        Path(arguments.json).write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    row, side, device = sys.argv[1:]
+    with tempfile.TemporaryDirectory() as folder:
+        if "mnist" in row:
+            write_mnist(Path(folder))
+        SIDES[side](Row(**{**vars(ROWS[row]), "steps": 1}), Path(folder), device, False)
+    if device == "cuda":
+        print(torch.cuda.max_memory_allocated() / 2**20)
+    else:
+        print(int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024)
