@@ -17,6 +17,13 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def no_process_group_is_left():
+    """One that a test leaves behind changes what later tests in its process do."""
+    yield
+    assert not torch.distributed.is_initialized()
+
+
 @pytest.fixture(scope="session")
 def train() -> Callable[..., None]:
     """Runs jobs of training_script.py in new processes."""

@@ -25,11 +25,14 @@ NOT_RUN = {
     "python -m pytest": "is this suite",
     "tensorboard --logdir": "serves pages until it is stopped",
     "wandb": "needs a login",
+    "torchrun": "needs the other hosts; test_distributed.py runs two nodes on one",
+    "sbatch": "needs a cluster; test_distributed.py runs the script's options",
 }
 # Commands whose options alone are read, and why so.
 PARSED = {
     "--config wandb": "starts the tracker's client; the tracking's own tests do",
     "--config tensorboard": "needs an optional package; the tracking's own tests do",
+    "-c ddp": "starts a group of processes; test_distributed.py does",
     "--trainer.devices 2": "starts a second process; test_distributed.py does",
     "--extractor inception": "needs weights that are published elsewhere",
 }

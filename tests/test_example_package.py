@@ -38,9 +38,10 @@ def test_fit_sample_and_evaluate_from_yaml(my_models, capsys):
         "init_args": {"bound": 1.0},
     }
     assert stored["data"]["init_args"]["probability"] == 0.5
-    main(["test", "--ckpt_path", checkpoint, *SHORT[2:], "--evaluate.extractor=pixels"])
+    own = ["--model", "my_models.model.TopKGAN", "--ckpt_path", checkpoint]
+    main(["test", *own, *SHORT[2:], "--evaluate.extractor=pixels"])
     assert "test/fd_pixels_20" in capsys.readouterr().out
-    main(["fit", "--ckpt_path", checkpoint, *SHORT[1:], "--trainer.max_steps=6"])  # goes on, and needs no YAML
+    main(["fit", *own, *SHORT[1:], "--trainer.max_steps=6"])  # goes on, and needs no YAML
 
     for command in (
         ["sample", checkpoint, "-n", "4", "--out", "a.npz"],
