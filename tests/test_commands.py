@@ -70,13 +70,14 @@ assert not {{"torch", "lightning", "numpy"}} & {{*sys.modules}}
 
 
 def test_doctor_tells_without_a_network(capsys, monkeypatch):
-    monkeypatch.setenv("WANDB_API_KEY", "secret")
+    key = "5ec4e7" * 6 + "5ec4"
+    monkeypatch.setenv("WANDB_API_KEY", key)
     main(["doctor"])
     out = capsys.readouterr().out
     assert re.search(rf"torch +{torch.__version__.split('+')[0]}", out)
     assert re.search(r"extractor mnist +whole, test accuracy 0.99", out)
-    assert "an API key is set" in out
-    assert "secret" not in out
+    assert re.search("W&B +logged in", out)
+    assert "5ec4e7" not in out
 
 
 def test_encode_embeds_every_image_in_order(models, capsys):

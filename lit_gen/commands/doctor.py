@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from lit_gen import __version__
+from lit_gen.loggers import logged_in
 from lit_gen.metrics import SHIPPED, load_extractor
 from lit_gen.shipped import configs_folder, list_configs, list_pretrained
 
@@ -84,7 +85,5 @@ def _hub() -> str:
 
 def _wandb() -> str:
     """Whether an account is known here; the key itself is neither shown nor tried."""
-    mode = os.environ.get("WANDB_MODE", "online")
-    netrc = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
-    known = "WANDB_API_KEY" in os.environ or (netrc.is_file() and "api.wandb.ai" in netrc.read_text())
-    return f"{'an API key is set' if known else 'not logged in (offline runs need no login)'}, mode {mode}"
+    mode = os.environ.get("WANDB_MODE", "auto")
+    return f"{'logged in' if logged_in() else 'not logged in (offline runs need no login)'}, mode {mode}"
