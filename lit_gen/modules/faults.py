@@ -95,8 +95,9 @@ class Faults:
 
     def keep(self, networks: Iterable[nn.Module]) -> Callable[[], None]:
         """Keep what a forward pass changes, if an update may be left out; what it returns puts that back."""
-        skip = self.policy == "skip"
-        kept = [(buffer, buffer.clone()) for network in networks for buffer in network.buffers() if skip]
+        if self.policy != "skip":
+            networks = ()
+        kept = [(buffer, buffer.clone()) for network in networks for buffer in network.buffers()]
 
         def put_back() -> None:
             for buffer, old in kept:
