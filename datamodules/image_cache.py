@@ -97,7 +97,7 @@ def in_memory(count: int, image_shape: tuple[int, int, int]) -> PixelCache:
     if free is not None and size > free:
         raise _too_small("cache='ram'", count, image_shape, f"of shared memory, {free:,} are available")
     try:
-        memory = torch.empty(0, dtype=torch.uint8).set_(torch.UntypedStorage._new_shared(size))  # type: ignore[call-overload]
+        memory = torch.empty(0, dtype=torch.uint8).set_(torch.UntypedStorage._new_shared(size))
     except RuntimeError as error:
         raise _too_small("cache='ram'", count, image_shape, f"of shared memory: {error}") from error
     return PixelCache(memory, count, image_shape)
@@ -115,7 +115,7 @@ def on_disk(paths: Sequence[str], image_shape: tuple[int, int, int], root: str, 
     place = _digest([str(VERSION), PIL.__version__, str(image_shape), os.path.realpath(root)])
     states = (os.stat(path) for path in paths)
     content = _digest(
-        f"{path.removeprefix(root)}\0{state.st_size}\0{state.st_mtime_ns}"
+        f"{path.removeprefix(root).lstrip('/')}\0{state.st_size}\0{state.st_mtime_ns}"
         for path, state in zip(paths, states, strict=True)
     )
     path, size, argument = folder / f"{place}-{content}.pixels", needed_bytes(len(paths), image_shape), "cache='disk'"
@@ -177,7 +177,7 @@ def cache_folder(folder: str | None) -> Path:
 
 
 def _checksum(image: np.ndarray) -> int:
-    return zlib.crc32(image) or 1  # 0 is for none
+    return zlib.crc32(image.data) or 1  # 0 is for none
 
 
 def _digest(words: Iterable[str]) -> str:

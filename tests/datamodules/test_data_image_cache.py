@@ -105,7 +105,7 @@ def test_a_run_goes_on_in_the_middle_of_an_epoch(root, cache):
 
 
 def test_two_data_modules_share_the_file_whatever_their_splits(root, tmp_path, decoded):
-    one, other = module(root, "disk"), module(root, "disk", val_share=0.25, test_share=0.25)
+    one, other = module(root, "disk"), module(f"{root}/", "disk", val_share=0.25, test_share=0.25)
     one.dataset("train").__getitems__(list(range(6)))
     found = torch.cat([other.dataset(s).__getitems__(list(range(len(other.dataset(s)))))[0] for s in SPLITS])
     assert len(found) == len(decoded) == 12
