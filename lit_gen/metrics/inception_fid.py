@@ -90,8 +90,7 @@ class InceptionFID(Extractor):
     def _classify(self, images: Tensor) -> tuple[Tensor, Tensor]:
         values = ((images + 1) * 127.5).round().clamp(0, 255).expand(-1, 3, -1, -1)
         resized = resize_tf1(values) if self.resize == "tf1" else resize_clean(values)
-        outputs = self.network((resized - 128) / 128)
-        return getattr(outputs, f"features{self.num_features}"), outputs.logits
+        return self.network((resized - 128) / 128, self.num_features)
 
 
 def resize_tf1(images: Tensor, size: int = SIZE) -> Tensor:

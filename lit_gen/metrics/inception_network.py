@@ -1,29 +1,11 @@
 """The Inception network of the Fréchet inception distance, as ported from TensorFlow's 2015-12-05 release."""
 
 from collections import OrderedDict
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-
-class InceptionOutputs(NamedTuple):
-    """What scores read of the network: averages over the image after four stages, and class scores.
-
-    Attributes:
-        features64: ``(N, 64)``, after the first max pool.
-        features192: ``(N, 192)``, after the second.
-        features768: ``(N, 768)``, before the auxiliary classifier's place.
-        features2048: ``(N, 2048)``, the last: those of the Fréchet inception distance.
-        logits: ``(N, 1008)`` without the bias, as the Inception score takes them (Salimans et al., arXiv:1606.03498).
-    """
-
-    features64: Tensor
-    features192: Tensor
-    features768: Tensor
-    features2048: Tensor
-    logits: Tensor
 
 
 class InceptionNetwork(nn.Module):
@@ -53,21 +35,47 @@ class InceptionNetwork(nn.Module):
         self.Mixed_7c = _BlockE(2048, pool="max")
         self.fc = nn.Linear(2048, 1008)
 
-    def forward(self, x: Tensor) -> InceptionOutputs:
-        """All outputs of images ``(N, 3, 299, 299)``, about in [-1, 1]."""
-        x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))
-        x = F.max_pool2d(x, 3, stride=2)
-        features64 = _averages(x)
-        x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x))
-        x = F.max_pool2d(x, 3, stride=2)
-        features192 = _averages(x)
-        x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(x)))
-        x = self.Mixed_6e(self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))))
-        features768 = _averages(x)
-        x = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))
-        features2048 = _averages(x)
-        logits = F.linear(features2048, self.fc.weight)
-        return InceptionOutputs(features64, features192, features768, features2048, logits)
+    def forward(self, x: Tensor, num_features: int = 2048) -> tuple[Tensor, Tensor]:
+        """Features and class scores of images ``(N, 3, 299, 299)``, about in [-1, 1].
+
+        Args:
+            x: the images.
+            num_features: 64 and 192 for the averages over the image after the first and second max pool, 768 for those
+                before the auxiliary classifier's place, 2048 for the last, those of the Fréchet inception distance.
+
+        Returns:
+            The features ``(N, num_features)``, and 1008 logits ``(N, 1008)`` without the bias, as the Inception score
+            takes them (Salimans et al., arXiv:1606.03498).
+        """
+        stages = {
+            64: [self.Conv2d_1a_3x3, self.Conv2d_2a_3x3, self.Conv2d_2b_3x3, halve],
+            192: [self.Conv2d_3b_1x1, self.Conv2d_4a_3x3, halve],
+            768: [getattr(self, f"Mixed_{name}") for name in ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e")],
+            2048: [self.Mixed_7a, self.Mixed_7b, self.Mixed_7c],
+        }
+        features = x
+        for width, stage in stages.items():
+            for layer in stage:
+                x = layer(x)
+            if width == num_features:
+                features = _averages(x)
+        last = features if num_features == 2048 else _averages(x)
+        return features, F.linear(last, self.fc.weight)
+
+
+def halve(x: Tensor) -> Tensor:
+    """3×3 maxima at stride 2 of what is not negative.
+
+    In bfloat16 on a CPU, of rows and then of columns, and by the bits, which are ordered as the numbers: four times as
+    fast as PyTorch's pool.
+    """
+    if x.dtype != torch.bfloat16 or x.device.type != "cpu" or not x.is_contiguous(memory_format=torch.channels_last):
+        return F.max_pool2d(x, 3, stride=2)
+    bits = x.view(torch.int16)
+    rows = torch.maximum(bits[..., :-2:2, :], bits[..., 1:-1:2, :])
+    torch.maximum(rows, bits[..., 2::2, :], out=rows)
+    maxima = torch.maximum(rows[..., :-2:2], rows[..., 1:-1:2])
+    return torch.maximum(maxima, rows[..., 2::2], out=maxima).view(torch.bfloat16)
 
 
 def _averages(x: Tensor) -> Tensor:
@@ -138,7 +146,7 @@ class _BlockB(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         branch3x3dbl = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))
-        return torch.cat([self.branch3x3(x), branch3x3dbl, F.max_pool2d(x, 3, stride=2)], 1)
+        return torch.cat([self.branch3x3(x), branch3x3dbl, halve(x)], 1)
 
 
 class _BlockC(nn.Module):
@@ -179,7 +187,7 @@ class _BlockD(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         branch7x7 = self.branch7x7x3_3(self.branch7x7x3_2(self.branch7x7x3_1(x)))
         branches = [self.branch3x3_2(self.branch3x3_1(x)), self.branch7x7x3_4(branch7x7)]
-        return torch.cat([*branches, F.max_pool2d(x, 3, stride=2)], 1)
+        return torch.cat([*branches, halve(x)], 1)
 
 
 class _BlockE(nn.Module):
