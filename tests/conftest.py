@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -15,6 +16,15 @@ SCRIPT = Path(__file__).parent / "training_script.py"
 def one_thread():
     """Small tensors: a second thread only waits, and several tests run side by side."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def own_log_level():
+    """Scripts that a test runs silence the framework; what it says belongs to other tests."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture(autouse=True)
