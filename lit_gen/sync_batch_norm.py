@@ -31,7 +31,8 @@ class SynchronisedBatchNorm(nn.modules.batchnorm._BatchNorm):
         if self.track_running_stats:
             self.follow(mean.detach(), variance.detach() * (count / (count - 1)))
         shape = (-1, *[1] * (x.ndim - 2))
-        scale, shift = (variance + self.eps).rsqrt(), -mean * (variance + self.eps).rsqrt()
+        scale = (variance + self.eps).rsqrt()
+        shift = -mean * scale
         if self.affine:
             scale, shift = scale * self.weight, shift * self.weight + self.bias
         return torch.addcmul(shift.reshape(shape), x, scale.reshape(shape)).to(x.dtype)
