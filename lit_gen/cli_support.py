@@ -1,5 +1,7 @@
 """What the command line needs around LightningCLI: shipped configs, checkpoints as configs, short errors."""
 
+import copy
+import functools
 import json
 import logging
 import sys
@@ -107,6 +109,13 @@ def checkpoint_config(path: Any, option: str = "--ckpt_path ") -> dict[str, Any]
     path = Path(str(path))
     if not path.is_file():
         raise FileNotFoundError(f"{option}{path}: no such file")
+    state = path.stat()
+    return copy.deepcopy(_stored_config(path, option, (state.st_mtime_ns, state.st_size)))
+
+
+@functools.lru_cache(maxsize=8)
+def _stored_config(path: Path, option: str, state: tuple[int, int]) -> dict[str, Any]:
+    """Of a file that isn't read again while its time and size stay: a command asks for it several times."""
     try:
         check_archive(path)
         checkpoint = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
