@@ -63,7 +63,8 @@ class RunRecord(L.Callback):
         folder = self._folder / "model"
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier fit of the same trainer
         try:
-            save_pretrained(module, folder, facts(trainer, module))
+            told = facts(trainer, module)
+            save_pretrained(module, folder, told)
         except (TypeError, ValueError) as error:  # a class of the user's that plain values don't describe
             rank_zero_warn(f"RunRecord: the model is only in checkpoints, it can't be written as plain values: {error}")
             return
@@ -72,7 +73,7 @@ class RunRecord(L.Callback):
                 import wandb  # slow, and only for those who track
 
                 run: Any = logger.experiment
-                artifact = wandb.Artifact(f"model-{run.id}", "model", metadata=facts(trainer, module))
+                artifact = wandb.Artifact(f"model-{run.id}", "model", metadata=told)
                 for path in sorted(folder.iterdir()):
                     artifact.add_file(str(path))
                 run.log_artifact(artifact, aliases=["latest", f"step-{trainer.global_step}"])
