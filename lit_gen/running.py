@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 import lightning.pytorch as L
 
-from lit_gen.callbacks import Evaluate, EvaluateTranslation, RunProgress
+from lit_gen.callbacks import Evaluate, EvaluateTranslation, RunProgress, Speed
 from lit_gen.cli_support import quieten
 from lit_gen.modules import GenerativeModule
 
@@ -96,7 +96,9 @@ def evaluate(
 
 
 def _trainer(callbacks: Sequence[L.Callback], **arguments: Any) -> L.Trainer:
-    own = [RunProgress()] if arguments.get("enable_progress_bar", True) else []
+    own: list[L.Callback] = [RunProgress()] if arguments.get("enable_progress_bar", True) else []
+    if not any(isinstance(callback, Speed) for callback in callbacks):
+        own.append(Speed())
     brief: dict[str, Any] = {"enable_model_summary": False, "log_every_n_steps": 10}
     nothing_written = {"logger": False, "enable_checkpointing": False}
     return L.Trainer(**{**brief, **nothing_written, **arguments}, callbacks=[*callbacks, *own])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from lit_gen.losses.double_backward import DirectDoubleBackward
+from lit_gen.kernels import DirectDoubleBackward
 from lit_gen.networks.layers import batch_norm_layers, couples_batch
 from lit_gen.precision import float32_or_better
 
@@ -34,8 +34,8 @@ class Penalty(ABC):
             lazy regularisation (Karras et al. 2020, arXiv:1912.04958, appendix B).
         correct_optimizer: gives Adam lr c and betas to the power of c, c = k/(k + 1), as there, where the penalty
             has a step of its own, k + 1 in all. Here it shares the loss's step, so this only reproduces their Adam.
-        direct: take the second derivatives as `lit_gen.losses.double_backward` writes them out, which is faster and
-            the same up to rounding; false for PyTorch's own.
+        direct: take the second derivatives as `lit_gen.kernels.DirectDoubleBackward` writes them out, which is faster
+            and the same up to rounding; false for PyTorch's own.
 
     Raises:
         ValueError: for a weight that is negative or not finite, an interval below 1, or a correction without one.

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -53,6 +53,7 @@ class GenerativeModule(L.LightningModule):
         self.image_shape = tuple(image_shape)
         self.ema_half_life, self.ema_ramp_up, self.averages = ema_half_life, ema_ramp_up, nn.ModuleDict()
         self.random, self.faults = Randomness(), Faults()
+        self.kernels: Callable[[], AbstractContextManager[Any]] = nullcontext  # how its networks' functions are run
         self.seed: int | None = None
         self.pack = 1  # images in a row of the batches that update() gets
         self.step = self.images_seen = 0  # training batches before this one; images of the first player's updates
@@ -112,7 +113,7 @@ class GenerativeModule(L.LightningModule):
         findings = Findings(self.step, name, partial(causes, self, player.parameters, objective, batch))
         put_back = self.faults.keep(self._networks)
         losses: dict[str, Tensor] = {}
-        with player.alone(self._players):
+        with player.alone(self._players), self.kernels():
             for parameter in player.parameters:
                 parameter.grad = None
             for part in zip(*(tensor.chunk(player.accumulate) for tensor in batch), strict=True):

@@ -10,6 +10,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lit_gen.kernels.forms import layout
+
 
 class UpsampledConv2d(nn.Conv2d):
     """Nearest upsampling to twice the size, then a 3 x 3 convolution with borders of zeros.
@@ -28,7 +30,8 @@ class UpsampledConv2d(nn.Conv2d):
         """`(N, C, H, W)` to `(N, out_channels, 2H, 2W)`."""
         if not self.folded:
             return super().forward(F.interpolate(input, scale_factor=2))
-        kernel = 4 * _mean_of_shifts(self.weight.flip(2, 3)).transpose(0, 1)
+        weight = self.weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=layout(self.weight))
+        kernel = _sum_of_shifts(weight)
         return F.conv_transpose2d(input, kernel, self.bias, stride=2, padding=1)
 
 
@@ -49,9 +52,11 @@ class PooledConv2d(nn.Conv2d):
         """`(N, C, H, W)`, both sides even, to `(N, out_channels, H/2, W/2)`."""
         if not self.folded:
             return F.avg_pool2d(super().forward(input), 2)
-        return F.conv2d(input, _mean_of_shifts(self.weight), self.bias, stride=2, padding=1)
+        return F.conv2d(input, 0.25 * _sum_of_shifts(self.weight), self.bias, stride=2, padding=1)
 
 
-def _mean_of_shifts(kernel: Tensor) -> Tensor:
-    """`(…, 3, 3)` to `(…, 4, 4)`: the mean of the four places that the kernel can take."""
-    return F.avg_pool2d(F.pad(kernel, (1, 1, 1, 1)), 2, stride=1)
+def _sum_of_shifts(kernel: Tensor) -> Tensor:
+    """`(O, I, 3, 3)` to `(O, I, 4, 4)`: the sum of the four places that the kernel can take."""
+    padded = F.pad(kernel, (1, 1, 1, 1))
+    rows = padded[:, :, :4] + padded[:, :, 1:]
+    return rows[..., :4] + rows[..., 1:]

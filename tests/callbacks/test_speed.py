@@ -1,6 +1,11 @@
 """Faster ways of running the networks: the same training, the same checkpoints."""
 
+import platform
+import subprocess
+import sys
+from contextlib import nullcontext
 from functools import partial
+from types import SimpleNamespace
 
 import lightning.pytorch as L
 import pytest
@@ -9,8 +14,9 @@ from torch import nn
 
 from datamodules.base import DataModule
 from datamodules.datasets import InMemoryDataset
-from lit_gen import VAE, WGANGP
+from lit_gen import GAN, VAE, WGANGP
 from lit_gen.callbacks import Speed
+from lit_gen.kernels import FastConvolutions
 from lit_gen.networks import DCGANDecoder, DCGANEncoder, ResNetDiscriminator, ResNetGenerator
 
 
@@ -40,8 +46,12 @@ def fit(module, callback, precision="64-true"):
     return module.state_dict()
 
 
+ON_CPU = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")))
+OFF = {"channels_last": False, "kernels": False, "keep_memory": False}
+
+
 @pytest.mark.parametrize("kind", [WGANGP, VAE])
-@pytest.mark.parametrize("option", ["channels_last", "compile"])
+@pytest.mark.parametrize("option", ["channels_last", "kernels", "compile"])
 def test_training_and_names_are_those_without(kind, option, monkeypatch):
     calls = []
 
@@ -50,13 +60,52 @@ def test_training_and_names_are_those_without(kind, option, monkeypatch):
         module._compiled_call_impl = torch.compile(module._call_impl, backend="aot_eager")
 
     monkeypatch.setattr(nn.Module, "compile", compile)
-    plain = fit(build(kind), Speed())
+    plain = fit(build(kind), Speed(**OFF))
     assert not calls
-    fast = fit(build(kind), Speed(**{option: True}))
+    module = build(kind)
+    fast = fit(module, Speed(**{**OFF, option: True}))
     assert list(fast) == list(plain)
     for key in plain:
         torch.testing.assert_close(fast[key], plain[key], rtol=1e-6, atol=1e-8)
     maps = [value for key, value in fast.items() if value.ndim == 4 and min(value.shape) > 1]
     laid_out = all(value.is_contiguous(memory_format=torch.channels_last) for value in maps)
     assert laid_out == (option == "channels_last")
+    assert (module.kernels is FastConvolutions) == (option == "kernels")
     assert bool(calls) == (option == "compile")
+
+
+def test_the_defaults_leave_networks_without_convolutions_alone():
+    module = GAN((2,), 2)
+    Speed().setup(ON_CPU, module, "fit")
+    assert module.kernels is nullcontext
+
+
+def test_compiled_networks_keep_their_own_kernels(monkeypatch):
+    monkeypatch.setattr(nn.Module, "compile", lambda module: None)
+    module = build(WGANGP)
+    Speed(compile=True).setup(ON_CPU, module, "fit")
+    assert module.kernels is nullcontext
+
+
+FAULTS = """
+import resource, sys, torch
+from lit_gen.callbacks.speed import keep_freed_memory
+torch.set_num_threads(1)
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+for repeat in range(10):
+    if repeat == 1:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    blocks = [torch.zeros(24 << 18) for _ in range(4)]  # 24 MiB each
+    del blocks
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="acts on glibc's allocator")
+def test_freed_memory_is_kept():
+    given_back, kept = (
+        int(subprocess.run([sys.executable, "-c", FAULTS, mode], capture_output=True, text=True, check=True).stdout)
+        for mode in ("give back", "keep")
+    )
+    assert kept < given_back / 4

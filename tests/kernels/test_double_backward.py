@@ -9,8 +9,8 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from lit_gen.kernels import DirectDoubleBackward
 from lit_gen.losses import DRAGAN, R1, R1R2, R2, GradientPenalty
-from lit_gen.losses.double_backward import DirectDoubleBackward
 from lit_gen.networks import DCGANDiscriminator, FixupDiscriminator, PatchGAN, ResNetDiscriminator
 
 CONVOLUTIONS = [

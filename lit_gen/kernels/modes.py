@@ -1,0 +1,155 @@
+"""What a block of code takes in place of PyTorch's functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from lit_gen.kernels._functions import AveragePool, Convolution, LeakyReLU
+from lit_gen.kernels.forms import Settings, layout
+
+Own = Callable[..., Any]
+
+
+class Replacing(TorchFunctionMode):
+    """Within, the functions in `own` are this project's, as long as these take their arguments."""
+
+    own: ClassVar[dict[Any, Own]]
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Replace the function, or call it."""
+        kwargs = kwargs or {}
+        own = self.own.get(func)
+        result = NotImplemented if own is None else own(self, *args, **kwargs)
+        return func(*args, **kwargs) if result is NotImplemented else result
+
+
+def conv2d(
+    mode: Replacing,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    transposed: bool = False,
+    output_padding: Any = 0,
+) -> Any:
+    """`F.conv2d`, or `F.conv_transpose2d`, but for a padding by name and for single images."""
+    if isinstance(padding, str) or input.ndim != 4:
+        return NotImplemented
+    device = input.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        input, weight, bias = input.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+    stride, padding, dilation, output_padding = map(_pair, (stride, padding, dilation, output_padding))
+    settings = Settings(stride, padding, dilation, transposed, output_padding, groups)
+    return Convolution.apply(input, weight, bias, settings, mode)
+
+
+def conv_transpose2d(
+    mode: Replacing,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Any:
+    """`F.conv_transpose2d`."""
+    return conv2d(mode, input, weight, bias, stride, padding, dilation, groups, True, output_padding)
+
+
+def relu(mode: Replacing, input: Tensor, inplace: bool = False) -> Any:
+    """`F.relu`, not in place."""
+    return leaky_relu(mode, input, 0.0, inplace)
+
+
+def leaky_relu(mode: Replacing, input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Any:
+    """`F.leaky_relu`, not in place and not of a negative slope."""
+    return NotImplemented if inplace or negative_slope < 0 else LeakyReLU.apply(input, negative_slope)
+
+
+def avg_pool2d(
+    mode: Replacing,
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Any:
+    """`F.avg_pool2d`."""
+    pairs = map(_pair, (kernel_size, kernel_size if stride is None else stride, padding))
+    return AveragePool.apply(input, (*pairs, ceil_mode, count_include_pad, divisor_override))
+
+
+def instance_norm(_: Replacing, input: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """`F.instance_norm`, whose output keeps its input's layout."""
+    return F.instance_norm(input, *args, **kwargs).contiguous(memory_format=layout(input))
+
+
+def pad(_: Replacing, input: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """`F.pad`, which copies and needs no float32 for it."""
+    with torch.autocast(input.device.type, enabled=False):
+        return F.pad(input, *args, **kwargs)
+
+
+def _pair(value: Any) -> list[int]:
+    return [value, value] if isinstance(value, int) else list(value)
+
+
+CONVOLUTIONS: dict[Any, Own] = {torch.conv2d: conv2d, torch.conv_transpose2d: conv_transpose2d}
+ACTIVATIONS: dict[Any, Own] = {torch.relu: relu, F.relu: relu, F.leaky_relu: leaky_relu}
+
+
+class FastConvolutions(Replacing):
+    """Within, a CPU computes convolutions and their gradients in the forms of `lit_gen.kernels.forms`.
+
+    Maps and gradients keep their layout, channels first or last, through activations, instance norm and padding,
+    as an activation whose gradient is laid out otherwise takes ten times as long.
+    """
+
+    own: ClassVar = {**CONVOLUTIONS, **ACTIVATIONS, F.instance_norm: instance_norm, F.pad: pad}
+
+
+class DirectDoubleBackward(Replacing):
+    """Second derivatives of piecewise linear networks that cost no more than they must, for gradient penalties.
+
+    PyTorch takes the weight's gradient in a convolution's double backward by a convolution with a whole map as its
+    kernel, and sends zeros back through the whole network for each ReLU and each average pool, whose second derivative
+    in their input vanishes. Here all derivatives of a convolution are convolutions, transposed ones and weight
+    gradients, and what vanishes is not computed: four passes over a network in place of six.
+
+    Values and gradients are those of PyTorch's own up to rounding, under autocast too. What has other arguments than
+    these functions take (a padding by name, an operation in place), and every other function, stays PyTorch's.
+    """
+
+    own: ClassVar = {**CONVOLUTIONS, **ACTIVATIONS, F.avg_pool2d: avg_pool2d}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.skip_weights = False
+
+    def input_gradient(self, output: Tensor, x: Tensor) -> Tensor:
+        """∂output/∂x with a graph, and without the weights' gradients, which nobody asks for.
+
+        A Python function's `needs_input_grad` doesn't say which gradients are asked for.
+        """
+        self.skip_weights = True
+        try:
+            (gradient,) = torch.autograd.grad(output, x, create_graph=True)
+        finally:
+            self.skip_weights = False
+        return gradient

@@ -1,0 +1,153 @@
+"""The forms in which a CPU computes convolutions are PyTorch's convolutions, and are taken where they are faster."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lit_gen.kernels import FastConvolutions, forms
+from lit_gen.kernels.forms import Settings
+
+# Function, shapes of x and of the weight, options, and the forms of its value and of its gradients.
+CASES = {
+    "dcgan's last layer": (F.conv_transpose2d, (2, 16, 4, 6), (16, 3, 4, 4), (2, 1), {"by_subpixels"}),
+    "dcgan's first layer": (F.conv2d, (2, 3, 8, 12), (16, 3, 4, 4), (2, 1), {"by_subpixels"}),
+    "a residual generator's last": (F.conv2d, (2, 16, 6, 8), (3, 16, 3, 3), (1, 1), {"by_fours", "swapped"}),
+    "a residual critic's first": (F.conv2d, (2, 2, 6, 8), (16, 2, 3, 3), (1, 1), {"by_fours"}),
+    "a translator's last": (F.conv2d, (1, 16, 22, 20), (3, 16, 7, 7), (1, 0), {"by_fours", "swapped"}),
+    "odd sides": (F.conv2d, (2, 16, 5, 6), (1, 16, 3, 3), (1, 1), {"swapped"}),
+    "odd halves": (F.conv2d, (2, 3, 9, 8), (16, 3, 4, 4), (2, 1), set()),
+    "a whole map as kernel": (F.conv2d, (2, 16, 4, 4), (1, 16, 4, 4), (1, 0), set()),
+    "more padding than kernel": (F.conv2d, (2, 16, 4, 4), (1, 16, 3, 3), (1, 3), set()),
+    "even kernels": (F.conv2d, (2, 16, 7, 7), (2, 16, 4, 2), (1, 1), {"by_fours", "swapped"}),
+    "1 x 1": (F.conv2d, (2, 16, 4, 4), (3, 16, 1, 1), (1, 0), set()),
+    "many channels": (F.conv2d, (2, 16, 4, 4), (16, 16, 3, 3), (1, 1), set()),
+    "few to few": (F.conv2d, (2, 3, 4, 4), (3, 3, 3, 3), (1, 1), set()),
+}
+
+
+def drawn(*shape):
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(sum(shape))).requires_grad_()
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    names = set()
+
+    def watched(name, form, *arguments):
+        names.add(name)
+        return form(*arguments)
+
+    for name in ("by_subpixels", "by_fours", "by_product", "by_swapping"):
+        short = "swapped" if name == "by_swapping" else name
+        monkeypatch.setattr(forms, name, partial(watched, short, getattr(forms, name)))
+    return names
+
+
+@pytest.mark.parametrize("innermost", [False, True], ids=["channels first", "channels last"])
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+@pytest.mark.parametrize("case", CASES)
+def test_values_and_gradients_are_pytorchs(case, bias, innermost, taken):
+    function, x_shape, weight_shape, (stride, padding), expected = CASES[case]
+    x, weight = drawn(*x_shape), drawn(*weight_shape)
+    if innermost:
+        x, weight = (t.detach().to(memory_format=torch.channels_last).requires_grad_() for t in (x, weight))
+    outputs = weight_shape[1] if function is F.conv_transpose2d else weight_shape[0]
+    inputs = (x, weight, *([drawn(outputs)] if bias else []))
+    theirs = function(*inputs, stride=stride, padding=padding)
+    with FastConvolutions():
+        ours = function(*inputs, stride=stride, padding=padding)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    assert ours.is_contiguous() or ours.is_contiguous(memory_format=torch.channels_last)
+    direction = torch.randn_like(theirs)
+    gradients = (torch.autograd.grad(y, inputs, direction) for y in (ours, theirs))
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
+    assert taken == expected
+
+
+@pytest.mark.parametrize("transposed", [False, True], ids=["conv", "transposed"])
+@pytest.mark.parametrize(
+    ("size", "stride", "padding"), [((4, 4), 2, 1), ((3, 3), 2, 1), ((3, 2), 1, 0), ((3, 3), (2, 1), (0, 2))], ids=str
+)
+def test_a_weights_gradient_is_a_product_of_matrices(size, stride, padding, transposed):
+    x, weight = drawn(3, 4, 9, 7), drawn(4, 5, *size) if transposed else drawn(5, 4, *size)
+    y = (F.conv_transpose2d if transposed else F.conv2d)(x, weight, stride=stride, padding=padding)
+    g = torch.randn_like(y)
+    pairs = (list(v) if isinstance(v, tuple) else [v, v] for v in (stride, padding))
+    settings = Settings(*pairs, [1, 1], transposed, [0, 0], 1)
+    small, large = (x, g) if transposed else (g, x)
+    ours = forms.by_product(small.detach(), large.detach(), weight.shape, settings)
+    torch.testing.assert_close(ours, torch.autograd.grad(y, weight, g)[0], rtol=0, atol=1e-12)
+
+
+def bfloat16_errors(function, x, weight, options):
+    """Relative errors of the weight's gradient: of the forms, and of PyTorch's own."""
+    x, weight = x.detach().bfloat16(), weight.detach().bfloat16()
+    errors = []
+    exact = None
+    for context, dtype in ((None, torch.float64), (FastConvolutions, torch.bfloat16), (None, torch.bfloat16)):
+        a, w = x.to(dtype), weight.to(dtype).requires_grad_()
+        if context is None:
+            y = function(a, w, **options)
+        else:
+            with context():
+                y = function(a, w, **options)
+        g = torch.ones_like(y) * torch.linspace(-1, 1, y.shape[-1], dtype=torch.bfloat16).to(dtype)
+        gradient = torch.autograd.grad(y, w, g)[0].double()
+        exact = gradient if exact is None else exact
+        errors.append(((gradient - exact).norm() / exact.norm()).item())
+    return errors[1:]
+
+
+@pytest.mark.parametrize(
+    ("function", "x", "weight"),
+    [(F.conv2d, (4, 8, 8, 8), (16, 8, 4, 4)), (F.conv_transpose2d, (4, 16, 4, 4), (16, 8, 4, 4))],
+    ids=["conv", "transposed"],
+)
+def test_small_maps_take_the_product_in_bfloat16_and_are_as_exact(function, x, weight, taken):
+    ours, theirs = bfloat16_errors(function, drawn(*x), drawn(*weight), {"stride": 2, "padding": 1})
+    assert taken == {"by_product"}
+    assert ours < 4e-3
+    assert ours < 1.5 * theirs + 1e-4
+
+
+def test_large_maps_and_grouped_channels_keep_pytorchs_gradient(taken):
+    bfloat16_errors(F.conv2d, drawn(2, 4, 48, 48), drawn(8, 4, 3, 3), {"padding": 1})
+    bfloat16_errors(F.conv2d, drawn(4, 8, 8, 8), drawn(16, 4, 3, 3), {"padding": 1, "groups": 2})
+    bfloat16_errors(F.conv2d, drawn(4, 8, 8, 8), drawn(16, 8, 3, 3), {"padding": 2, "dilation": 2})
+    assert not taken
+
+
+@pytest.mark.parametrize("layer", [nn.ReLU(), nn.LeakyReLU(0.2)], ids=["relu", "leaky_relu"])
+def test_a_gradient_is_laid_out_as_its_activation(layer):
+    x = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last).requires_grad_()
+    with FastConvolutions():
+        y = layer(x)
+    g = torch.randn(2, 3, 4, 5)
+    (ours,) = torch.autograd.grad(y, x, g)
+    assert ours.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(ours, torch.autograd.grad(layer(x), x, g)[0])
+
+
+def test_maps_keep_their_layout_and_padding_its_precision():
+    x = torch.randn(2, 3, 4, 5, dtype=torch.bfloat16).to(memory_format=torch.channels_last)
+    padding, norm = nn.ReflectionPad2d(1), nn.InstanceNorm2d(3)
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = padding(x)
+        with FastConvolutions():
+            ours, normed = padding(x), norm(x)
+    assert plain.dtype == torch.float32  # what is avoided
+    assert ours.dtype == torch.bfloat16
+    assert torch.equal(ours.float(), plain)
+    assert normed.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(normed, norm(x))
+
+
+def test_a_map_takes_its_weights_layout():
+    x, weight = torch.randn(2, 4, 6, 6), torch.randn(8, 4, 3, 3).to(memory_format=torch.channels_last)
+    with FastConvolutions():
+        assert F.conv2d(x, weight).is_contiguous(memory_format=torch.channels_last)
+        assert F.conv2d(x, weight.contiguous()).is_contiguous()
