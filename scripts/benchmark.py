@@ -1,7 +1,7 @@
 """Measures speed side by side: what the library does against the least that PyTorch needs for the same arithmetic.
 
     python scripts/benchmark.py steps
-    python scripts/benchmark.py steps --rows dcgan_32 mlp_gan_2d --rounds 5 --memory --json steps.json
+    python scripts/benchmark.py steps --rows dcgan_32 mlp_gan_2d --rounds 5 --json steps.json
     python scripts/benchmark.py vae_mlp
     python scripts/benchmark.py scores --rounds 3
     python scripts/benchmark.py extractors
@@ -122,7 +122,6 @@ def main() -> None:
     of_steps = parser.add_argument_group("steps")
     of_steps.add_argument("--rows", nargs="*", choices=sorted(ROWS), help="which steps; by default all")
     of_steps.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    of_steps.add_argument("--memory", action="store_true", help="also the peak memory, of processes of their own")
     of_steps.add_argument("--json", help="a file for the figures")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")

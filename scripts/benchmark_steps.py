@@ -1,22 +1,27 @@
 """Training steps through the Trainer beside plain float32 loops: `benchmark.py steps` calls it.
 
-Both sides take turns in short stretches with the same networks, batch sizes and optimizers' settings. Ours: bfloat16
+Both sides, each in a process of its own, take turns in short stretches with the same networks, batch sizes and
+optimizers' settings. Ours: bfloat16
 but for points in the plane, whole batches from memory, averaged weights and logs as any run has them. CPU seconds of
 this process on a CPU (others' work on the machine counts little), wall time on a GPU; medians over the rounds.
 """
 
+import gc
 import json
+import logging
+import math
 import re
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from io import StringIO
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +96,6 @@ class Row:
     warm_up: int = 1
     precision: str = "bf16-mixed"
     player: str | None = None  # whose updates alone count
-    speed: dict[str, bool] = field(default_factory=dict)
     peers_module: Callable[[], Any] | None = None  # holds the peer's networks; else one like ours
 
 
@@ -103,7 +107,7 @@ def images(side: int, batch: int, device: str) -> Callable[[], torch.Tensor]:
 def gan_row(shape: int, **kwargs: Any) -> Row:
     networks = {"generator": DCGANGenerator, "discriminator": DCGANDiscriminator}
     return Row(
-        partial(GAN, (3, shape, shape), **networks),
+        partial(GAN, (3, shape, shape), reuse_fakes=True, **networks),  # as its peer
         lambda folder: Noise(shape),
         lambda module, device, folder: peers.gan(module.generator, module.discriminator, images(shape, 64, device)),
         **{"batch": 64, **kwargs},
@@ -119,7 +123,6 @@ def wgan_row(peer: Callable[..., peers.Loop], n_critic: int, player: str | None)
         lambda module, device, folder: peer(module.generator, module.discriminator, images(32, 64, device)),
         batch=64,
         player=player,
-        speed={"channels_last": True},
         peers_module=partial(WGANGP, (3, 32, 32), **plain),
     )
 
@@ -145,7 +148,6 @@ ROWS = {
         lambda module, device, folder: peers.vae(module.encoder, module.decoder, images(64, 64, device)),
         batch=64,
         steps=4,
-        speed={"channels_last": True},
     ),
     "cyclegan_64": Row(
         partial(CycleGAN, (3, 64, 64), TRANSLATOR),
@@ -166,7 +168,7 @@ ROWS = {
         warm_up=30,
     ),
     "mlp_gan_2d": Row(
-        partial(GAN, (2,), 2, **MLP_GAN),
+        partial(GAN, (2,), 2, reuse_fakes=True, **MLP_GAN),
         lambda folder: MixtureDataModule(batch_size=256),
         lambda module, device, folder: peers.gan(module.generator, module.discriminator, points(device)),
         batch=256,
@@ -260,7 +262,7 @@ def ours(row: Row, folder: Path, device: str, count: bool) -> Times:
         trainer = L.Trainer(
             accelerator="gpu" if device == "cuda" else "cpu", devices=1, precision=row.precision,
             max_steps=row.warm_up + row.steps, max_epochs=-1, limit_val_batches=0, logger=CSVLogger(logs),
-            callbacks=[clock, RunProgress(), Speed(**row.speed)], enable_checkpointing=False,
+            callbacks=[clock, RunProgress(), Speed()], enable_checkpointing=False,
             enable_model_summary=False,
         )  # fmt: skip
         trainer.fit(row.module(), row.data(folder))
@@ -312,26 +314,59 @@ def write_mnist(folder: Path) -> None:
             (raw / f"{name}-{kind}-ubyte").write_bytes(header + array.astype(np.uint8).tobytes())
 
 
-def memory(name: str, side: str, device: str) -> float:
-    """MiB that a process of its own held at most, for one step."""
-    command = [sys.executable, __file__, name, side, device]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(done.stdout.split()[-1])
+class Worker:
+    """A process in which one side's stretches run: what the other does to allocator and caches doesn't reach it."""
+
+    def __init__(self, *arguments: Any) -> None:  # name of the row, side, folder, device, threads
+        self.arguments = arguments
+        self.pool = ProcessPoolExecutor(1, get_context("spawn"), _prepare, arguments[-1:])
+        self.imports = self.pool.submit(_mib, "VmRSS").result()
+
+    def run(self, count: bool = False) -> Times:
+        """A stretch; one step of it with its operations counted."""
+        return self.pool.submit(_stretch, *self.arguments[:-1], count).result()
+
+    def mib(self) -> float:
+        """The most memory that the process ever held beyond its imports; on a GPU, there."""
+        device = self.arguments[3]
+        return self.pool.submit(_mib, device).result() - (0 if device == "cuda" else self.imports)
+
+
+def _prepare(threads: int) -> None:
+    warnings.simplefilter("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    torch.set_num_threads(threads)
+
+
+def _stretch(name: str, side: str, folder: Path, device: str, count: bool) -> Times:
+    row = replace(ROWS[name], steps=1) if count else ROWS[name]
+    times = SIDES[side](row, folder, device, count)
+    gc.collect()  # modules know their trainers and these them
+    return times
+
+
+def _mib(what: str) -> float:
+    if what == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    status, key = Path("/proc/self/status"), "VmHWM" if what == "cpu" else what
+    return int(re.search(rf"{key}:\s+(\d+)", status.read_text())[1]) / 1024 if status.exists() else math.nan
 
 
 def measure(name: str, folder: Path, rounds: int, device: str) -> dict[str, Any]:
     """Medians of both sides, and what follows from them."""
     row = ROWS[name]
-    counted = {side: run(Row(**{**vars(row), "steps": 1}), folder, device, True) for side, run in SIDES.items()}
+    workers = {side: Worker(name, side, folder, device, torch.get_num_threads()) for side in SIDES}
+    counted = {side: worker.run(count=True) for side, worker in workers.items()}
     times: dict[str, list[Times]] = {side: [] for side in SIDES}
     for _ in range(rounds):
-        for side, run in SIDES.items():
-            times[side].append(run(row, folder, device, False))
+        for side, worker in workers.items():
+            times[side].append(worker.run())
     clock = "wall" if device == "cuda" else "cpu"
     result: dict[str, Any] = {"step": name, "batch": row.batch, "precision": row.precision}
     for side, of_side in times.items():
         result[side] = {kind: statistics.median(getattr(t, kind) for t in of_side) for kind in ("cpu", "wall")}
-        result[side]["flops"] = counted[side].flops
+        result[side] |= {"flops": counted[side].flops, "mib": workers[side].mib()}
+        workers[side].pool.shutdown()
     result["ratio"] = result["peer"][clock] / result["ours"][clock]
     result["share_of_peak"] = result["ours"]["flops"] / result["ours"][clock] / peak(row.precision, device)
     return result
@@ -351,30 +386,15 @@ def steps(arguments: Any) -> None:
         for name in arguments.rows or ROWS:
             result = measure(name, Path(folder), arguments.rounds, arguments.device)
             sides = [result[side] for side in SIDES]
-            if arguments.memory:
-                result["mib"] = [memory(name, side, arguments.device) for side in SIDES]
             clock = "wall" if arguments.device == "cuda" else "cpu"
             cells = [
                 *(name, result["batch"], *(f"{1000 * side[clock]:.4g}" for side in sides), f"{result['ratio']:.2f}"),
                 f"{sides[1]['wall'] / sides[0]['wall']:.2f}",
                 " / ".join(f"{side['flops'] / 1e9:.3g}" for side in sides),
                 f"{result['share_of_peak']:.0%}",
-                " / ".join(f"{mib:.0f}" for mib in result.get("mib", [])),
+                " / ".join(f"{side['mib']:.0f}" for side in sides),
             ]
             print(f"| {' | '.join(map(str, cells))} |", flush=True)
             results.append(result)
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(results, indent=1))
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    row, side, device = sys.argv[1:]
-    with tempfile.TemporaryDirectory() as folder:
-        if "mnist" in row:
-            write_mnist(Path(folder))
-        SIDES[side](Row(**{**vars(ROWS[row]), "steps": 1}), Path(folder), device, False)
-    if device == "cuda":
-        print(torch.cuda.max_memory_allocated() / 2**20)
-    else:
-        print(int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024)

@@ -161,7 +161,8 @@ def causes(
     gradient: bool,
 ) -> list[str]:
     """Inputs of the objective, weights of the module, and if asked gradients of ``parameters`` that are not finite."""
-    known = [name for name, p in inspect.signature(objective).parameters.items() if p.kind != p.VAR_POSITIONAL]
+    positional = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
+    known = [name for name, p in inspect.signature(objective).parameters.items() if p.kind in positional]
     names = [*known, *["labels"] * len(inputs)]
     own = [(name, p) for name, p in module.named_parameters() if not name.startswith("averages.")]
     moving = set(map(id, parameters)) if gradient else set()

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lit_gen.losses import AdversarialLoss, Constraint, NonSaturating, Penalty, WeightClip
-from lit_gen.modules.base import Batch
+from lit_gen.modules.base import Batch, Objective
 from lit_gen.modules.conditioned import Conditioned
 from lit_gen.modules.player import Player
 from lit_gen.modules.sampling import LatentVariableModel
@@ -54,6 +54,8 @@ class GAN(LatentVariableModel):
         discriminator_clip_norm: Largest gradient norm.
         generator_accumulate: Parts in which a batch is taken, to save memory.
         discriminator_accumulate: Likewise.
+        reuse_fakes: Let a round's first generator step improve the very images that the discriminator has just been
+            trained on, which saves a pass of the generator, in place of fresh ones.
         ema_half_life: Half-life of the generator's weight average, in images generated for its updates;
             null for none. Samples and scores come from the average.
         ema_ramp_up: Largest half-life as a share of the images seen so far, 0.05 in StyleGAN2-ADA (Karras et al.
@@ -76,7 +78,7 @@ class GAN(LatentVariableModel):
     Raises:
         ValueError: for counts below 1, a batch that doesn't divide by ``pack``, a penalty on a discriminator
             with batch norm, ``conditional`` without labels or together with ``pack``, ``unroll`` together with a
-            penalty or a constraint that acts on steps.
+            penalty or a constraint that acts on steps, ``reuse_fakes`` together with parts of a batch.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class GAN(LatentVariableModel):
         discriminator_clip_norm: float | None = None,
         generator_accumulate: int = 1,
         discriminator_accumulate: int = 1,
+        reuse_fakes: bool = False,
         ema_half_life: float | None = 10_000,
         ema_ramp_up: float | None = None,
         standing_batches: int = 0,
@@ -124,7 +127,12 @@ class GAN(LatentVariableModel):
             raise ValueError(
                 f"unroll={unroll}: the steps ahead know the loss alone; take no penalty and no weight clip"
             )
-        self.auxiliary_weight, self.unroll = auxiliary_weight, unroll
+        if reuse_fakes and max(generator_accumulate, discriminator_accumulate) > 1:
+            raise ValueError(
+                f"reuse_fakes=True, generator_accumulate={generator_accumulate}, "
+                f"discriminator_accumulate={discriminator_accumulate}: images are kept for whole batches only"
+            )
+        self.auxiliary_weight, self.unroll, self.reuse_fakes = auxiliary_weight, unroll, reuse_fakes
         self.standing = StandingStatistics(standing_batches, latent_dim, self.condition.get("num_classes", 0))
         if not 0 <= instance_noise < math.inf:
             raise ValueError(f"instance_noise={instance_noise}: a finite standard deviation, at least 0")
@@ -175,20 +183,35 @@ class GAN(LatentVariableModel):
         real = self.packing.pack(batch[0].to(self.dtype))
         z, epsilon = self.packing.group(self.noise(n)), self.uniform(len(real))
         real = real + self.blur(real)
-        self.update("discriminator", self.discriminator_loss, real, z, epsilon, self.blur(real), *y)
+        kept = None
+        if self.reuse_fakes and (self.turns("discriminator") + 1) % self.n_critic == 0:
+            with self.kernels():
+                kept = self.generated(z, 0.0, *y)
+        told_apart: Objective = self.discriminator_loss
+        if kept is not None:
+            told_apart = partial(told_apart, kept=kept.detach())
+        self.update("discriminator", told_apart, real, z, epsilon, self.blur(real), *y)
         if self.constraint is not None:
             self.constraint.after_step(self.discriminator)
         if self.turns("discriminator") % self.n_critic == 0:
             for _ in range(self.n_generator):
-                z = self.packing.group(self.noise(n))
-                self.update("generator", self.generator_loss, z, real, self.blur(real), *y)
+                z = self.packing.group(self.noise(n)) if kept is None else z
+                believed: Objective = self.generator_loss if kept is None else partial(self.generator_loss, kept=kept)
+                self.update("generator", believed, z, real, self.blur(real), *y)
+                kept = None
 
     def discriminator_loss(
-        self, real: Tensor, z: Tensor, epsilon: Tensor, fake_noise: Tensor | float = 0.0, *y: Tensor
+        self,
+        real: Tensor,
+        z: Tensor,
+        epsilon: Tensor,
+        fake_noise: Tensor | float = 0.0,
+        *y: Tensor,
+        kept: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """L_D(D(x), D(G(z))) plus the penalty, in one loss, so that Adam sees their sum."""
+        """L_D(D(x), D(G(z))) plus the penalty, in one loss, so that Adam sees their sum. ``kept`` is a known G(z)."""
         with torch.no_grad():
-            fake = self.generated(z, fake_noise, *y)
+            fake = self.generated(z, fake_noise, *y) if kept is None else kept + fake_noise
         loss, values = self.told_apart(real, fake, *y)
         if self.penalty is not None and self.updates["discriminator"] % self.penalty.interval == 0:
             discriminator = Conditioned(self.discriminator, *y) if y else self.discriminator
@@ -207,10 +230,18 @@ class GAN(LatentVariableModel):
         return loss, values
 
     def generator_loss(
-        self, z: Tensor, real: Tensor | None = None, fake_noise: Tensor | float = 0.0, *y: Tensor
+        self,
+        z: Tensor,
+        real: Tensor | None = None,
+        fake_noise: Tensor | float = 0.0,
+        *y: Tensor,
+        kept: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """L_G(D(G(z))), or L_G(D(G(z)), D(x)) of a loss that compares them, by the D that ``unroll`` sees ahead."""
-        fake = self.generated(z, fake_noise, *y)
+        """L_G(D(G(z))), or L_G(D(G(z)), D(x)) of a loss that compares them, by the D that ``unroll`` sees ahead.
+
+        ``kept`` is G(z) with its graph where it is known already.
+        """
+        fake = self.generated(z, fake_noise, *y) if kept is None else kept + fake_noise
         believed = partial(self.believed, fake, real, *y)
         if self.unroll is None or real is None:
             return believed()
