@@ -5,6 +5,7 @@
     python scripts/benchmark.py vae_mlp
     python scripts/benchmark.py scores --rounds 3
     python scripts/benchmark.py extractors
+    python scripts/benchmark.py sampling
 
 Both sides take turns in short stretches on one thread, and the clock counts the processor time of this process alone,
 so that other work on the machine hits them alike and as little as can be; the figures are medians.
@@ -24,6 +25,7 @@ import lightning.pytorch as L
 import numpy as np
 import torch
 from benchmark_extractors import extractors
+from benchmark_sampling import sampling
 from benchmark_scores import scores
 from benchmark_steps import ROWS, steps
 from lightning.pytorch.loggers import CSVLogger
@@ -110,6 +112,7 @@ BENCHMARKS = {
     "vae_mlp": lambda arguments: vae_mlp(arguments.rounds),
     "scores": lambda arguments: scores(arguments.rounds),
     "extractors": lambda arguments: extractors(arguments.rounds),
+    "sampling": lambda arguments: sampling(arguments.rounds),
 }
 
 

@@ -1,0 +1,54 @@
+"""Samples of DCGAN and their Fréchet distance beside the forward passes alone: `benchmark.py sampling` calls it.
+
+The real images' features are known, as they are from a run's second evaluation on. CPU time of this process.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from lit_gen import GAN
+from lit_gen.metrics import load_extractor
+from lit_gen.metrics.passes import collect, samples_of
+from lit_gen.metrics.scores import Comparison, compute_scores
+from lit_gen.networks import DCGANDiscriminator, DCGANGenerator
+
+BATCH = 500  # of Evaluate
+
+
+def sampling(rounds: int, count: int = 10_000) -> None:
+    """Print medians over the rounds, in which both sides take turns, and their ratio."""
+    torch.manual_seed(0)
+    model = GAN((3, 32, 32), generator=DCGANGenerator, discriminator=DCGANDiscriminator).eval()
+    extractor = load_extractor("cifar10")
+
+    def features(seed: int) -> object:
+        return collect(samples_of(model, extractor, count, BATCH, seed, True), count, extractor).compute()
+
+    real = features(seed=1)
+
+    @torch.inference_mode()
+    def passes() -> None:
+        for _ in range(count // BATCH):
+            extractor(model.network("generator")(torch.randn(BATCH, model.latent_dim)))
+
+    def sampled_and_scored() -> None:
+        compute_scores(["fd"], Comparison(features(seed=0), real))
+
+    sides: dict[str, Callable[[], object]] = {
+        "samples and their Fréchet distance": sampled_and_scored,
+        "forward passes of generator and extractor": passes,
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            start = time.process_time()
+            side()
+            seconds[name].append(time.process_time() - start)
+    medians = {name: statistics.median(each) for name, each in seconds.items()}
+    for name, median in medians.items():
+        print(f"{name}, {count:,} images: {median:.2f} s")
+    whole, least = medians.values()
+    print(f"ratio: {whole / least:.2f}")
