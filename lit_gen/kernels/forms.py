@@ -60,6 +60,7 @@ def input_gradient(g: Tensor, weight: Tensor, shape: torch.Size, settings: Setti
 
 def weight_gradient(g: Tensor, x: Tensor, shape: torch.Size, settings: Settings) -> Tensor:
     """∂⟨g, w * x⟩/∂w for a w of `shape`."""
+    x = x.contiguous(memory_format=layout(g))
     if g.device.type == "cpu" and settings.dense:
         # The transposed convolution's output is what the plain one of the same weight takes.
         of_small, large = (x, g) if settings.transposed else (g, x)

@@ -13,18 +13,22 @@ from torch.nn import functional as F
 from lit_gen.kernels.forms import layout
 
 
-class UpsampledConv2d(nn.Conv2d):
-    """Nearest upsampling to twice the size, then a 3 x 3 convolution with borders of zeros.
+class FoldedConv2d(nn.Conv2d):
+    """A 3 x 3 convolution with borders of zeros that can be folded with a resampling.
 
     Args:
-        in_channels: of the small map.
-        out_channels: of the large map.
+        in_channels: of the map that it takes.
+        out_channels: of the map that it gives.
         folded: compute both at once; false takes one after the other, equal up to rounding.
     """
 
     def __init__(self, in_channels: int, out_channels: int, folded: bool = True):
         super().__init__(in_channels, out_channels, 3, padding=1)
         self.folded = folded
+
+
+class UpsampledConv2d(FoldedConv2d):
+    """Nearest upsampling to twice the size, then the convolution."""
 
     def forward(self, input: Tensor) -> Tensor:
         """`(N, C, H, W)` to `(N, out_channels, 2H, 2W)`."""
@@ -35,18 +39,8 @@ class UpsampledConv2d(nn.Conv2d):
         return F.conv_transpose2d(input, kernel, self.bias, stride=2, padding=1)
 
 
-class PooledConv2d(nn.Conv2d):
-    """A 3 x 3 convolution with borders of zeros, then the mean of 2 x 2 pixels.
-
-    Args:
-        in_channels: of the large map.
-        out_channels: of the small map.
-        folded: compute both at once; false takes one after the other, equal up to rounding.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, folded: bool = True):
-        super().__init__(in_channels, out_channels, 3, padding=1)
-        self.folded = folded
+class PooledConv2d(FoldedConv2d):
+    """The convolution, then the mean of 2 x 2 pixels."""
 
     def forward(self, input: Tensor) -> Tensor:
         """`(N, C, H, W)`, both sides even, to `(N, out_channels, H/2, W/2)`."""
