@@ -14,13 +14,14 @@ from torch import Tensor
 from lit_gen.precision import float32_or_better
 
 
-def _kl_of_scales(log_ratio: Tensor) -> Tensor:
-    """½(r² − 1 − log r²) for log r = `log_ratio`: the part of the KL that two scales of ratio r cause.
+def _twice_kl_of_scales(log_ratio: Tensor) -> Tensor:
+    """r² − 1 − log r² for log r = `log_ratio`: twice the part of the KL that two scales of ratio r cause.
 
     `expm1` keeps the digits where r is near 1, the collapsed posterior. The exact value is never negative; the clamp
     removes what an `expm1` with an error in its last digit, as on some devices, would leave below zero.
     """
-    return 0.5 * (torch.expm1(2 * log_ratio) - 2 * log_ratio).clamp(min=0)
+    log_square = 2 * log_ratio
+    return (torch.expm1(log_square) - log_square).clamp(min=0)
 
 
 @float32_or_better
@@ -34,7 +35,7 @@ def kl_standard_normal(mean: Tensor, log_scale: Tensor) -> Tensor:
     Returns:
         Nats per dimension, `(N, D)`, never negative.
     """
-    return 0.5 * mean.square() + _kl_of_scales(log_scale)
+    return 0.5 * (mean.square() + _twice_kl_of_scales(log_scale))
 
 
 @float32_or_better
@@ -51,7 +52,7 @@ def kl_normal(mean_q: Tensor, log_scale_q: Tensor, mean_p: Tensor, log_scale_p: 
         Nats per dimension, `(N, D)`, never negative.
     """
     standardised = (mean_q - mean_p) * torch.exp(-log_scale_p)
-    return 0.5 * standardised.square() + _kl_of_scales(log_scale_q - log_scale_p)
+    return 0.5 * (standardised.square() + _twice_kl_of_scales(log_scale_q - log_scale_p))
 
 
 @float32_or_better
@@ -68,7 +69,7 @@ def reparametrise(mean: Tensor, log_scale: Tensor, noise: Tensor) -> Tensor:
     The sample is float32 also where the networks' parameters are not, so that σ below the resolution of a
     bfloat16 mean is not lost in log q(z | x).
     """
-    return mean + torch.exp(log_scale) * noise
+    return torch.addcmul(mean, torch.exp(log_scale), noise)
 
 
 @float32_or_better

@@ -175,7 +175,7 @@ class ELBO(VariationalObjective):
         weight = self.beta if self.warm_up is None else self.beta * self.warm_up(update)
         reconstruction, kls = -terms.log_likelihood.mean(), terms.kls
         counted = kls if self.free_bits == 0 else [kl.clamp(min=self.free_bits) for kl in kls]
-        loss = reconstruction + weight * _sum(counted)
+        loss = torch.add(reconstruction, _sum(counted), alpha=weight)
         values = {"loss": loss, "reconstruction_nats": reconstruction, **_named(kls)}
         if self.warm_up is not None:
             values["kl_weight"] = loss.new_tensor(weight)

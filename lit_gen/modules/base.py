@@ -116,7 +116,7 @@ class GenerativeModule(L.LightningModule):
         with player.alone(self._players), self.kernels():
             for parameter in player.parameters:
                 parameter.grad = None
-            for part in zip(*(tensor.chunk(player.accumulate) for tensor in batch), strict=True):
+            for part in player.parts(batch):
                 loss, values = objective(*part)
                 findings.see(loss, values)
                 share = len(part[0]) / n

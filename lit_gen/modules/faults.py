@@ -24,17 +24,17 @@ class Findings:
         self.step, self.player, self.explain = step, player, explain
         self.names: list[str] = []
         self.whole: set[str] = set()  # names of the loss itself: it is not finite because of its terms
-        self.marks = torch.empty(0)  # (processes, 1 + terms), above 0 where the gradient or a term is not finite
-        self._bad: Tensor | None = None
+        self.marks = torch.empty(0)  # (processes, 1 + terms): 0, but NaN where the gradient or a term is not finite
+        self._terms: Tensor | None = None
 
     @torch.no_grad()
     def see(self, loss: Tensor, values: dict[str, Tensor]) -> None:
         """Look at the loss of a part of the batch and at its terms."""
-        if self._bad is None:
+        if self._terms is None:
             self.names = ["gradient", "loss", *values]
             self.whole = {"gradient", "loss", *(name for name, value in values.items() if value is loss)}
-        bad = ~torch.stack([loss, *values.values()]).isfinite()
-        self._bad = bad if self._bad is None else self._bad | bad
+        marks = mark(torch.stack([loss, *values.values()]))
+        self._terms = marks if self._terms is None else self._terms + marks
 
     @torch.no_grad()
     def conclude(self, gradients: list[Tensor], look: bool, rank: int, processes: int) -> Tensor:
@@ -48,9 +48,9 @@ class Findings:
             rank: This process.
             processes: Their number.
         """
-        assert self._bad is not None
+        assert self._terms is not None
         norms = torch.stack(torch._foreach_norm(gradients)) if look else gradients[0].new_zeros(1)
-        own = torch.cat([~norms.isfinite().all()[None], self._bad]).to(gradients[0].dtype)
+        own = torch.cat([mark(norms.sum()[None]), self._terms]).to(gradients[0].dtype)
         self.marks = own.new_zeros(processes, len(own)) if processes > 1 else own[None]
         if processes > 1:
             self.marks[rank] = own
@@ -58,7 +58,7 @@ class Findings:
 
     def message(self) -> str:
         """Which player, step, terms, process and tensors. A collective."""
-        marks, where = self.marks.cpu() > 0, ""
+        marks, where = self.marks.cpu().isnan(), ""
         found = [name for name, bad in zip(self.names, marks.any(0).tolist(), strict=True) if bad]
         terms = [name for name in found if name not in self.whole] or found[-1:]
         causes = self.explain(terms == ["gradient"])
@@ -72,6 +72,11 @@ class Findings:
             f"step {self.step}: the {self.player}'s {', '.join(terms)} {'is' if len(terms) == 1 else 'are'} not finite"
             f"{where}, {'nor ' + ', '.join(causes) if causes else 'but all inputs and weights are'}"
         )
+
+
+def mark(x: Tensor) -> Tensor:
+    """NaN where x is not finite, else 0: one small operation, where isfinite takes four at every update."""
+    return x - x
 
 
 class Faults:

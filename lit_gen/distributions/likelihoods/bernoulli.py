@@ -41,7 +41,7 @@ class Bernoulli(Likelihood):
         if self.binarization == "none":
             return p
         threshold = noise if self.binarization == "dynamic" else 0.5
-        return (p > threshold).to(p.dtype)
+        return p.gt_(threshold)  # writes 0 and 1 in p's own type, without a mask in between
 
     @float32_or_better
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
