@@ -61,6 +61,13 @@ class GenerativeModule(L.LightningModule):
         self._players: list[Player] = []
         self._losses: dict[str, dict[str, Tensor]] = {}
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As any module, but quick for the name of the running hook, which the framework sets thirty times a step."""
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def define(self, players: list[Player], averaged: list[str], init_from: str | None = None) -> None:
         """Name the players, first the one that steps once per training batch, and the networks to average.
 
@@ -140,10 +147,9 @@ class GenerativeModule(L.LightningModule):
         self.updates[name] += 1
         images = n * self.pack * trainer.world_size
         self.images_seen += images if index == 0 else 0
-        for network in player.networks:
-            if network in self.averages:
-                average: Any = self.averages[network]
-                average.follow(self.get_submodule(network), images, self.images_seen)
+        for network, average in self.averages.items():
+            if network in player.networks:
+                average.follow(self.get_submodule(network), images, self.images_seen)  # type: ignore[operator]
         return True
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:

@@ -25,18 +25,18 @@ class Findings:
         self.names: list[str] = []
         self.whole: set[str] = set()  # names of the loss itself: it is not finite because of its terms
         self.marks = torch.empty(0)  # (processes, 1 + terms): 0, but NaN where the gradient or a term is not finite
-        self._terms: Tensor | None = None
+        self._terms: list[Tensor] = []  # the loss and its terms, NaN where a later part's are not finite
 
-    @torch.no_grad()
     def see(self, loss: Tensor, values: dict[str, Tensor]) -> None:
         """Look at the loss of a part of the batch and at its terms."""
-        if self._terms is None:
+        terms = [loss.detach(), *(value.detach() for value in values.values())]
+        if not self._terms:
             self.names = ["gradient", "loss", *values]
             self.whole = {"gradient", "loss", *(name for name, value in values.items() if value is loss)}
-        marks = mark(torch.stack([loss, *values.values()]))
-        self._terms = marks if self._terms is None else self._terms + marks
+            self._terms = terms
+        else:
+            self._terms = [seen + mark(term) for seen, term in zip(self._terms, terms, strict=True)]
 
-    @torch.no_grad()
     def conclude(self, gradients: list[Tensor], look: bool, rank: int, processes: int) -> Tensor:
         """The marks with this process' row filled, to be summed over processes.
 
@@ -48,11 +48,11 @@ class Findings:
             rank: This process.
             processes: Their number.
         """
-        assert self._terms is not None
-        norms = torch.stack(torch._foreach_norm(gradients)) if look else gradients[0].new_zeros(1)
-        own = torch.cat([mark(norms.sum()[None]), self._terms]).to(gradients[0].dtype)
-        self.marks = own.new_zeros(processes, len(own)) if processes > 1 else own[None]
+        gradient = torch.stack(torch._foreach_norm(gradients)).sum() if look else gradients[0].new_zeros(())
+        own = mark(torch.stack([gradient, *self._terms]))
+        self.marks = own[None]
         if processes > 1:
+            self.marks = gradients[0].new_zeros(processes, len(own))
             self.marks[rank] = own
         return self.marks
 

@@ -83,7 +83,7 @@ class VariationalModule(LatentVariableModel, ABC):
 
     def active(self, name: str) -> Any:
         """The network itself in training, else its average if one is kept."""
-        return self.get_submodule(name) if self.training else self.network(name)
+        return getattr(self, name) if self.training else self.network(name)
 
     def gathered(self, x: Tensor) -> Tensor:
         """The rows of all processes, the same everywhere. A collective."""

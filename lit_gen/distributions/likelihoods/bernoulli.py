@@ -37,7 +37,7 @@ class Bernoulli(Likelihood):
     @float32_or_better
     def observe(self, images: Tensor, noise: Tensor) -> Tensor:
         """x in {0, 1}, or in [0, 1] without binarization."""
-        p = (images + 1) / 2
+        p = (images + 1).div_(2)
         if self.binarization == "none":
             return p
         threshold = noise if self.binarization == "dynamic" else 0.5
