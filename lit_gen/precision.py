@@ -37,10 +37,10 @@ def float32_or_better(function: F) -> F:
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         args = tuple(map(at_least_float32, args))
-        kwargs = {name: at_least_float32(value) for name, value in kwargs.items()}
-        device = next(x.device.type for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
-        if not torch.is_autocast_enabled(device):
+        kwargs = {name: at_least_float32(value) for name, value in kwargs.items()} if kwargs else kwargs
+        if not torch._C._is_any_autocast_enabled():  # in a small model's step the search for a device counts
             return function(*args, **kwargs)
+        device = next(x.device.type for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
         with torch.autocast(device, enabled=False):
             return function(*args, **kwargs)
 
