@@ -3,18 +3,22 @@
 import math
 import signal
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, LambdaCallback
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 
 from lit_gen.files import whole_file
 from lit_gen.resume import LAST, PREVIOUS
+
+# Beginnings of names that the first validation may add to those known before training.
+LATER = ("train/", "skipped/", "game/", "latents/", "evaluate/")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -46,7 +50,8 @@ class RunCheckpoint(Checkpoint):
 
     Args:
         every_n_steps: Training batches between two ``last.ckpt``.
-        monitor: Name of a logged score, e.g. ``val/fd_digits_1000``; null for no ``best.ckpt``.
+        monitor: Name of a logged score, e.g. ``val/fd_digits_1000``; null for no ``best.ckpt``. A mistaken one is
+            refused before training where all names can be known, for which a batch is validated; else afterwards.
         mode: Whether the best score is the smallest or the largest.
     """
 
@@ -57,11 +62,23 @@ class RunCheckpoint(Checkpoint):
             raise ValueError(f"every_n_steps={every_n_steps}: at least 1 batch between two checkpoints")
         self.every_n_steps, self.monitor, self.mode = every_n_steps, monitor, mode
         self.best_score = math.inf if mode == "min" else -math.inf
+        self._early = False  # whether the monitor is judged before training
+        self._seen: set[str] | None = None  # names that the module has logged by then
         self._received: int | None = None
         self._usual: dict[int, Any] = {}
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Have a batch validated before training, which shows the module's names, where no callback is unknown."""
+        known = all(map(_known, trainer.callbacks)) and not trainer.fast_dev_run  # type: ignore[attr-defined]
+        self._early, self._seen = stage == "fit" and self.monitor is not None and known, None
+        if self._early:
+            trainer.num_sanity_val_steps = trainer.num_sanity_val_steps or 1
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take over Ctrl-C and SIGTERM."""
+        """Refuse a monitor that nothing will log; take over Ctrl-C and SIGTERM."""
+        scored = [getattr(part, "logged", set()) for part in trainer.callbacks]  # type: ignore[attr-defined]
+        if self._seen is not None and None not in scored and not str(self.monitor).startswith(LATER):
+            self._check(self._seen.union(getattr(pl_module, "counters", ()), *scored))
         self._received = signal.SIGTERM if trainer.received_sigterm else None
         if threading.current_thread() is not threading.main_thread():
             return
@@ -98,6 +115,11 @@ class RunCheckpoint(Checkpoint):
         if stops:
             raise SystemExit(128 + signal.SIGTERM)
 
+    def _check(self, names: Iterable[str]) -> None:
+        if self.monitor not in names:
+            known = ", ".join(sorted(name for name in names if "/" in name)) or "none yet"
+            raise ValueError(f"checkpoint.monitor={self.monitor}: no such score is logged (logged: {known})")
+
     @staticmethod
     def _anywhere(trainer: L.Trainer, decision: bool) -> bool:
         """Whether it is so in any process: all of them stop after the same batch."""
@@ -107,13 +129,13 @@ class RunCheckpoint(Checkpoint):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save ``best.ckpt`` when the score has improved."""
+        if trainer.sanity_checking and self._early:
+            self._seen = set(trainer.callback_metrics)
         if self.monitor is None or trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         if trainer.fast_dev_run:  # type: ignore[attr-defined]  # fewer samples, so other names
             return
-        if self.monitor not in trainer.callback_metrics:
-            known = ", ".join(sorted(k for k in trainer.callback_metrics if "/" in k)) or "none yet"
-            raise ValueError(f"checkpoint.monitor={self.monitor}: no such score is logged (logged: {known})")
+        self._check(trainer.callback_metrics)
         score = float(trainer.callback_metrics[self.monitor])
         if score < self.best_score if self.mode == "min" else score > self.best_score:
             self.best_score = score
@@ -130,3 +152,10 @@ class RunCheckpoint(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best score."""
         self.best_score = state_dict["best_score"]
+
+
+def _known(callback: L.Callback) -> bool:
+    """Whether it says in ``logged`` what scores it logs (None: not yet), or logs none, as others of these packages."""
+    if isinstance(callback, LambdaCallback):
+        return False
+    return hasattr(callback, "logged") or type(callback).__module__.startswith(("lit_gen.", "lightning."))

@@ -101,6 +101,7 @@ class Evaluate(L.Callback):
         self.reference, self.batch_size, self.at_start, self.seed = reference, batch_size, at_start, seed
         self.scores, self.every_n_steps, self.max_share = scores, every_n_steps, max_share
         self.capacity, self.cache, self.eight_bits = capacity, cache, eight_bits
+        self.logged: set[str] | None = None  # names of the scores, known once there are some or none to come
         self._data: Any = None
         self._network: Extractor | None = None
         self._references: dict[tuple[str, int | None], Features] = {}
@@ -128,9 +129,12 @@ class Evaluate(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Score the untrained model. `log` has no step 0 here, so the loggers are handed the scores."""
         self._started, self._spent, self._last = time.monotonic(), 0.0, 0.0
+        self.logged = set() if self._network is None else None
         if not self.at_start or trainer.global_step > 0:
             return
-        self._hand_to_loggers(trainer, self._scores(trainer, pl_module, "val"), step=0)
+        scores = self._scores(trainer, pl_module, "val")
+        self.logged = set(scores)
+        self._hand_to_loggers(trainer, scores, step=0)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

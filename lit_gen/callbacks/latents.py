@@ -69,6 +69,8 @@ class LatentDiagnostics(L.Callback):
         ValueError: for numbers out of their range, or annealing of a hierarchy.
     """
 
+    logged: set[str] | None = None  # the scores' names, which only the first validation tells
+
     def __init__(
         self,
         num_images: int | None = 1000,

@@ -34,6 +34,8 @@ class ModeCoverage(L.Callback):
         seed: of the samples' noise.
     """
 
+    logged: set[str] | None = None  # the scores' names, which only the first validation tells
+
     def __init__(
         self,
         num_samples: int = 2500,

@@ -34,6 +34,8 @@ class EvaluateTranslation(L.Callback):
             null for no Fréchet distance.
     """
 
+    logged: set[str] | None = None  # the scores' names, which only the first validation tells
+
     def __init__(self, extractor: str | None = "auto") -> None:
         self.extractor = extractor
         self._data: Any = None

@@ -130,7 +130,8 @@ class GenerativeModule(L.LightningModule):
         with player.alone(self._players), self.kernels():
             for parameter in player.parameters:
                 parameter.grad = None
-            for part in player.parts(batch):
+            k = player.accumulate
+            for part in [batch] if k == 1 else zip(*(tensor.chunk(k) for tensor in batch), strict=True):
                 loss, values = objective(*part)
                 findings.see(loss, values)
                 share = len(part[0]) / n

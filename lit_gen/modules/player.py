@@ -1,6 +1,6 @@
 """A player: networks that are stepped together, and how."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +9,7 @@ import lightning.pytorch as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer, do_nothing_closure
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 
@@ -69,10 +69,6 @@ class Player:
             "optimizer": self.torch_optimizer,
             "lr_scheduler": {"scheduler": scheduler, "name": f"lr-{self.name}"},
         }
-
-    def parts(self, batch: tuple[Tensor, ...]) -> Iterable[tuple[Tensor, ...]]:
-        """The batch in ``accumulate`` parts."""
-        return [batch] if self.accumulate == 1 else zip(*(x.chunk(self.accumulate) for x in batch), strict=True)
 
     def clip(self, module: L.LightningModule, optimizer: torch.optim.Optimizer) -> None:
         """Scale a gradient above ``clip_norm`` down to it, if ``optimizer`` is this player's."""

@@ -7,7 +7,7 @@ import torch
 
 from datamodules import DigitsDataModule
 from lit_gen import GAN, VAE
-from lit_gen.callbacks import AtomicCheckpointIO, Evaluate, RunCheckpoint
+from lit_gen.callbacks import AtomicCheckpointIO, Evaluate, LatentDiagnostics, RunCheckpoint
 from lit_gen.losses import R1, Hinge
 from lit_gen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator
 
@@ -83,10 +83,52 @@ def test_best_is_the_best_score(tmp_path):
     assert saved == {"best_score": 3.0}
 
 
-def test_an_unknown_score_is_named(tmp_path):
-    callbacks = [RunCheckpoint(monitor="val/nonsense"), Evaluate(num_samples=10)]
-    with pytest.raises(ValueError, match=r"monitor=val/nonsense.*val/fd_digits_10"):
-        fit(gan(), tmp_path, 2, callbacks, val_check_interval=2)
+class Untrained(L.Callback):
+    """Fails at the first training batch: errors that come before are seen in its place."""
+
+    logged = frozenset()
+
+    def on_train_batch_start(self, *_):
+        raise RuntimeError("training began")
+
+
+@pytest.mark.parametrize("build", [gan, vae])
+@pytest.mark.parametrize("monitor", ["val/nonsense", "fd_digits_10", "val/fd_digits_1000"])
+def test_an_unknown_score_is_refused_before_training(tmp_path, monitor, build):
+    callbacks = [RunCheckpoint(monitor=monitor), Evaluate(num_samples=10), Untrained()]
+    with pytest.raises(ValueError, match=rf"checkpoint.monitor={monitor}: no .*val/fd_digits_10") as raised:
+        fit(build(), tmp_path, 2, callbacks, val_check_interval=2)
+    assert ("val/nelbo_nats" in str(raised.value)) == (build is vae)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("monitor", ["val/fd_digits_10", "val/nelbo_nats", "updates/vae", "train/loss"])
+def test_a_score_of_the_module_or_of_a_callback_is_accepted(tmp_path, monitor):
+    callbacks = [RunCheckpoint(monitor=monitor), Evaluate(num_samples=10), Untrained()]
+    with pytest.raises(RuntimeError, match="training began"):
+        fit(vae(), tmp_path, 2, callbacks, val_check_interval=2)
+
+
+@pytest.mark.parametrize("other", [L.Callback, LatentDiagnostics, partial(Evaluate, num_samples=10, at_start=False)])
+def test_where_a_callback_may_log_anything_the_first_validation_decides(tmp_path, other):
+    class Anyones(L.Callback):
+        """A user's."""
+
+    callbacks = [RunCheckpoint(monitor="val/nonsense"), Anyones() if other is L.Callback else other()]
+    trainer = partial(fit, vae(), tmp_path, 2, callbacks, val_check_interval=2)
+    with pytest.raises(ValueError, match=r"monitor=val/nonsense.*val/nelbo_nats"):
+        trainer()
+    assert step(tmp_path / "checkpoints/last.ckpt") == 2
+
+
+def test_the_batch_validated_before_training_changes_nothing_in_it(tmp_path):
+    weights = []
+    for monitor in (None, "val/nelbo_nats"):
+        torch.manual_seed(0)
+        module = vae()
+        fit(module, tmp_path, 4, [RunCheckpoint(monitor=monitor)], val_check_interval=2)
+        weights.append(module.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(*(w.values() for w in weights), strict=True))
 
 
 def test_interval_out_of_range():

@@ -110,6 +110,17 @@ def test_a_planted_fault_is_named_at_its_step(kind, plant, message):
         fit(module, steps=4, callbacks=[Plant(plant, 2)])
 
 
+@pytest.mark.parametrize("row", [0, 31])
+def test_a_fault_in_any_part_of_an_accumulated_batch_is_named(row):
+    def plant(module, batch):
+        batch[0][row] = NAN
+
+    module = build(GAN, discriminator_accumulate=4)
+    message = r"step 2: the discriminator's real_score is not finite, nor input real \(1 of 32 rows\);"
+    with pytest.raises(ValueError, match=message):
+        fit(module, steps=4, callbacks=[Plant(plant, 2)])
+
+
 def test_the_terms_of_two_domains_are_named():
     with pytest.raises(
         ValueError, match=r"step 1: the generator's .*cycle_a.* are not finite, nor input a \(1 of 8 rows\);"
