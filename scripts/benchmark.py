@@ -51,13 +51,13 @@ class Clock(L.Callback):
             self.seconds = (time.process_time() - self.start) / STEPS
 
 
-def interleaved(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Median over ``rounds`` of what each side returns; they take turns."""
+def interleaved(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """What each side returns in each of ``rounds``; they take turns."""
     values: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():
             values[name].append(side())
-    return {name: statistics.median(of_side) for name, of_side in values.items()}
+    return values
 
 
 def vae_mlp(rounds: int) -> None:
@@ -102,9 +102,12 @@ def vae_mlp(rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         np.savez(Path(folder) / "images.npz", images=images)
         seconds = interleaved({"Trainer": partial(through_the_trainer, folder), "loop": by_hand}, rounds)
-    for name, value in seconds.items():
+    for name, values in seconds.items():
+        value = statistics.median(values)
         print(f"{name}: {1000 * value:.2f} ms a step, {1 / value:.0f} steps/s")
-    print(f"speed of the Trainer relative to the loop: {seconds['loop'] / seconds['Trainer']:.2f}")
+    # Turns that follow each other saw the same machine, whose speed may drift over the rounds.
+    ratios = [loop / ours for ours, loop in zip(seconds["Trainer"], seconds["loop"], strict=True)]
+    print(f"speed of the Trainer relative to the loop: {statistics.median(ratios):.2f}")
 
 
 BENCHMARKS = {

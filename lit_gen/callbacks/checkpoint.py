@@ -76,7 +76,8 @@ class RunCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Refuse a monitor that nothing will log; take over Ctrl-C and SIGTERM."""
-        scored = [getattr(part, "logged", set()) for part in trainer.callbacks]  # type: ignore[attr-defined]
+        parts = trainer.callbacks  # type: ignore[attr-defined]
+        scored: list[Any] = [getattr(part, "logged", set()) for part in parts]
         if self._seen is not None and None not in scored and not str(self.monitor).startswith(LATER):
             self._check(self._seen.union(getattr(pl_module, "counters", ()), *scored))
         self._received = signal.SIGTERM if trainer.received_sigterm else None
@@ -116,7 +117,7 @@ class RunCheckpoint(Checkpoint):
             raise SystemExit(128 + signal.SIGTERM)
 
     def _check(self, names: Iterable[str]) -> None:
-        if self.monitor not in names:
+        if self.monitor not in set(names):
             known = ", ".join(sorted(name for name in names if "/" in name)) or "none yet"
             raise ValueError(f"checkpoint.monitor={self.monitor}: no such score is logged (logged: {known})")
 
