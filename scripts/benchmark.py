@@ -18,6 +18,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -60,54 +61,82 @@ def interleaved(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str,
     return values
 
 
+@dataclass(frozen=True)
+class Perceptrons:
+    """A VAE of fully connected layers, and its batch."""
+
+    width: int
+    depth: int
+    latent_dim: int
+    batch: int
+    binarization: str
+
+    def __str__(self) -> str:
+        layers = "-".join(map(str, (784, *[self.width] * self.depth, self.latent_dim)))
+        return f"VAE {layers}, batch {self.batch}, binarisation: {self.binarization}"
+
+    def module(self) -> VAE:
+        """The VAE with initial weights of seed 0."""
+        torch.manual_seed(0)
+        size = {"width": self.width, "depth": self.depth}
+        networks = {"encoder": partial(MLPEncoder, **size), "decoder": partial(MLPDecoder, **size)}
+        likelihood = partial(Bernoulli, binarization=self.binarization)
+        return VAE((1, 28, 28), self.latent_dim, **networks, likelihood=likelihood)
+
+
 def vae_mlp(rounds: int) -> None:
-    """A training step of the VAE 784-200-200-50 at batch 100, dynamic binarisation, Adam: Trainer against a loop."""
+    """Training steps of two VAEs, with Adam: Trainer against a loop of the same arithmetic, images in memory."""
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (20_000, 28, 28), np.uint8) * (generator.random((20_000, 28, 28)) < 0.2)
-
-    def module() -> VAE:
-        torch.manual_seed(0)
-        networks = {"encoder": partial(MLPEncoder, width=200), "decoder": partial(MLPDecoder, width=200)}
-        return VAE((1, 28, 28), 50, **networks, likelihood=partial(Bernoulli, binarization="dynamic"))
-
-    def through_the_trainer(folder: str) -> float:
-        data = ArrayDataModule(f"{folder}/images.npz", batch_size=100, test_share=0)
-        clock = Clock()
-        trainer = L.Trainer(
-            accelerator="cpu", max_steps=WARM_UP + STEPS, max_epochs=-1, limit_val_batches=0, logger=CSVLogger(folder),
-            callbacks=[clock], enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        )  # fmt: skip
-        trainer.fit(module(), data)
-        return clock.seconds
-
-    def by_hand() -> float:
-        networks = module()
-        encoder, decoder = networks.encoder, networks.decoder
-        optimizer = VAEAdam([*encoder.parameters(), *decoder.parameters()])
-        pixels = torch.from_numpy(images).unsqueeze(1)
-        for step in range(WARM_UP + STEPS):
-            if step == WARM_UP:
-                start = time.process_time()
-            p = pixels[torch.randint(len(pixels), (100,))].float().div_(255)
-            x = (p > torch.rand_like(p)).float()
-            mean, log_scale = encoder(x)
-            logits = decoder(mean + log_scale.exp() * torch.randn_like(mean))
-            divergence = 0.5 * (mean.square() + torch.expm1(2 * log_scale) - 2 * log_scale).sum(1).mean()
-            loss = F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x) + divergence
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        return (time.process_time() - start) / STEPS
-
     with tempfile.TemporaryDirectory() as folder:
         np.savez(Path(folder) / "images.npz", images=images)
-        seconds = interleaved({"Trainer": partial(through_the_trainer, folder), "loop": by_hand}, rounds)
-    for name, values in seconds.items():
-        value = statistics.median(values)
-        print(f"{name}: {1000 * value:.2f} ms a step, {1 / value:.0f} steps/s")
-    # Turns that follow each other saw the same machine, whose speed may drift over the rounds.
-    ratios = [loop / ours for ours, loop in zip(seconds["Trainer"], seconds["loop"], strict=True)]
-    print(f"speed of the Trainer relative to the loop: {statistics.median(ratios):.2f}")
+        for networks in (Perceptrons(400, 1, 20, 128, "none"), Perceptrons(200, 2, 50, 100, "dynamic")):
+            sides = {
+                "Trainer": partial(through_the_trainer, networks, folder),
+                "loop": partial(by_hand, networks, images),
+            }
+            seconds = interleaved(sides, rounds)
+            print(networks)
+            for name, values in seconds.items():
+                value = statistics.median(values)
+                print(f"{name}: {1000 * value:.2f} ms a step, {1 / value:.0f} steps/s")
+            # Turns that follow each other saw the same machine, whose speed may drift over the rounds.
+            ratios = [loop / ours for ours, loop in zip(seconds["Trainer"], seconds["loop"], strict=True)]
+            print(f"speed of the Trainer relative to the loop: {statistics.median(ratios):.2f}", flush=True)
+
+
+def through_the_trainer(networks: Perceptrons, folder: str) -> float:
+    """Seconds a step."""
+    data = ArrayDataModule(f"{folder}/images.npz", batch_size=networks.batch, test_share=0)
+    clock = Clock()
+    trainer = L.Trainer(
+        accelerator="cpu", max_steps=WARM_UP + STEPS, max_epochs=-1, limit_val_batches=0, logger=CSVLogger(folder),
+        callbacks=[clock], enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(networks.module(), data)
+    return clock.seconds
+
+
+def by_hand(networks: Perceptrons, images: np.ndarray) -> float:
+    """Seconds a step."""
+    module = networks.module()
+    encoder, decoder = module.encoder, module.decoder
+    optimizer = VAEAdam([*encoder.parameters(), *decoder.parameters()])
+    pixels = torch.from_numpy(images).unsqueeze(1)
+    for step in range(WARM_UP + STEPS):
+        if step == WARM_UP:
+            start = time.process_time()
+        x = pixels[torch.randint(len(pixels), (networks.batch,))].float().div_(255)
+        if networks.binarization == "dynamic":
+            x = (x > torch.rand_like(x)).float()
+        mean, log_scale = encoder(x)
+        logits = decoder(mean + log_scale.exp() * torch.randn_like(mean))
+        divergence = 0.5 * (mean.square() + torch.expm1(2 * log_scale) - 2 * log_scale).sum(1).mean()
+        loss = F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x) + divergence
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return (time.process_time() - start) / STEPS
 
 
 BENCHMARKS = {
