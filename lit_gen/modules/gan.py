@@ -183,21 +183,28 @@ class GAN(LatentVariableModel):
         real = self.packing.pack(batch[0].to(self.dtype))
         z, epsilon = self.packing.group(self.noise(n)), self.uniform(len(real))
         real = real + self.blur(real)
-        kept = None
+        kept: Tensor | None = None
+        told_apart: Objective = self.discriminator_loss
         if self.reuse_fakes and (self.turns("discriminator") + 1) % self.n_critic == 0:
+            put_back = self.faults.keep([self.generator])
             with self.kernels():
                 kept = self.generated(z, 0.0, *y)
-        told_apart: Objective = self.discriminator_loss
-        if kept is not None:
             told_apart = partial(told_apart, kept=kept.detach())
-        self.update("discriminator", told_apart, real, z, epsilon, self.blur(real), *y)
+        stepped = self.update("discriminator", told_apart, real, z, epsilon, self.blur(real), *y)
+        if kept is not None and not stepped:
+            put_back()
+            kept = None
         if self.constraint is not None:
             self.constraint.after_step(self.discriminator)
         if self.turns("discriminator") % self.n_critic == 0:
             for _ in range(self.n_generator):
                 z = self.packing.group(self.noise(n)) if kept is None else z
-                believed: Objective = self.generator_loss if kept is None else partial(self.generator_loss, kept=kept)
-                self.update("generator", believed, z, real, self.blur(real), *y)
+                believed: Objective = (
+                    partial(self.generator_loss, kept=kept) if kept is not None else self.generator_loss
+                )
+                stepped = self.update("generator", believed, z, real, self.blur(real), *y)
+                if kept is not None and not stepped:
+                    put_back()
                 kept = None
 
     def discriminator_loss(

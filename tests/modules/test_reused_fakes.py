@@ -5,11 +5,13 @@ from functools import partial
 
 import pytest
 import torch
+from test_faults import Plant, data
 from test_update import fit
 from torch import nn
 from torch.nn import functional as F
 
 from lit_gen import GAN, WGANGP
+from lit_gen.callbacks import FaultPolicy
 from lit_gen.losses import RelativisticPairing
 from lit_gen.networks import DCGANDiscriminator, DCGANGenerator, MLPDiscriminator, MLPGenerator
 
@@ -109,3 +111,13 @@ def test_batch_norm_sees_the_generators_batch_once():
         int(layer.num_batches_tracked) for layer in module.generator.modules() if isinstance(layer, nn.BatchNorm2d)
     }
     assert counts == {3}
+
+
+def test_images_of_an_update_left_out_leave_no_trace():
+    module = GAN((1, 8, 8), 5, **CONVOLUTIONAL, reuse_fakes=True)
+    fit(module, steps=4, batch_size=16, callbacks=[Plant(data, 2), FaultPolicy("skip")])
+    assert module.updates == {"discriminator": 3, "generator": 4}
+    # Those of step 2 are made anew for the generator, and counted once.
+    norms = [layer for layer in module.generator.modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert {int(norm.num_batches_tracked) for norm in norms} == {4}
+    assert all(value.isfinite().all() for value in module.state_dict().values())
