@@ -64,7 +64,12 @@ def test_every_model_starts_where_another_ended(name, tmp_path, report):
 def test_fine_tuning_by_the_command_line(tmp_path, monkeypatch, report, capsys):
     monkeypatch.chdir(tmp_path)
     quick = ["--trainer.max_steps=2", "--trainer.log_every_n_steps=1", "--trainer.accelerator=cpu"]
-    quick += ["--trainer.enable_progress_bar=false", "--evaluate.extractor=null", "--samples.num_samples=4"]
+    quick += [
+        "--trainer.enable_progress_bar=false",
+        "--evaluate.extractor=null",
+        "--checkpoint.monitor=null",
+        "--samples.num_samples=4",
+    ]
     main(["fit", "--config", "vae_digits", "--model.init_from", "vae_digits", *quick, "--experiment", "tuned"])
     assert report() == ["init_from vae_digits: encoder 6 of 6 tensors, decoder 6 of 6 tensors"]
     (run,) = Path("runs/tuned").iterdir()
