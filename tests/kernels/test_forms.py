@@ -151,3 +151,19 @@ def test_a_map_takes_its_weights_layout():
     with FastConvolutions():
         assert F.conv2d(x, weight).is_contiguous(memory_format=torch.channels_last)
         assert F.conv2d(x, weight.contiguous()).is_contiguous()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_second_derivatives_are_pytorchs(case):
+    function, x_shape, weight_shape, (stride, padding), _ = CASES[case]
+    inputs = drawn(*x_shape), drawn(*weight_shape)
+
+    def second():
+        value = function(*inputs, stride=stride, padding=padding).pow(3).mean()
+        (first,) = torch.autograd.grad(value, inputs[0], create_graph=True)
+        return torch.autograd.grad(first.square().sum(), inputs)
+
+    with FastConvolutions():
+        ours = second()
+    for a, b in zip(ours, second(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
