@@ -17,7 +17,6 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,7 @@ import lightning.pytorch as L
 import numpy as np
 import torch
 from benchmark_extractors import extractors
+from benchmark_measure import interleaved
 from benchmark_sampling import sampling
 from benchmark_scores import scores
 from benchmark_steps import ROWS, steps
@@ -50,15 +50,6 @@ class Clock(L.Callback):
             self.start = time.process_time()
         if trainer.global_step == WARM_UP + STEPS:
             self.seconds = (time.process_time() - self.start) / STEPS
-
-
-def interleaved(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """What each side returns in each of ``rounds``; they take turns."""
-    values: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, side in sides.items():
-            values[name].append(side())
-    return values
 
 
 @dataclass(frozen=True)

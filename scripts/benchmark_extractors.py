@@ -9,11 +9,12 @@ ours as TensorFlow 1 did.
 
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
+from benchmark_measure import cpu_seconds, interleaved
 from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
 
@@ -43,14 +44,9 @@ def ours(extractor: Extractor) -> Callable[[Tensor], None]:
 def measure(image_shape: tuple[int, ...] = (3, 32, 32), batch: int = 32, rounds: int = 5) -> dict[str, list[float]]:
     """CPU seconds an image of every candidate, one number a round; a first batch of each isn't counted."""
     images = torch.randint(256, (batch, *image_shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    updates = candidates(image_shape)
-    seconds: dict[str, list[float]] = {name: [] for name in updates}
-    for _ in range(rounds + 1):
-        for name, update in updates.items():
-            start = time.process_time()
-            update(images)
-            seconds[name].append((time.process_time() - start) / batch)
-    return {name: each[1:] for name, each in seconds.items()}
+    sides = {name: partial(cpu_seconds, update, images) for name, update in candidates(image_shape).items()}
+    seconds = interleaved(sides, rounds + 1)
+    return {name: [each / batch for each in of_side[1:]] for name, of_side in seconds.items()}
 
 
 def extractors(rounds: int) -> None:

@@ -4,10 +4,10 @@ The real images' features are known, as they are from a run's second evaluation 
 """
 
 import statistics
-import time
-from collections.abc import Callable
+from functools import partial
 
 import torch
+from benchmark_measure import cpu_seconds, interleaved
 
 from lit_gen import GAN
 from lit_gen.metrics import load_extractor
@@ -37,16 +37,11 @@ def sampling(rounds: int, count: int = 10_000) -> None:
     def sampled_and_scored() -> None:
         compute_scores(["fd"], Comparison(features(seed=0), real))
 
-    sides: dict[str, Callable[[], object]] = {
-        "samples and their Fréchet distance": sampled_and_scored,
-        "forward passes of generator and extractor": passes,
+    sides = {
+        "samples and their Fréchet distance": partial(cpu_seconds, sampled_and_scored),
+        "forward passes of generator and extractor": partial(cpu_seconds, passes),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, side in sides.items():
-            start = time.process_time()
-            side()
-            seconds[name].append(time.process_time() - start)
+    seconds = interleaved(sides, rounds)
     medians = {name: statistics.median(each) for name, each in seconds.items()}
     for name, median in medians.items():
         print(f"{name}, {count:,} images: {median:.2f} s")

@@ -4,16 +4,15 @@
 and how far the results are apart. The memory is the most that a process of its own ever held.
 """
 
-import re
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 import scipy.linalg
 import torch
+from benchmark_measure import cpu_seconds, interleaved, peak_kib
 from torch import Tensor
 
 from lit_gen.metrics import FeatureBank, Moments, frechet_of_moments, kernel_distance, kernel_within
@@ -37,13 +36,12 @@ def features(n: int, seed: int) -> Tensor:
 
 def compare(title: str, sides: dict[str, Callable[[], float]], rounds: int) -> None:
     """Times the sides in turn and prints a row for each; the first is ours."""
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
     values = {}
-    for _ in range(rounds):
-        for name, side in sides.items():
-            start = time.process_time()
-            values[name] = side()
-            seconds[name].append(time.process_time() - start)
+
+    def keep(name: str) -> None:
+        values[name] = sides[name]()
+
+    seconds = interleaved({name: partial(cpu_seconds, keep, name) for name in sides}, rounds)
     medians = {name: statistics.median(each) for name, each in seconds.items()}
     first = next(iter(sides))
     print(title)
@@ -123,11 +121,6 @@ def stream(n: int) -> None:
         bank.update(torch.randn(500, 64, generator=generator), torch.arange(start, start + 500), logits)
     bank.compute()
     print(f"{(peak_kib() - before) / 1024:.1f}")
-
-
-def peak_kib() -> int:
-    """The most that this process ever held; `getrusage` would give its parent's where that held more."""
-    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])
 
 
 if __name__ == "__main__":

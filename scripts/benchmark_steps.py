@@ -10,7 +10,6 @@ import gc
 import json
 import logging
 import math
-import re
 import statistics
 import tempfile
 import time
@@ -29,6 +28,7 @@ import benchmark_peers as peers
 import lightning.pytorch as L
 import numpy as np
 import torch
+from benchmark_measure import kib, peak_kib
 from lightning.pytorch.loggers import CSVLogger
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
@@ -348,8 +348,9 @@ def _stretch(name: str, side: str, folder: Path, device: str, count: bool) -> Ti
 def _mib(what: str) -> float:
     if what == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    status, key = Path("/proc/self/status"), "VmHWM" if what == "cpu" else what
-    return int(re.search(rf"{key}:\s+(\d+)", status.read_text())[1]) / 1024 if status.exists() else math.nan
+    if not Path("/proc/self/status").exists():
+        return math.nan
+    return (peak_kib() if what == "cpu" else kib(what)) / 1024
 
 
 def measure(name: str, folder: Path, rounds: int, device: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ def test_both_sides_of_a_step_compute_the_same(tmp_path):
     ours, peer = (run(row, tmp_path, "cpu", True) for run in benchmark_steps.SIDES.values())
     assert min(ours.cpu, ours.wall, peer.cpu, peer.wall) > 0
 
-    # The peer reuses the fake images, ours makes new ones; the peer takes the discriminator's gradients twice.
+    # The peer takes the discriminator's gradients in the generator's step too.
     assert ours.flops == pytest.approx(peer.flops, rel=0.2)
 
 

@@ -1,6 +1,5 @@
 """What every training procedure shares: players, the update step, averaging and counters."""
 
-import inspect
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -38,12 +37,6 @@ class GenerativeModule(L.LightningModule):
         ema_half_life: Half-life of the weight averages in images; None for none.
         ema_ramp_up: Its bound as a share of the images seen; None for none.
     """
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Read the signature of ``training_step`` once: the framework looks at it in every step."""
-        super().__init_subclass__(**kwargs)
-        if step := vars(cls).get("training_step"):
-            step.__signature__ = inspect.signature(step)
 
     def __init__(
         self,

@@ -184,12 +184,11 @@ class GAN(LatentVariableModel):
         z, epsilon = self.packing.group(self.noise(n)), self.uniform(len(real))
         real = real + self.blur(real)
         kept: Tensor | None = None
-        told_apart: Objective = self.discriminator_loss
         if self.reuse_fakes and (self.turns("discriminator") + 1) % self.n_critic == 0:
             put_back = self.faults.keep([self.generator])
             with self.kernels():
                 kept = self.generated(z, 0.0, *y)
-            told_apart = partial(told_apart, kept=kept.detach())
+        told_apart = knowing(self.discriminator_loss, kept)
         stepped = self.update("discriminator", told_apart, real, z, epsilon, self.blur(real), *y)
         if kept is not None and not stepped:
             put_back()
@@ -199,9 +198,7 @@ class GAN(LatentVariableModel):
         if self.turns("discriminator") % self.n_critic == 0:
             for _ in range(self.n_generator):
                 z = self.packing.group(self.noise(n)) if kept is None else z
-                believed: Objective = (
-                    partial(self.generator_loss, kept=kept) if kept is not None else self.generator_loss
-                )
+                believed = knowing(self.generator_loss, kept)
                 stepped = self.update("generator", believed, z, real, self.blur(real), *y)
                 if kept is not None and not stepped:
                     put_back()
@@ -321,6 +318,11 @@ class GAN(LatentVariableModel):
         """Nothing by itself: callbacks score the samples at the end of the epoch."""
 
     test_step = validation_step
+
+
+def knowing(objective: Objective, kept: Tensor | None) -> Objective:
+    """The objective with the G(z) that is known already, if one is."""
+    return objective if kept is None else partial(objective, kept=kept)
 
 
 def cross_entropies(class_scores: Tensor, labels: Tensor) -> Tensor:
