@@ -16,7 +16,7 @@ import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
 from io import StringIO
@@ -231,24 +231,29 @@ class Clock(L.Callback):
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
         update = module.update
 
-        def watched(name: str, *arguments: Any) -> None:
-            timed = name == self.row.player and trainer.global_step > self.row.warm_up  # its critic has stepped already
-            counter = flop_counter() if self.count and self.row.player in (None, name) else None
-            if timed:
-                self.watch.start()
-            if counter is None:
-                update(name, *arguments)
-            else:
-                with counter:
-                    update(name, *arguments)
-                self.flops += counter.get_total_flops()
-            if timed:
-                self.watch.stop()
+        def watched(name: str, *arguments: Any) -> bool:
+            if name != self.row.player:
+                return update(name, *arguments)
+            timed = trainer.global_step > self.row.warm_up  # its critic has stepped already
+            with ExitStack() as stack:
+                if self.count:
+                    self.counter = stack.enter_context(flop_counter())
+                if timed:
+                    self.watch.start()
+                    stack.callback(self.watch.stop)
+                return update(name, *arguments)
 
         module.update = watched
 
+    def on_train_batch_start(self, *_: Any) -> None:
+        if self.row.player is None and self.count:
+            self.counter = flop_counter().__enter__()
+
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        self.count = False
+        if self.row.player is None and self.count:
+            self.counter.__exit__(None, None, None)
+        if self.count:
+            self.count, self.flops = False, self.counter.get_total_flops()
         if self.row.player is None and trainer.global_step == self.row.warm_up:
             self.watch.start()
         if self.row.player is None and trainer.global_step == self.row.warm_up + self.row.steps:
