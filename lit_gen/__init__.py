@@ -6,13 +6,16 @@ Names are imported on first use, so that ``import lit_gen`` is instant and its n
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from lit_gen.moved import keep_old_names
+
 if TYPE_CHECKING:
     from lit_gen.modules import GAN, IWAE, VAE, WGAN, WGANGP, CycleGAN, GenerativeModule, HierarchicalVAE
-    from lit_gen.pretrained import from_pretrained, save_pretrained
+    from lit_gen.pretrained import from_pretrained, list_pretrained, save_pretrained
     from lit_gen.running import evaluate, fit
-    from lit_gen.shipped import list_pretrained
 
 __version__ = "0.1.0"
+
+keep_old_names()
 
 _HOMES = {
     "GAN": "lit_gen.modules",
@@ -26,7 +29,7 @@ _HOMES = {
     "evaluate": "lit_gen.running",
     "fit": "lit_gen.running",
     "from_pretrained": "lit_gen.pretrained",
-    "list_pretrained": "lit_gen.shipped",
+    "list_pretrained": "lit_gen.pretrained",
     "save_pretrained": "lit_gen.pretrained",
 }
 

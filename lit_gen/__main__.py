@@ -29,13 +29,13 @@ def main() -> None:
     if not arguments or arguments in (["-h"], ["--help"], ["help"]):
         print(OVERVIEW)
     elif arguments[0] == "list":
-        from lit_gen.commands.list import run
+        from lit_gen.cli.commands.list import run
 
         run(arguments[1:])
     else:
-        from lit_gen import cli
+        from lit_gen.cli.app import main as run_command
 
-        cli.main(arguments)
+        run_command(arguments)
 
 
 if __name__ == "__main__":

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from datamodules import MNISTDataModule
 from lit_gen import HierarchicalVAE
-from lit_gen.metrics.importance import importance_sampling
-from lit_gen.metrics.information import layer_information
-from lit_gen.metrics.latent import LatentUnits
+from lit_gen.metrics.likelihood.importance import importance_sampling
+from lit_gen.metrics.likelihood.information import layer_information
+from lit_gen.metrics.likelihood.latent import LatentUnits
 
 BATCH_NORM = ["--model.hierarchy.norm=batch"]
 WARM_UP = ["--model.objective.warm_up=LinearWarmUp", "--model.objective.warm_up.updates={warm_up}"]

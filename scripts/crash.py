@@ -16,9 +16,9 @@ from pathlib import Path
 
 import torch
 
-from lit_gen.cli import main as lit_gen
+from lit_gen.cli.app import main as lit_gen
 from lit_gen.files import check_archive
-from lit_gen.resume import last_checkpoint
+from lit_gen.pretrained.resume import last_checkpoint
 
 OPTIONS = ["--config=gan_digits", "--checkpoint.every_n_steps=10", "--trainer.val_check_interval=500"]
 COMPARED = ("state_dict", "optimizer_states", "lr_schedulers", "lit_gen", "loops", "global_step")

@@ -22,7 +22,7 @@ import torch
 
 from lit_gen.callbacks.publish import save_png
 from lit_gen.callbacks.samples import image_grid
-from lit_gen.cli import main as lit_gen
+from lit_gen.cli.app import main as lit_gen
 from lit_gen.pretrained import from_pretrained
 
 

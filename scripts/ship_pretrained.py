@@ -16,8 +16,8 @@ from typing import Any
 import yaml
 
 from lit_gen import from_pretrained, save_pretrained
-from lit_gen.shipped import PRETRAINED
-from lit_gen.stored import HASHES
+from lit_gen.pretrained.shipped import PRETRAINED
+from lit_gen.pretrained.stored import HASHES
 
 LARGEST = 2_000_000  # bytes of one model
 LARGEST_OF_ALL = 20_000_000

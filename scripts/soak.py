@@ -15,7 +15,7 @@ from pathlib import Path
 import lightning.pytorch as L
 import numpy as np
 
-from lit_gen import cli
+from lit_gen.cli import app as cli
 
 OPTIONS = [
     "--model=GAN", "--model.latent_dim=4", "--model.generator=MLPGenerator", "--model.generator.width=8",

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 
 from lit_gen import files
-from lit_gen.cli import main
-from lit_gen.resume import PREVIOUS, last_checkpoint
+from lit_gen.cli.app import main
+from lit_gen.pretrained.resume import PREVIOUS, last_checkpoint
 
 OPTIONS = [
     "--model=GAN", "--model.latent_dim=2", "--model.generator=MLPGenerator", "--model.generator.width=4",

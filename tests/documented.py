@@ -59,7 +59,7 @@ def lines(page: str) -> list[str]:
 
 def prepare(folder: Path) -> None:
     """Make the images, arrays and runs that the pages speak of. The working directory becomes ``folder``."""
-    from lit_gen.cli import main
+    from lit_gen.cli.app import main
 
     os.chdir(folder)
     random = np.random.default_rng(0)
@@ -122,7 +122,7 @@ def execute(page: str, line: str) -> None:
     if not any(part in line for part in PARSED):
         run(shortened(given))
     elif given[0] == "evaluate":
-        from lit_gen.commands.evaluate import parser
+        from lit_gen.cli.commands.evaluate import parser
 
         parser().parse_args(given[1:])
     else:
@@ -131,7 +131,7 @@ def execute(page: str, line: str) -> None:
 
 def run(given: list[str]) -> None:
     """lit-gen with these arguments, which may ask for help."""
-    from lit_gen.cli import main
+    from lit_gen.cli.app import main
 
     try:
         main(given)

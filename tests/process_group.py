@@ -18,7 +18,9 @@ from typing import Any
 import torch
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["lit_gen.cli", "sklearn.datasets", "pytest"])  # no modules of tests/: not on its path
+CONTEXT.set_forkserver_preload(
+    ["lit_gen.cli.app", "sklearn.datasets", "pytest"]
+)  # no modules of tests/: not on its path
 
 
 def in_group(

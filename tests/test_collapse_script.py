@@ -12,7 +12,7 @@ import torch
 
 from datamodules import DigitsDataModule
 from lit_gen import HierarchicalVAE
-from lit_gen.cli_support import configs_folder
+from lit_gen.cli.support import configs_folder
 from lit_gen.networks import Ladder
 
 PATH = Path(__file__).parents[1] / "scripts" / "collapse.py"

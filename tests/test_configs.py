@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import yaml
 
-from lit_gen.cli import main
-from lit_gen.shipped import configs_folder, is_addon
+from lit_gen.cli.app import main
+from lit_gen.pretrained.shipped import configs_folder, is_addon
 
 CONFIGS = sorted(path.stem for path in configs_folder().glob("*.yaml") if path.stem != "default" and not is_addon(path))
 SHAPES = {"mnist": (28, 28), "cifar10": (32, 32, 3)}

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from lit_gen.callbacks import AtomicCheckpointIO, RunCheckpoint
-from lit_gen.cli import main
+from lit_gen.cli.app import main
 from lit_gen.files import remove_leftovers, whole_file
-from lit_gen.resume import last_checkpoint, whole_before
+from lit_gen.pretrained.resume import last_checkpoint, whole_before
 
 SCRIPT = Path(__file__).parent / "crash_script.py"
 GAN = [
@@ -106,7 +106,7 @@ def test_a_signal_saves_and_ends_with_the_conventional_status(tmp_path, monkeypa
             if trainer.global_step == 2:
                 os.kill(os.getpid(), number)
 
-    monkeypatch.setattr("lit_gen.cli.PredictionWriter", Send)  # one of the callbacks that every run has
+    monkeypatch.setattr("lit_gen.cli.app.PredictionWriter", Send)  # one of the callbacks that every run has
     refused([*GAN, "--checkpoint.every_n_steps=100"], capsys, status)
     assert "finishing the batch and saving" in caplog.text
     assert step(last_checkpoint("runs/a")) == 3

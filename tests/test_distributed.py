@@ -16,7 +16,7 @@ from process_group import in_group
 from training_script import BUILD, run_all
 
 from datamodules import DigitsDataModule
-from lit_gen.cli import main
+from lit_gen.cli.app import main
 
 MODULES = ["GAN", "WGAN", "WGANGP", "PacGAN", "ACGAN", "VAE", "IWAE", "HierarchicalVAE", "CycleGAN", "BatchNorm"]
 # Rounding errors must not become steps: L1's gradient is a sign, and a bias in front of batch norm has no gradient but

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 import lit_gen
-from lit_gen.cli import main
+from lit_gen.cli.app import main
 
 PACKAGE = Path(__file__).parent / "example_package"
 PAGE = (PACKAGE.parent.parent / "docs" / "extending.md").read_text()

@@ -5,7 +5,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from lit_gen.shipped import configs_folder
+from lit_gen.pretrained.shipped import configs_folder
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -9,7 +9,7 @@ CODE = """
 import sys
 import torch, lightning.pytorch.cli
 before = {name.partition(".")[0] for name in sys.modules}
-from lit_gen.cli import main
+from lit_gen.cli.app import main
 main("fit --model VAE --data ArrayDataModule --data.path images.npz --trainer.max_steps 1".split())
 print("imported:", *sorted({name.partition(".")[0] for name in sys.modules} - before))
 """

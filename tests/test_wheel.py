@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lit_gen.shipped import list_configs, list_pretrained
+from lit_gen.pretrained.shipped import list_configs, list_pretrained
 
 ROOT = Path(__file__).parent.parent
 SUFFIXES = {".py", ".typed", ".yaml", ".safetensors", ".json", ".md"}
@@ -58,10 +58,10 @@ def test_what_is_in_the_wheel(wheel):
     assert {name for name in own if name.endswith(".py")} == sources
     assert {"lit_gen/py.typed", "datamodules/py.typed"} <= own
     assert {f"lit_gen/configs/{name}.yaml" for name in [*list_configs(), "default"]} <= own
-    assert {f"lit_gen/weights/{name}.safetensors" for name in ("digits", "mnist", "cifar10")} <= own
-    pretrained = {f"lit_gen/weights/pretrained/{name}/model.safetensors" for name in list_pretrained()}
-    assert {*pretrained, "lit_gen/weights/pretrained/SHA256SUMS"} <= own
-    junk = {name for name in own if Path(name).suffix not in SUFFIXES} - {"lit_gen/weights/pretrained/SHA256SUMS"}
+    assert {f"lit_gen/pretrained/weights/{name}.safetensors" for name in ("digits", "mnist", "cifar10")} <= own
+    pretrained = {f"lit_gen/pretrained/weights/{name}/model.safetensors" for name in list_pretrained()}
+    assert {*pretrained, "lit_gen/pretrained/weights/SHA256SUMS"} <= own
+    junk = {name for name in own if Path(name).suffix not in SUFFIXES} - {"lit_gen/pretrained/weights/SHA256SUMS"}
     assert not junk
     assert any(name.endswith("dist-info/licenses/LICENSE") for name in names)
     assert wheel.stat().st_size < 30_000_000

@@ -15,7 +15,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 
 from lit_gen.files import whole_file
-from lit_gen.resume import LAST, PREVIOUS
+from lit_gen.pretrained.resume import LAST, PREVIOUS
 
 # Beginnings of names that the first validation may add to those known before training.
 LATER = ("train/", "skipped/", "game/", "latents/", "evaluate/")

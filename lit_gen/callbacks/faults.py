@@ -3,7 +3,7 @@
 import lightning.pytorch as L
 
 from lit_gen.modules.base import GenerativeModule
-from lit_gen.modules.faults import Policy
+from lit_gen.training.faults import Policy
 
 
 class FaultPolicy(L.Callback):

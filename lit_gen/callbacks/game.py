@@ -15,8 +15,8 @@ from lit_gen.losses import NonSaturating, WeightClip
 from lit_gen.losses.adversarial import AdversarialLoss
 from lit_gen.modules.gan import GAN
 from lit_gen.networks.layers import BATCH_NORMS
-from lit_gen.randomness import Randomness
-from lit_gen.sync_batch_norm import BatchNormSync
+from lit_gen.training.randomness import Randomness
+from lit_gen.training.sync_batch_norm import BatchNormSync
 
 # What is measured -> what it means beyond its threshold, and what to try.
 ADVICE = {

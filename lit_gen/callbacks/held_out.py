@@ -12,7 +12,7 @@ from torch import Tensor
 from lit_gen.metrics import LatentUnits
 from lit_gen.modules.variational import VariationalModule
 from lit_gen.precision import float64_device
-from lit_gen.randomness import NORMAL_BLOCK, mix
+from lit_gen.training.randomness import NORMAL_BLOCK, mix
 
 FAST_DEV_IMAGES = 8  # in a fast_dev_run
 

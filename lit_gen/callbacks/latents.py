@@ -22,7 +22,7 @@ from lit_gen.metrics import (
     LatentUnits,
     MeanPerImage,
 )
-from lit_gen.metrics.latent import own_posterior
+from lit_gen.metrics.likelihood.latent import own_posterior
 from lit_gen.modules.hierarchical_vae import HierarchicalVAE
 from lit_gen.modules.vae import VAE
 from lit_gen.modules.variational import VariationalModule

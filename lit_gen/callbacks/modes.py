@@ -7,7 +7,7 @@ import torch
 
 from lit_gen.metrics import MixtureCoverage, StackedCoverage, load_extractor, read_stacked
 from lit_gen.metrics.coverage import Counted, Region
-from lit_gen.randomness import mix
+from lit_gen.training.randomness import mix
 
 FAST_DEV_SAMPLES = 32
 

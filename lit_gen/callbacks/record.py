@@ -8,8 +8,8 @@ import lightning.pytorch as L
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lit_gen.code_version import code_version
 from lit_gen.modules import GenerativeModule
+from lit_gen.tracking.code_version import code_version
 
 
 class RunRecord(L.Callback):
@@ -58,7 +58,7 @@ class RunRecord(L.Callback):
             return
         if not isinstance(module, GenerativeModule) or trainer.global_step <= self._first_step:
             return
-        from lit_gen.pretrained import save_pretrained  # which imports what only the end of a run needs
+        from lit_gen.pretrained.loading import save_pretrained  # which imports what only the end of a run needs
 
         folder = self._folder / "model"
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier fit of the same trainer

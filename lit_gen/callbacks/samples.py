@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lit_gen.callbacks.publish import publish
-from lit_gen.randomness import mix
+from lit_gen.training.randomness import mix
 
 NUM_POINTS = 2500  # samples, and data beside them, in a scatter plot
 MOST_COLUMNS = 20  # of a grid with a column for each class

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lit_gen.callbacks.publish import publish_histogram
 from lit_gen.modules import GAN, CycleGAN
-from lit_gen.randomness import mix
+from lit_gen.training.randomness import mix
 
 AT_ONCE = 64  # images in a pass of a discriminator
 PATCHES = 16  # of an image, in rough numbers

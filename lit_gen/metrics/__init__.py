@@ -1,6 +1,5 @@
 """Scores of samples against data, as `torchmetrics.Metric`s and plain functions, and the networks they look through."""
 
-from lit_gen.metrics.annealed import annealed_importance_sampling, sigmoid_schedule
 from lit_gen.metrics.bank import FeatureBank, Features
 from lit_gen.metrics.classes import ClassCoverage
 from lit_gen.metrics.classifiers import (
@@ -16,17 +15,18 @@ from lit_gen.metrics.divergences import js_divergence, kl_divergence
 from lit_gen.metrics.extractors import Extractor, IdentityExtractor, ModuleExtractor, Pixels
 from lit_gen.metrics.fast_extractor import FastExtractor
 from lit_gen.metrics.frechet import class_frechet, frechet_distance, frechet_infinity, frechet_of_moments
-from lit_gen.metrics.importance import (
+from lit_gen.metrics.inception import InceptionScore
+from lit_gen.metrics.inception_fid import InceptionFID
+from lit_gen.metrics.inputs import to_signed
+from lit_gen.metrics.kernel import kernel_distance, kernel_distance_of_subsets, kernel_within
+from lit_gen.metrics.likelihood.annealed import annealed_importance_sampling, sigmoid_schedule
+from lit_gen.metrics.likelihood.importance import (
     ImportanceWeights,
     MeanPerImage,
     effective_sample_size,
     importance_sampling,
 )
-from lit_gen.metrics.inception import InceptionScore
-from lit_gen.metrics.inception_fid import InceptionFID
-from lit_gen.metrics.inputs import to_signed
-from lit_gen.metrics.kernel import kernel_distance, kernel_distance_of_subsets, kernel_within
-from lit_gen.metrics.latent import AggregatePosterior, LatentUnits
+from lit_gen.metrics.likelihood.latent import AggregatePosterior, LatentUnits
 from lit_gen.metrics.manifold import Neighbours
 from lit_gen.metrics.moments import FeatureMoments, Moments
 from lit_gen.metrics.scores import SCORES, Comparison, compute_scores

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lit_gen.metrics.extractors import Extractor
 
-WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+WEIGHTS = Path(__file__).resolve().parents[1] / "pretrained" / "weights"
 
 # sha256 of the shipped files: a score means nothing when the weights behind its name may change.
 SHIPPED = {

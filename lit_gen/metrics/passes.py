@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from lightning.fabric.utilities import rank_zero_info
+from lightning_utilities.core.rank_zero import rank_zero_info
 from torch import Tensor
 
 from lit_gen.metrics.bank import FeatureBank, Features
@@ -20,7 +20,7 @@ from lit_gen.metrics.statistics import (
     write_statistics,
 )
 from lit_gen.precision import float64_device
-from lit_gen.randomness import mix
+from lit_gen.training.randomness import mix
 
 WORTH_KEEPING = 5.0  # seconds of a pass over real images from which the user's own cache keeps its features
 

@@ -11,13 +11,13 @@ import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
-from lit_gen.averaging import ExponentialMovingAverage
-from lit_gen.initialisation import initialise
-from lit_gen.modules.faults import Faults, Findings, causes
-from lit_gen.modules.player import Player
-from lit_gen.modules.processes import average_over_processes, prepare, running_statistics, without_synchronisation
-from lit_gen.randomness import Randomness, mix, seed_global
-from lit_gen.specification import keep_own_arguments
+from lit_gen.pretrained.specification import keep_own_arguments
+from lit_gen.pretrained.warm_start import initialise
+from lit_gen.training.averaging import ExponentialMovingAverage
+from lit_gen.training.faults import Faults, Findings, causes
+from lit_gen.training.player import Player
+from lit_gen.training.processes import average_over_processes, prepare, running_statistics, without_synchronisation
+from lit_gen.training.randomness import Randomness, mix, seed_global
 
 Batch = tuple[Tensor, Tensor]
 Objective = Callable[..., tuple[Tensor, dict[str, Tensor]]]

@@ -7,13 +7,13 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
-from lit_gen.image_pool import ImagePool
 from lit_gen.losses import AdversarialLoss, LeastSquares
 from lit_gen.modules.base import Batch, GenerativeModule
-from lit_gen.modules.player import Player
 from lit_gen.networks import Discriminator, PatchGAN, ResNetTranslator, Translator, couples_batch
 from lit_gen.optimizers import GANAdam
 from lit_gen.precision import float32_or_better
+from lit_gen.training.image_pool import ImagePool
+from lit_gen.training.player import Player
 
 Domain = Literal["a", "b"]
 TranslatorFactory = Callable[[tuple[int, ...]], Translator]

@@ -12,14 +12,14 @@ from torch.nn import functional as F
 from lit_gen.losses import AdversarialLoss, Constraint, NonSaturating, Penalty, WeightClip
 from lit_gen.modules.base import Batch, Objective
 from lit_gen.modules.conditioned import Conditioned
-from lit_gen.modules.player import Player
 from lit_gen.modules.sampling import LatentVariableModel
 from lit_gen.modules.unrolled import Unroll
 from lit_gen.networks import Discriminator, Generator, auto_discriminator, auto_generator, couples_batch
 from lit_gen.optimizers import GANAdam, for_lazy_penalty
-from lit_gen.packing import Packing
 from lit_gen.precision import at_least_float32
-from lit_gen.standing import StandingStatistics
+from lit_gen.training.packing import Packing
+from lit_gen.training.player import Player
+from lit_gen.training.standing import StandingStatistics
 
 GeneratorFactory = Callable[[tuple[int, ...], int], Generator]
 DiscriminatorFactory = Callable[[tuple[int, ...]], Discriminator]
@@ -61,8 +61,8 @@ class GAN(LatentVariableModel):
         ema_ramp_up: Largest half-life as a share of the images seen so far, 0.05 in StyleGAN2-ADA (Karras et al.
             2020, arXiv:2006.06676); null for none.
         standing_batches: Batches of 64 latents on which the generator's batch norm is measured anew, for samples, at
-            the first of them after each change of the weights (``lit_gen.standing``); 0 for the training's running
-            statistics.
+            the first of them after each change of the weights (``lit_gen.training.standing``); 0 for the training's
+            running statistics.
         instance_noise: Standard deviation of the normal noise on all that the discriminator and its penalty see,
             real and generated (Sønderby et al. 2017, arXiv:1610.04490; Arjovsky and Bottou 2017, arXiv:1701.04862).
         instance_noise_images: Real images after which the noise has gone linearly to zero; null for never.

@@ -11,8 +11,8 @@ from torch import Tensor
 from lit_gen.distributions import Likelihood
 from lit_gen.losses import LayerTerms, Terms, VariationalObjective
 from lit_gen.modules.base import Batch
-from lit_gen.modules.player import Player
 from lit_gen.modules.sampling import LatentVariableModel
+from lit_gen.training.player import Player
 
 __all__ = ["LayerTerms", "Terms", "VariationalModule"]
 

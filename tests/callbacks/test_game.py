@@ -16,7 +16,7 @@ from datamodules import DigitsDataModule
 from lit_gen import GAN, VAE, WGAN
 from lit_gen.callbacks import GameMonitor, GameWarning
 from lit_gen.callbacks.game import auc, gradient_ratio, mean_distance, share_clipped, substitutes
-from lit_gen.cli import main
+from lit_gen.cli.app import main
 from lit_gen.losses import R1, Hinge, LeastSquares, Minimax, NonSaturating, SpectralNorm, Wasserstein
 from lit_gen.networks import DCGANDiscriminator, DCGANGenerator, MLPDiscriminator, MLPGenerator
 from lit_gen.optimizers import GANAdam, WGANRMSprop

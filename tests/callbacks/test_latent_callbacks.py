@@ -18,7 +18,7 @@ from lit_gen.callbacks import CollapseWarning, LatentDiagnostics, PosteriorColla
 from lit_gen.callbacks.held_out import ItemRandomness, held_out, images_at_once
 from lit_gen.callbacks.latent_pictures import reconstruction_grid, traversal_grid
 from lit_gen.callbacks.samples import image_grid
-from lit_gen.cli import main
+from lit_gen.cli.app import main
 from lit_gen.distributions import Bernoulli, DiscretisedLogistic, Gaussian, GaussianMixture, VampPrior
 from lit_gen.losses import ELBO
 from lit_gen.modules import GAN

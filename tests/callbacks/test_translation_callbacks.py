@@ -14,7 +14,7 @@ from datamodules import DigitsDataModule, RecolouredDigitsDataModule, UnpairedDa
 from lit_gen import GAN, CycleGAN, from_pretrained
 from lit_gen.callbacks import EvaluateTranslation, TranslationGrid
 from lit_gen.callbacks.samples import image_grid
-from lit_gen.cli import main
+from lit_gen.cli.app import main
 from lit_gen.metrics import FeatureMoments, frechet_distance
 from lit_gen.networks import MLPDiscriminator, MLPGenerator, PatchGAN, ResNetTranslator
 

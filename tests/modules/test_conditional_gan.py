@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from datamodules import DigitsDataModule
 from lit_gen import GAN, WGANGP
 from lit_gen.callbacks import GameMonitor, SampleGrid
-from lit_gen.cli import main
+from lit_gen.cli.app import main
 from lit_gen.losses import R1R2, Hinge, RelativisticPairing
 from lit_gen.networks import (
     DCGANDiscriminator,

@@ -14,7 +14,7 @@ from torch import nn
 from datamodules import DataModule, DigitsDataModule, RecolouredDigitsDataModule, UnpairedDataModule
 from datamodules.datasets import InMemoryDataset
 from lit_gen import CycleGAN, from_pretrained
-from lit_gen.cli_support import configs_folder
+from lit_gen.cli.support import configs_folder
 from lit_gen.losses import Hinge, LeastSquares, RelativisticPairing
 from lit_gen.networks import DCGANDiscriminator, PatchGAN, ResNetTranslator, UNetTranslator
 from lit_gen.optimizers import GANAdam

@@ -17,11 +17,11 @@ from torch.optim.lr_scheduler import ExponentialLR
 
 from datamodules import DigitsDataModule
 from lit_gen import GAN, VAE, WGANGP
-from lit_gen.averaging import ExponentialMovingAverage
 from lit_gen.callbacks import FaultPolicy
 from lit_gen.losses import R1
 from lit_gen.networks import DCGANDiscriminator, DCGANGenerator
 from lit_gen.optimizers import GANAdam
+from lit_gen.training.averaging import ExponentialMovingAverage
 
 ACCELERATORS = pytest.mark.parametrize("accelerator", ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
 SCALE = 256.0

@@ -5,7 +5,7 @@ import torch
 
 from lit_gen import GAN, VAE
 from lit_gen.networks import DCGANGenerator, MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator
-from lit_gen.standing import standing_statistics
+from lit_gen.training.standing import standing_statistics
 
 
 def gan(**kwargs):
@@ -65,7 +65,7 @@ def test_standing_statistics_are_measured_once_for_the_same_weights(half_life, m
         calls.append(latents)
         return standing_statistics(network, latents)
 
-    monkeypatch.setattr("lit_gen.standing.standing_statistics", measured)
+    monkeypatch.setattr("lit_gen.training.standing.standing_statistics", measured)
     module = gan(ema_half_life=half_life, standing_batches=3).train()
     state = {key: value.clone() for key, value in module.state_dict().items()}
     images = module.sample(600, generator=seeded())

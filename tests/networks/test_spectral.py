@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from lit_gen.averaging import ExponentialMovingAverage
 from lit_gen.losses import R1, SpectralNorm
 from lit_gen.networks import DCGANDiscriminator, FixupDiscriminator, MLPDiscriminator, ResNetDiscriminator
 from lit_gen.networks.spectral import NORMALISED_LAYERS
+from lit_gen.training.averaging import ExponentialMovingAverage
 
 SHAPE, CLASSES = (1, 32, 32), 3
 CRITICS = [

@@ -1,0 +1,31 @@
+"""``lit-gen list``: the shipped models and configs. Imports no torch."""
+
+import argparse
+import shutil
+import textwrap
+
+from lit_gen.pretrained.shipped import list_configs, list_pretrained
+
+
+def run(arguments: list[str]) -> None:
+    """Print both tables."""
+    text = "The shipped models and configs."
+    argparse.ArgumentParser("lit-gen list", description=text, allow_abbrev=False).parse_args(arguments)
+    models = {}
+    for name, facts in list_pretrained().items():
+        scores = ", ".join(f"{score} {value}" for score, value in facts.get("scores", {}).items())
+        models[name] = f"{facts.get('data', '')}: {scores}"
+    _print("models, for lit-gen sample NAME and lit_gen.from_pretrained(NAME)", models)
+    _print("configs, for lit-gen fit --config NAME", list_configs())
+
+
+def _print(title: str, entries: dict[str, str]) -> None:
+    print(f"{title}:")
+    column = max(map(len, entries), default=0) + 4
+    for name, text in entries.items():
+        width = max(40, shutil.get_terminal_size().columns - column)
+        first, *rest = textwrap.wrap(text, width) or [""]
+        print(f"  {name:<{column - 2}}{first}")
+        for line in rest:
+            print(" " * column + line)
+    print()

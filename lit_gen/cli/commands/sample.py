@@ -1,0 +1,118 @@
+"""``lit-gen sample``: images from a trained model, as a grid, a folder of PNGs or an array."""
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lit_gen.callbacks.publish import save_png
+from lit_gen.callbacks.samples import image_grid, to_uint8
+from lit_gen.distributions.latents import lerp, slerp, truncated_normal
+from lit_gen.files import whole_file
+from lit_gen.modules import LatentVariableModel
+from lit_gen.pretrained.loading import from_pretrained
+
+PATHS = {"spherical": slerp, "linear": lerp}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    command = argparse.ArgumentParser("lit-gen sample", description="Images from a trained model.", allow_abbrev=False)
+    command.add_argument("source", help="a checkpoint, a folder of save_pretrained, or a shipped name")
+    command.add_argument("-n", type=int, default=64, help="number of images (64)")
+    command.add_argument(
+        "--labels",
+        type=int,
+        nargs="+",
+        help="classes of a conditional model, taken in turn, a row of the grid long; random ones by default",
+    )
+    command.add_argument("--trust", nargs="+", default=[], help="packages of your own whose classes the model names")
+    command.add_argument("--seed", type=int, default=0, help="of the latents (0)")
+    command.add_argument(
+        "--out",
+        default="samples.png",
+        help="a .png for one grid, a .npz for the arrays images (N, H, W[, C]) uint8 and labels (N,), or points as "
+        "they are; any other name is a new folder of PNGs (samples.png)",
+    )
+    command.add_argument(
+        "--interpolate",
+        nargs="?",
+        const="spherical",
+        choices=sorted(PATHS),
+        help="paths between pairs of latents, one a row: along great circles (the default) or straight lines",
+    )
+    command.add_argument("--steps", type=int, default=8, help="images of a path, its ends included (8)")
+    command.add_argument(
+        "--truncation", type=float, help="draw latents from the normal distribution within this bound: less variety"
+    )
+    return command
+
+
+def run(arguments: list[str]) -> None:
+    """Draw the samples and write them.
+
+    Raises:
+        ValueError: for an option that is out of range or doesn't suit the model, naming it.
+        FileNotFoundError: if there is no such source.
+    """
+    options = parser().parse_args(arguments)
+    if options.n < 1:
+        raise ValueError(f"-n {options.n}: at least 1 image is needed")
+    if options.interpolate and (options.steps < 2 or options.n % options.steps):
+        raise ValueError(f"--steps {options.steps}: at least 2, and a divisor of -n {options.n}")
+    out = Path(options.out)
+    if out.suffix not in (".png", ".npz") and out.exists():
+        raise ValueError(f"--out {out}: exists already; a folder of PNGs is made anew")
+    module = from_pretrained(options.source, trusted=options.trust)
+    if not isinstance(module, LatentVariableModel):
+        raise ValueError(f"{options.source}: a {type(module).__name__} has no latents to sample")
+    if options.labels is not None and not module.conditional:
+        raise ValueError(f"--labels {options.labels}: the {type(module).__name__} of {options.source} is unconditional")
+    if out.suffix != ".npz" and (len(module.image_shape) != 3 or module.image_shape[0] not in (1, 3)):
+        raise ValueError(f"--out {out}: samples of shape {module.image_shape} are no pictures, write them to a .npz")
+    images, labels = draw(module, options)
+    if out.suffix == ".png":
+        row = options.steps if options.interpolate else len(options.labels or ())
+        save_png(out, image_grid(images, columns=row if row > 1 else None))
+    elif out.suffix == ".npz":
+        array = images.numpy() if images.ndim == 2 else to_uint8(images).movedim(1, -1).numpy()
+        with whole_file(out) as file:
+            np.savez_compressed(file, images=array[..., 0] if array.shape[-1] == 1 else array, labels=labels.numpy())
+    else:
+        write_folder(out, images)
+    print(f"lit-gen: {len(images)} samples of {options.source} in {out}")
+
+
+def draw(module: LatentVariableModel, options: argparse.Namespace) -> tuple[Tensor, Tensor]:
+    """Images ``(n, *image_shape)`` and their labels ``(n,)``, zeros for an unconditional model."""
+    generator = torch.Generator().manual_seed(options.seed)
+    paths = options.n // options.steps if options.interpolate else options.n
+    latents = 2 * paths if options.interpolate else paths
+    if options.truncation is None:
+        z = torch.randn(latents, module.noise_dim, generator=generator)
+    else:
+        z = truncated_normal(latents, module.noise_dim, options.truncation, generator)
+    given = None if options.labels is None else torch.tensor(options.labels).repeat(-(-paths // len(options.labels)))
+    labels = module.classes(paths, None if given is None else given[:paths], generator)
+    if options.interpolate:
+        places = torch.linspace(0, 1, options.steps)
+        z = PATHS[options.interpolate](z[:paths, None], z[paths:, None], places).flatten(0, 1)
+        labels = tuple(y.repeat_interleave(options.steps) for y in labels)
+    images = module.generate(z, *labels).float()
+    return images, labels[0] if labels else torch.zeros(len(images), dtype=torch.int64)
+
+
+def write_folder(folder: Path, images: Tensor) -> None:
+    """PNGs in the models' own size, 00000.png and on. The folder appears whole or not at all."""
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        unfinished.mkdir(parents=True)
+        for i, image in enumerate(to_uint8(images)):
+            save_png(unfinished / f"{i:05d}.png", image)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

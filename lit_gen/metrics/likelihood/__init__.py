@@ -1,0 +1,1 @@
+"""Likelihoods and latents of variational models: bounds by importance and annealing, information, active units."""

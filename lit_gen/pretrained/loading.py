@@ -1,0 +1,187 @@
+"""Trained models as a folder of plain values and tensors, which leave the training stack and come back."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from lit_gen import __version__
+from lit_gen.modules import GenerativeModule
+from lit_gen.pretrained.specification import build
+from lit_gen.pretrained.stored import CARD, CONFIG, WEIGHTS, checkpoint_config, locate, read_tensors
+
+FORMAT = 1
+Module = TypeVar("Module", bound=GenerativeModule)
+
+
+@overload
+def from_pretrained(
+    source: str | Path, part: None = None, revision: str | None = None, trusted: Sequence[str] = ()
+) -> GenerativeModule: ...
+@overload
+def from_pretrained(
+    source: str | Path, part: str, revision: str | None = None, trusted: Sequence[str] = ()
+) -> nn.Module: ...
+@overload
+def from_pretrained(
+    source: str | Path, *, revision: str | None = None, trusted: Sequence[str] = (), kind: type[Module]
+) -> Module: ...
+def from_pretrained(
+    source: str | Path,
+    part: str | None = None,
+    revision: str | None = None,
+    trusted: Sequence[str] = (),
+    kind: type[GenerativeModule] = GenerativeModule,
+) -> nn.Module:
+    """A trained model, ready to sample, encode, decode, translate or score, on the CPU in eval mode.
+
+    Only tensors and plain values are read, and only classes of this library, ``torch.optim`` and ``trusted``
+    packages are imported: a file from elsewhere runs nothing of its own.
+
+    Args:
+        source: A shipped name (see ``lit_gen.list_pretrained``), a folder of :func:`save_pretrained`, a checkpoint
+            ``.ckpt`` of this library, or a repository ``owner/name`` of the Hugging Face Hub, from its cache if there
+            is no network.
+        part: One network alone, such as ``generator``, ``encoder`` or ``decoder``.
+        revision: Branch, tag or commit of a Hub repository.
+        trusted: Further packages whose classes the file may name.
+        kind: The class that the model has to be of, such as ``VAE``; a type checker then knows its methods.
+
+    Returns:
+        The :class:`GenerativeModule`, with averaged weights in the place of the trained ones if they were averaged; or
+        the part, a plain ``nn.Module`` without gradients.
+
+    Raises:
+        FileNotFoundError: if there is no such source.
+        ValueError: for a damaged file, weights that don't fit, a class outside the trusted packages, a model that is
+            no ``kind``, an unknown part.
+    """
+    path = locate(source, revision)
+    module = _from_folder(path, trusted) if path.is_dir() else _from_checkpoint(path, trusted)
+    if not isinstance(module, kind):
+        raise ValueError(f"kind={kind.__name__}: {source} holds a {type(module).__name__}")
+    return module if part is None else _part(module, part, str(source))
+
+
+def save_pretrained(module: GenerativeModule, folder: str | Path, facts: Mapping[str, Any] | None = None) -> None:
+    """Write ``config.json``, ``model.safetensors`` and a model card; the folder appears whole or not at all.
+
+    Where weights are averaged, the averages are written in the place of the trained ones.
+
+    Args:
+        module: A trained model.
+        folder: A new folder, or an empty one.
+        facts: What the card says, as plain values by name: data, protocol, scores, commit, licence, …
+
+    Raises:
+        ValueError: if the folder holds something, or the module can't be described by plain values.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"folder={folder}: exists already and is not empty")
+    arguments = dict(module.hparams)
+    if module.averages:
+        arguments["ema_half_life"] = None  # the averages become the weights
+    config = {
+        "format": FORMAT,
+        "lit_gen": __version__,
+        "class_path": arguments.pop("_class_path"),
+        "init_args": {name: value for name, value in arguments.items() if name != "_instantiator"},
+        "facts": dict(facts or {}),
+    }
+    content = json.dumps(config, indent=2, default=list) + "\n"
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        unfinished.mkdir(parents=True)
+        (unfinished / CONFIG).write_text(content)
+        save_file(_weights(module), unfinished / WEIGHTS, metadata={"format": "pt"})
+        (unfinished / CARD).write_text(_card(folder.name, config))
+        if folder.exists():
+            folder.rmdir()
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _weights(module: GenerativeModule) -> dict[str, Tensor]:
+    """The module's state without averages, which take the place of what they average."""
+    state = {key: value for key, value in module.state_dict().items() if not key.startswith("averages.")}
+    for name in module.averages:
+        state |= {f"{name}.{key}": value for key, value in module.network(name).state_dict().items()}
+    return {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
+
+
+def _from_checkpoint(path: Path, trusted: Sequence[str]) -> GenerativeModule:
+    stored = checkpoint_config(path, option="")["model"]
+    checkpoint = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+    arguments = {k: v for k, v in checkpoint["hyper_parameters"].items() if k not in ("_class_path", "_instantiator")}
+    module = _built(stored["class_path"], arguments, trusted, str(path))
+    _load(module, checkpoint["state_dict"], str(path))
+    return module
+
+
+def _from_folder(folder: Path, trusted: Sequence[str]) -> GenerativeModule:
+    config = _read_config(folder / CONFIG)
+    if config.get("format") != FORMAT:
+        raise ValueError(f"{folder / CONFIG}: format={config.get('format')!r}; this version reads format={FORMAT}")
+    module = _built(str(config.get("class_path")), config.get("init_args", {}), trusted, str(folder / CONFIG))
+    _load(module, read_tensors(folder), str(folder / WEIGHTS))
+    return module
+
+
+def _built(class_path: str, arguments: dict[str, Any], trusted: Sequence[str], where: str) -> GenerativeModule:
+    if isinstance(arguments, dict):  # a file names no other file to open
+        arguments = {name: value for name, value in arguments.items() if name != "init_from"}
+    try:
+        module = build(class_path, arguments, trusted)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    if not isinstance(module, GenerativeModule):
+        raise ValueError(f"{where}: {class_path} is no GenerativeModule")
+    return module.eval()
+
+
+def _load(module: nn.Module, state: dict[str, Tensor], where: str) -> None:
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        first = str(error).split("\n\t")[1] if "\n\t" in str(error) else str(error)
+        raise ValueError(f"{where}: its weights don't fit its model: {first}") from None
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; a model's folder holds {CONFIG} and {WEIGHTS}")
+    try:
+        config = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"{path}: not the description of a model")
+    return config
+
+
+def _part(module: GenerativeModule, part: str, name: str) -> nn.Module:
+    parts = [key for key, child in module.named_children() if key != "averages" and list(child.parameters())]
+    if part not in parts:
+        raise ValueError(f"part={part!r}: the {type(module).__name__} of {name} has {', '.join(parts)}")
+    return module.network(part).requires_grad_(False).eval()
+
+
+def _card(name: str, config: dict[str, Any]) -> str:
+    """A model card in the Hub's form."""
+    facts = config["facts"]
+    kind = config["class_path"].rpartition(".")[2]
+    lines = ["---", "library_name: lit-gen", f"license: {facts.get('licence', 'other')}", "---", "", f"# {name}", ""]
+    lines += [f"A `{kind}` of lit-gen {config['lit_gen']}.", ""]
+    for key, value in facts.items():
+        told = ", ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        lines.append(f"- **{key}**: {told}")
+    lines += ["", "```python", "import lit_gen", "", f'model = lit_gen.from_pretrained("{name}")', "```", ""]
+    return "\n".join(lines)

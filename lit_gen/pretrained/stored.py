@@ -1,0 +1,136 @@
+"""Where trained models lie, what checkpoints say of themselves, and tensors alone: no class is imported."""
+
+import copy
+import functools
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from lit_gen.files import check_archive
+from lit_gen.pretrained.resume import whole_before
+from lit_gen.pretrained.shipped import PRETRAINED, list_pretrained
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+HASHES = "SHA256SUMS"  # of all shipped files, in the format of sha256sum
+
+
+def locate(source: str | Path, revision: str | None = None) -> Path:
+    """The checkpoint or folder that a source means: a path, a shipped name, or a repository of the Hub.
+
+    Raises:
+        FileNotFoundError: if there is no such source.
+        ValueError: for a shipped file that is damaged.
+    """
+    name, path = str(source), Path(source)
+    if path.is_file() or path.is_dir():
+        return path
+    if name in list_pretrained():
+        check_shipped(name)
+        return PRETRAINED / name
+    if re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name) and not name.endswith(".ckpt"):
+        return _download(name, revision)
+    known = ", ".join(list_pretrained()) or "none"
+    raise FileNotFoundError(f"{name}: neither a file nor a folder nor a shipped model ({known})")
+
+
+def check_shipped(name: str) -> None:
+    """Compare a shipped model's files with the hashes they were released with.
+
+    Raises:
+        ValueError: for a file that is not the one released.
+    """
+    for line in (PRETRAINED / HASHES).read_text().splitlines():
+        digest, path = line.split("  ")
+        if path.startswith(f"{name}/") and hashlib.sha256((PRETRAINED / path).read_bytes()).hexdigest() != digest:
+            raise ValueError(f"{PRETRAINED / path}: damaged, not the file that was released; install the package again")
+
+
+def checkpoint_config(path: Any, option: str = "--ckpt_path ") -> dict[str, Any]:
+    """Model and data of a checkpoint as a configuration, its step, image shape and W&B run; empty without one.
+
+    Raises:
+        ValueError: if the file can't be read as a checkpoint of this library.
+        FileNotFoundError: if there is no such file.
+    """
+    if not path:
+        return {}
+    path = Path(str(path))
+    if not path.is_file():
+        raise FileNotFoundError(f"{option}{path}: no such file")
+    state = path.stat()
+    return copy.deepcopy(_stored_config(path, option, (state.st_mtime_ns, state.st_size)))
+
+
+@functools.lru_cache(maxsize=8)
+def _stored_config(path: Path, option: str, state: tuple[int, int]) -> dict[str, Any]:
+    """Of a file that isn't read again while its time and size stay: a command asks for it several times."""
+    try:
+        check_archive(path)
+        checkpoint = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+        assert isinstance(checkpoint, dict)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        before = whole_before(path)
+        hint = f"; the whole one before it: --ckpt_path {before}" if before else ""
+        raise ValueError(f"{option}{path}: not a whole checkpoint ({reason}){hint}") from None
+    config = {}
+    for key, name in {"model": "hyper_parameters", "data": "datamodule_hyper_parameters"}.items():
+        arguments = dict(checkpoint.get(name, {}))
+        if "_class_path" in arguments:
+            arguments.pop("_instantiator", None)
+            config[key] = {"class_path": arguments.pop("_class_path"), "init_args": arguments}
+    if "model" not in config:
+        raise ValueError(f"{option}{path}: not a checkpoint of lit-gen, it doesn't name its model's class")
+    model = config["model"]["init_args"]
+    shape, _ = model.pop("image_shape", None), model.pop("num_classes", None)  # on the command line the data's
+    facts = {"global_step": checkpoint.get("global_step", 0), "image_shape": shape and list(shape)}
+    return {**config, **facts, "wandb": checkpoint.get("wandb_id")}
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """All tensors of a checkpoint or folder by name, averages in the place of the weights they average.
+
+    Raises:
+        FileNotFoundError: for a folder without weights.
+        ValueError: for a damaged file.
+    """
+    if path.is_dir():
+        return read_tensors(path)
+    checkpoint_config(path, option="")  # says what is wrong with a file that is no checkpoint
+    state = torch.load(path, weights_only=True, map_location="cpu", mmap=True)["state_dict"]
+    own = {key: value for key, value in state.items() if not key.startswith("averages.")}
+    return own | {re.sub(r"^averages\.(\w+)\.network\.", r"\1.", key): state[key] for key in state.keys() - own.keys()}
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a folder of ``save_pretrained``.
+
+    Raises:
+        FileNotFoundError: if it holds none.
+        ValueError: for a damaged file.
+    """
+    try:
+        with safe_open(folder / WEIGHTS, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{folder}: there is no {WEIGHTS}") from None
+    except SafetensorError as error:
+        raise ValueError(f"{folder / WEIGHTS}: not a whole safetensors file ({error})") from None
+
+
+def _download(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS, CARD]))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise FileNotFoundError(
+            f"{name}: neither a file nor a folder, and not to be had from the Hugging Face Hub ({reason})"
+        ) from None

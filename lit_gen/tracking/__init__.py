@@ -1,0 +1,1 @@
+"""Where runs are told: loggers, and which code made them."""

@@ -1,0 +1,1 @@
+"""What a training step needs: players, processes, faults, averages, noise by position, packing, image pools."""

@@ -1,0 +1,129 @@
+"""``lit-gen sample``, as its user meets it."""
+
+import re
+from functools import partial
+from pathlib import Path
+
+import lightning.pytorch as L
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datamodules import ArrayDataModule, DigitsDataModule
+from lit_gen import GAN
+from lit_gen.cli.app import main
+from lit_gen.distributions.latents import slerp
+from lit_gen.networks import MLPDiscriminator, MLPGenerator
+from lit_gen.pretrained import from_pretrained
+
+NETWORKS = {
+    "latent_dim": 4, "generator": partial(MLPGenerator, width=8), "discriminator": partial(MLPDiscriminator, width=8),
+}  # fmt: skip
+
+
+def checkpoint(path, module, data):
+    trainer = L.Trainer(
+        max_steps=2, logger=False, enable_checkpointing=False, accelerator="cpu", enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=path.parent,
+    )  # fmt: skip
+    trainer.fit(module, datamodule=data)
+    trainer.save_checkpoint(path)
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoints")
+    digits = DigitsDataModule(batch_size=16)
+    checkpoint(folder / "plain.ckpt", GAN((1, 8, 8), **NETWORKS), digits)
+    checkpoint(folder / "conditional.ckpt", GAN((1, 8, 8), **NETWORKS, num_classes=10, conditional=True), digits)
+    np.savez(folder / "points.npz", images=np.random.default_rng(0).normal(size=(100, 2)).astype(np.float32))
+    checkpoint(folder / "points.ckpt", GAN((2,), **NETWORKS), ArrayDataModule(path=str(folder / "points.npz")))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_grid_is_the_default(checkpoints, elsewhere, capsys):
+    main(["sample", str(checkpoints / "plain.ckpt")])
+    assert [path.name for path in elsewhere.iterdir()] == ["samples.png"]
+    assert Image.open("samples.png").size == (8 * 50 - 2, 8 * 50 - 2)  # 8 px magnified to 48, 2 px between
+    assert "64 samples" in capsys.readouterr().out
+
+
+def test_the_same_seed_gives_the_samples_of_the_module(checkpoints):
+    for seed in ("3", "3", "4"):
+        main(["sample", str(checkpoints / "plain.ckpt"), "-n", "5", "--seed", seed, "--out", f"{seed}.npz"])
+    arrays = [np.load(f"{seed}.npz")["images"] for seed in (3, 4)]
+    assert arrays[0].shape == (5, 8, 8)
+    assert not np.array_equal(*arrays)
+    expected = from_pretrained(checkpoints / "plain.ckpt").sample(5, generator=torch.Generator().manual_seed(3))
+    assert np.array_equal(arrays[0], ((expected[:, 0] + 1) * 127.5).round().numpy().astype(np.uint8))
+
+
+def test_a_folder_of_pictures(checkpoints):
+    main(["sample", str(checkpoints / "plain.ckpt"), "-n", "3", "--out", "some/folder"])
+    assert sorted(path.name for path in Path("some").rglob("*")) == ["00000.png", "00001.png", "00002.png", "folder"]
+    assert np.asarray(Image.open("some/folder/00002.png")).shape == (8, 8)
+
+
+def test_labels_are_taken_in_turn(checkpoints):
+    main(["sample", str(checkpoints / "conditional.ckpt"), "-n", "5", "--labels", "3", "7", "--out", "a.npz"])
+    assert np.load("a.npz")["labels"].tolist() == [3, 7, 3, 7, 3]
+    main(["sample", str(checkpoints / "conditional.ckpt"), "-n", "200", "--out", "b.npz"])
+    assert set(np.load("b.npz")["labels"].tolist()) == set(range(10))
+
+
+@pytest.mark.parametrize("source", ["plain.ckpt", "conditional.ckpt"])
+def test_a_path_begins_and_ends_at_its_latents(checkpoints, source):
+    main(["sample", str(checkpoints / source), "-n", "10", "--interpolate", "--steps", "5", "--out", "a.npz"])
+    images, labels = (np.load("a.npz")[name] for name in ("images", "labels"))
+    module, generator = from_pretrained(checkpoints / source), torch.Generator().manual_seed(0)
+    z = torch.randn(4, 4, generator=generator)
+    y = torch.from_numpy(labels).view(2, 5)
+    assert (y == y[:, :1]).all()
+    middle = slerp(z[0], z[2], 0.5)
+    for position, latent, row in ((0, z[0], 0), (4, z[2], 0), (2, middle, 0), (5, z[1], 1), (9, z[3], 1)):
+        expected = module.generate(latent[None], *([y[row, :1]] if module.conditional else []))[0, 0]
+        assert np.abs((expected.numpy() + 1) * 127.5 - images[position]).max() <= 0.51
+
+
+def test_truncated_latents_give_less_variety(checkpoints):
+    spread = []
+    for truncation in ("0.01", "4"):
+        main(["sample", str(checkpoints / "points.ckpt"), "-n", "100", "--truncation", truncation, "--out", "a.npz"])
+        spread.append(np.load("a.npz")["images"].std(0).max())
+    assert spread[0] < 0.05 * spread[1]
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        ("plain.ckpt", ["-n", "0"], "-n 0"),
+        ("plain.ckpt", ["--labels", "3"], r"--labels \[3\].*unconditional"),
+        ("conditional.ckpt", ["--labels", "10"], "labels=.*from 0 to 9"),
+        ("plain.ckpt", ["--interpolate", "--steps", "7"], "--steps 7"),
+        ("plain.ckpt", ["--truncation", "-1"], "truncation=-1"),
+        ("points.ckpt", [], r"--out samples.png.*\(2,\).*npz"),
+        ("nothing.ckpt", [], "nothing.ckpt: neither a file"),
+    ],
+)
+def test_bad_requests_are_one_line_and_write_nothing(checkpoints, elsewhere, capsys, source, options, message):
+    with pytest.raises(SystemExit) as stop:
+        main(["sample", str(checkpoints / source), *options])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.search(message, error)
+    assert not list(elsewhere.iterdir())
+
+
+def test_a_folder_is_never_overwritten(checkpoints, elsewhere):
+    (elsewhere / "mine").mkdir()
+    with pytest.raises(SystemExit):
+        main(["sample", str(checkpoints / "plain.ckpt"), "--out", "mine"])
+    assert not list((elsewhere / "mine").iterdir())

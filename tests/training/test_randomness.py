@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+from lit_gen.training.randomness import Randomness, mix
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+@pytest.mark.parametrize("kind", ["normal", "uniform"])
+def test_processes_share_the_numbers_of_one(world_size, kind):
+    n = 12  # of every process
+    alone = Randomness()
+    alone.reseed(0, "train", 5)
+    expected = getattr(alone, kind)(n * world_size, 3)
+    for rank in range(world_size):
+        process = Randomness(rank, world_size)
+        process.reseed(0, "train", 5)
+        assert torch.equal(getattr(process, kind)(n, 3), expected[rank::world_size])
+
+
+@pytest.mark.parametrize("total", [1, 2, 15, 17, 31])
+def test_uneven_last_batches_agree(total):
+    alone = Randomness()
+    alone.reseed(1)
+    expected = alone.normal(total, 5)
+    for rank in range(2):
+        process = Randomness(rank, 2)
+        process.reseed(1)
+        own = len(range(rank, total, 2))
+        assert torch.equal(process.normal(own, 5), expected[rank::2])
+
+
+def test_a_key_fixes_the_sequence_and_another_changes_it():
+    source = Randomness()
+    draws = []
+    for key in [(0, "train", 1), (0, "train", 1), (0, "train", 2), (1, "train", 1), (0, "evaluation", 1)]:
+        source.reseed(*key)
+        draws.append(torch.cat([source.normal(20, 2), source.uniform(20, 2)]))
+    assert torch.equal(draws[0], draws[1])
+    for other in draws[2:]:
+        assert not torch.isclose(draws[0], other).any()
+
+
+def test_seeds_of_neighbouring_keys_differ_in_about_half_their_bits():
+    bits = [bin(mix(0, step) ^ mix(0, step + 1)).count("1") for step in range(500)]
+    assert 30 < sum(bits) / len(bits) < 33  # of 63
+    assert all(0 <= mix(seed) < 2**63 for seed in range(100))
+
+
+def test_moments():
+    source = Randomness(1, 2)
+    source.reseed(3)
+    normal, uniform = source.normal(20_000, 2), source.uniform(20_000, 2)
+    assert normal.mean().abs() < 0.02
+    assert abs(normal.std() - 1) < 0.02
+    assert 0 <= uniform.min() < uniform.max() < 1
+    assert abs(uniform.mean() - 0.5) < 0.01
