@@ -99,7 +99,7 @@ def test_the_formulas(my_models):
     model = TopKGAN((1, 8, 8), 4, keep=0.5)
     z = torch.randn(6, 4)
     scores = model.discriminator(model.generator(z))
-    loss, _ = model.believed(model.generator(z), None)
+    loss, _ = model.generator_game(model.judge(), None, model.generator(z))
     assert torch.allclose(loss, model.loss.generator(scores.sort().values[3:]))
     with pytest.raises(ValueError, match="keep=0"):
         TopKGAN((1, 8, 8), keep=0)

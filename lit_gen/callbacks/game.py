@@ -164,9 +164,10 @@ class GameMonitor(L.Callback):
         y = module.labels_of((images, labels.to(module.device)))
         with substitutes(module) as twin:
             samples = twin.generator(twin.noise(count).float(), *y).detach()
-            real, fake = (twin.packing.pack(x) for x in (images, samples))
-            real, fake = ((x + twin.blur(x)).float() for x in (real, fake))
-            real_scores, fake_scores, _ = twin.scores(real, fake.requires_grad_(), *y)
+            packs = [twin.view.packing.pack(x) for x in (images, samples)]
+            seen = [twin.view(x, twin.view.numbers(x, twin.random, twin.images_seen)).float() for x in packs]
+            real, fake = seen[0], seen[1].requires_grad_()
+            real_scores, fake_scores, _ = twin.judge(*y).both(real, fake)
             ratio = gradient_ratio(twin.loss, real_scores, fake_scores, fake)
             spread = mean_distance(samples) / mean_distance(images)
             return {"gradient_ratio": ratio, "auc": auc(real_scores, fake_scores), "spread": spread}

@@ -1,14 +1,20 @@
 """Training procedures: how networks are trained."""
 
+from lit_gen.modules.adversarial import GANDraw
 from lit_gen.modules.base import GenerativeModule
 from lit_gen.modules.cyclegan import CycleGAN
 from lit_gen.modules.gan import GAN
 from lit_gen.modules.hierarchical_vae import HierarchicalVAE
+from lit_gen.modules.judge import Judge
 from lit_gen.modules.sampling import LatentVariableModel
 from lit_gen.modules.vae import IWAE, VAE
 from lit_gen.modules.variational import VariationalModule
 from lit_gen.modules.wgan import WGAN, WGANGP
-from lit_gen.training.player import Player
+from lit_gen.training.draw import Draw
+from lit_gen.training.memory import Memory
+from lit_gen.training.player import Adversaries, Player
+from lit_gen.training.update import Outcome
+from lit_gen.training.view import View
 
 __all__ = [
     "GAN",
@@ -16,10 +22,17 @@ __all__ = [
     "VAE",
     "WGAN",
     "WGANGP",
+    "Adversaries",
     "CycleGAN",
+    "Draw",
+    "GANDraw",
     "GenerativeModule",
     "HierarchicalVAE",
+    "Judge",
     "LatentVariableModel",
+    "Memory",
+    "Outcome",
     "Player",
     "VariationalModule",
+    "View",
 ]

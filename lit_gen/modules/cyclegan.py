@@ -1,19 +1,18 @@
 """Unpaired translation between two domains of images."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from lit_gen.losses import AdversarialLoss, LeastSquares
 from lit_gen.modules.base import Batch, GenerativeModule
+from lit_gen.modules.judge import Judge
 from lit_gen.networks import Discriminator, PatchGAN, ResNetTranslator, Translator, couples_batch
-from lit_gen.optimizers import GANAdam
 from lit_gen.precision import float32_or_better
 from lit_gen.training.image_pool import ImagePool
-from lit_gen.training.player import Player
+from lit_gen.training.player import Adversaries
 
 Domain = Literal["a", "b"]
 TranslatorFactory = Callable[[tuple[int, ...]], Translator]
@@ -44,22 +43,17 @@ class CycleGAN(GenerativeModule):
         cycle_weight: λ.
         identity_factor: κ, by which the identity terms' weight is a multiple of λ; 0 leaves them out.
         pool_size: Translations kept of each domain; 0 for none.
-        generator_optimizer: Any class of torch.optim or lit_gen.optimizers, one for both generators.
-        discriminator_optimizer: Likewise.
-        generator_scheduler: Learning-rate schedule counted in updates, such as lit_gen.schedulers.ConstantThenLinear.
-        discriminator_scheduler: Likewise.
-        generator_clip_norm: Largest gradient norm.
-        discriminator_clip_norm: Largest gradient norm.
-        generator_accumulate: Parts in which a batch is taken, to save memory.
-        discriminator_accumulate: Likewise.
         ema_half_life: Half-life of the generators' weight averages in images of one domain; null for none.
             Translations outside training come from the averages.
         ema_ramp_up: Largest half-life as a share of the images seen so far; null for none.
         init_from: Trained model whose weights the networks start from, as ``lit_gen.from_pretrained`` takes it.
+        **players: How both generators, and both discriminators, are trained: the arguments of ``Adversaries``.
 
     Raises:
         ValueError: for weights or sizes out of range.
     """
+
+    options: ClassVar = (Adversaries,)
 
     def __init__(
         self,
@@ -71,17 +65,10 @@ class CycleGAN(GenerativeModule):
         cycle_weight: float = 10.0,
         identity_factor: float = 0.5,
         pool_size: int = 50,
-        generator_optimizer: OptimizerCallable = GANAdam,
-        discriminator_optimizer: OptimizerCallable = GANAdam,
-        generator_scheduler: LRSchedulerCallable | None = None,
-        discriminator_scheduler: LRSchedulerCallable | None = None,
-        generator_clip_norm: float | None = None,
-        discriminator_clip_norm: float | None = None,
-        generator_accumulate: int = 1,
-        discriminator_accumulate: int = 1,
         ema_half_life: float | None = None,
         ema_ramp_up: float | None = None,
         init_from: str | None = None,
+        **players: Any,
     ) -> None:
         super().__init__(image_shape, ema_half_life, ema_ramp_up)
         weights = {
@@ -98,25 +85,9 @@ class CycleGAN(GenerativeModule):
         self.generator_ab, self.generator_ba = generator(self.image_shape), generator(self.image_shape)
         self.discriminator_a, self.discriminator_b = discriminator(self.image_shape), discriminator(self.image_shape)
         generators, discriminators = ("generator_ab", "generator_ba"), ("discriminator_a", "discriminator_b")
+        trained_by = Adversaries(**players)
         self.define(
-            [
-                Player(
-                    "generator",
-                    generators,
-                    generator_optimizer,
-                    generator_scheduler,
-                    generator_clip_norm,
-                    generator_accumulate,
-                ),
-                Player(
-                    "discriminator",
-                    discriminators,
-                    discriminator_optimizer,
-                    discriminator_scheduler,
-                    discriminator_clip_norm,
-                    discriminator_accumulate,
-                ),
-            ],
+            [trained_by.player("generator", *generators), trained_by.player("discriminator", *discriminators)],
             averaged=list(generators),
             init_from=init_from,
         )
@@ -145,8 +116,8 @@ class CycleGAN(GenerativeModule):
         else:
             fake_b, fake_a = self.generator_ab(a), self.generator_ba(b)
         values = {
-            "adversarial_ab": self.deceit(self.discriminator_b, fake_b, b),
-            "adversarial_ba": self.deceit(self.discriminator_a, fake_a, a),
+            "adversarial_ab": Judge(self.discriminator_b).generator_loss(self.loss, fake_b, b)[0],
+            "adversarial_ba": Judge(self.discriminator_a).generator_loss(self.loss, fake_a, a)[0],
             "cycle_a": l1(self.generator_ba(fake_b), a),
             "cycle_b": l1(self.generator_ab(fake_a), b),
         }
@@ -161,19 +132,13 @@ class CycleGAN(GenerativeModule):
         self, a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """L_D(D_A(a), D_A(fake a)) + L_D(D_B(b), D_B(fake b))."""
+        of_a, of_b = Judge(self.discriminator_a).both(a, fake_a), Judge(self.discriminator_b).both(b, fake_b)
         values = {
-            "discriminator_a": self.loss.discriminator(*together(self.discriminator_a, a, fake_a)),
-            "discriminator_b": self.loss.discriminator(*together(self.discriminator_b, b, fake_b)),
+            "discriminator_a": self.loss.discriminator(of_a.real, of_a.fake),
+            "discriminator_b": self.loss.discriminator(of_b.real, of_b.fake),
         }
         loss = values["discriminator_a"] + values["discriminator_b"]
         return loss, {"discriminator_loss": loss, **values}
-
-    def deceit(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> Tensor:
-        """L_G(D(fake)), or L_G(D(fake), D(real)) of a loss that compares them."""
-        if self.loss.needs_real:
-            real_scores, fake_scores = together(discriminator, real, fake)
-            return self.loss.generator(fake_scores, real_scores)
-        return self.loss.generator(discriminator(fake))
 
     def exchanged(self, domain: Domain, fakes: Tensor) -> Tensor:
         """This process's translations, exchanged with the pool of its domain.
@@ -245,11 +210,11 @@ def images_of(batch: Any, domain: Domain) -> Tensor:
 
 
 def together(network: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """network(x), network(y) for batches of one size, in one pass unless it compares the samples of a batch."""
+    """network(x), network(y) of two batches, in one pass unless it compares the samples of a batch."""
     if couples_batch(network):
         return network(x), network(y)
-    first, second = network(torch.cat([x, y.to(x.dtype)])).chunk(2)
-    return first, second
+    of_both = network(torch.cat([x, y.to(x.dtype)]))
+    return of_both[: len(x)], of_both[len(x) :]
 
 
 @float32_or_better

@@ -10,7 +10,18 @@ from lit_gen.optimizers import WGANGPAdam, WGANRMSprop
 
 
 class WGAN(GAN):
-    """Wasserstein GAN with weight clipping (Arjovsky et al. 2017, arXiv:1701.07875)."""
+    """Wasserstein GAN with weight clipping (Arjovsky et al. 2017, arXiv:1701.07875).
+
+    Args:
+        image_shape: ``(C, H, W)`` or ``(D,)``; on the command line it comes from the data module.
+        latent_dim: Dimension of z ~ N(0, I).
+        loss: What the two players minimise.
+        constraint: Kept on the discriminator's weights.
+        n_critic: Discriminator steps for each round of generator steps.
+        generator_optimizer: Any class of torch.optim or lit_gen.optimizers.
+        discriminator_optimizer: Likewise.
+        **kwargs: All other arguments of ``GAN``.
+    """
 
     def __init__(
         self,
@@ -36,7 +47,18 @@ class WGAN(GAN):
 
 
 class WGANGP(GAN):
-    """Wasserstein GAN with gradient penalty (Gulrajani et al. 2017, arXiv:1704.00028)."""
+    """Wasserstein GAN with gradient penalty (Gulrajani et al. 2017, arXiv:1704.00028).
+
+    Args:
+        image_shape: ``(C, H, W)`` or ``(D,)``; on the command line it comes from the data module.
+        latent_dim: Dimension of z ~ N(0, I).
+        loss: What the two players minimise.
+        penalty: Added to the discriminator's loss.
+        n_critic: Discriminator steps for each round of generator steps.
+        generator_optimizer: Any class of torch.optim or lit_gen.optimizers.
+        discriminator_optimizer: Likewise.
+        **kwargs: All other arguments of ``GAN``.
+    """
 
     def __init__(
         self,

@@ -53,7 +53,7 @@ def _factory(value: functools.partial) -> Any:
 
 
 def parameters(kind: type) -> set[str]:
-    """Names of the constructor's arguments; ``**kwargs`` stand for those of the base."""
+    """Names of the constructor's arguments; ``**kwargs`` stand for those of the base and of ``kind.options``."""
     names: set[str] = set()
     for base in kind.__mro__:
         if "__init__" in vars(base):
@@ -61,7 +61,13 @@ def parameters(kind: type) -> set[str]:
             names |= {argument.name for argument in own if argument.kind is not argument.VAR_KEYWORD}
             if all(argument.kind is not argument.VAR_KEYWORD for argument in own):
                 break
-    return names - {"self"}
+    return (names | set(_options(kind))) - {"self"}
+
+
+def _options(kind: type) -> dict[str, Any]:
+    """The arguments that a class takes as ``**kwargs`` for its dataclasses ``options``, with their defaults."""
+    fields = [field for options in getattr(kind, "options", ()) for field in dataclasses.fields(options)]
+    return {field.name: field.default for field in fields}
 
 
 def keep_own_arguments(module: Any) -> None:
@@ -75,7 +81,8 @@ def keep_own_arguments(module: Any) -> None:
         for name in set(module.hparams) - own - {"_class_path", "_instantiator"}:
             del module.hparams[name]
         return
-    described = {name: describe(value, name) for name, value in module.hparams.items() if name in own}
+    given = {**_options(type(module)), **module.hparams}  # those not given too: defaults may change
+    described = {name: describe(value, name) for name, value in given.items() if name in own}
     described["_class_path"] = class_path(type(module))
     described["_instantiator"] = "lightning.pytorch.cli.instantiate_module"
     module.hparams.clear()

@@ -1,12 +1,13 @@
 """Losses and gradients that are not finite: found, named, and left out or the end of the run."""
 
-import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import torch
 from lightning.fabric.utilities import rank_zero_warn
 from torch import Tensor, nn
+
+from lit_gen.training.draw import Draw
 
 Policy = Literal["raise", "skip"]
 
@@ -16,23 +17,26 @@ class Findings:
 
     Args:
         step: Training batches before this one.
-        player: Whose update it is.
+        players: Whose update it is.
         explain: Says which inputs and weights, and gradients if asked, are not finite.
     """
 
-    def __init__(self, step: int, player: str, explain: Callable[[bool], list[str]]) -> None:
-        self.step, self.player, self.explain = step, player, explain
+    def __init__(self, step: int, players: Sequence[str], explain: Callable[[bool], list[str]]) -> None:
+        self.step, self.players, self.explain = step, tuple(players), explain
         self.names: list[str] = []
         self.whole: set[str] = set()  # names of the loss itself: it is not finite because of its terms
         self.marks = torch.empty(0)  # (processes, 1 + terms): 0, but NaN where the gradient or a term is not finite
         self._terms: list[Tensor] = []  # the loss and its terms, NaN where a later part's are not finite
 
-    def see(self, loss: Tensor, values: dict[str, Tensor]) -> None:
-        """Look at the loss of a part of the batch and at its terms."""
+    def see(self, losses: Tensor | dict[str, Tensor], values: dict[str, Tensor]) -> None:
+        """Look at the loss of a part of the batch, or at that of each player, and at its terms."""
+        of_players = [losses] if isinstance(losses, Tensor) else list(losses.values())
+        loss = losses if isinstance(losses, Tensor) else torch.stack(of_players).sum()
         terms = [loss.detach(), *(value.detach() for value in values.values())]
         if not self._terms:
             self.names = ["gradient", "loss", *values]
-            self.whole = {"gradient", "loss", *(name for name, value in values.items() if value is loss)}
+            wholes = set(map(id, of_players))
+            self.whole = {"gradient", "loss", *(name for name, value in values.items() if id(value) in wholes)}
             self._terms = terms
         else:
             self._terms = [seen + mark(term) for seen, term in zip(self._terms, terms, strict=True)]
@@ -68,8 +72,9 @@ class Findings:
             causes = list(dict.fromkeys(cause for each in gathered for cause in each))
             ranks = [str(rank) for rank, row in enumerate(marks) if row.any()]
             where = f" on process{'es' if len(ranks) > 1 else ''} {', '.join(ranks)} of {processes}"
+        are = "is" if len(terms) == 1 else "are"
         return (
-            f"step {self.step}: the {self.player}'s {', '.join(terms)} {'is' if len(terms) == 1 else 'are'} not finite"
+            f"step {self.step}: the {' and '.join(self.players)}'s {', '.join(terms)} {are} not finite"
             f"{where}, {'nor ' + ', '.join(causes) if causes else 'but all inputs and weights are'}"
         )
 
@@ -99,16 +104,16 @@ class Faults:
         self._unread: Findings | None = None
 
     def keep(self, networks: Iterable[nn.Module]) -> Callable[[], None]:
-        """Keep what a forward pass changes, if an update may be left out; what it returns puts that back."""
+        """Keep what a forward pass changes, if an update may be left out; what it returns restores that."""
         if self.policy != "skip":
             networks = ()
         kept = [(buffer, buffer.clone()) for network in networks for buffer in network.buffers()]
 
-        def put_back() -> None:
+        def restore() -> None:
             for buffer, old in kept:
                 buffer.copy_(old)
 
-        return put_back
+        return restore
 
     def permit(self, findings: Findings) -> bool:
         """Whether the update may go on.
@@ -127,9 +132,10 @@ class Faults:
         if not findings.marks.any():
             return True
         message = findings.message()
-        if findings.player not in self.skipped:
-            rank_zero_warn(f"{message}. This update is left out; all are counted in skipped/{findings.player}.")
-        self.left_out(findings.player, message)
+        for player in findings.players:
+            if player not in self.skipped:
+                rank_zero_warn(f"{message}. This update is left out; all are counted in skipped/{player}.")
+            self.left_out(player, message)
         return False
 
     def settle(self) -> None:
@@ -158,21 +164,12 @@ class Faults:
             raise ValueError(f"{self._in_a_row[player]} updates in a row were left out, limit={self.limit}; {message}")
 
 
-def causes(
-    module: nn.Module,
-    parameters: list[nn.Parameter],
-    objective: Callable[..., object],
-    inputs: tuple[Tensor, ...],
-    gradient: bool,
-) -> list[str]:
-    """Inputs of the objective, weights of the module, and if asked gradients of ``parameters`` that are not finite."""
-    positional = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
-    known = [name for name, p in inspect.signature(objective).parameters.items() if p.kind in positional]
-    names = [*known, *["labels"] * len(inputs)]
+def causes(module: nn.Module, parameters: list[nn.Parameter], draw: Draw, gradient: bool) -> list[str]:
+    """Inputs of an update, weights of the module, and if asked gradients of ``parameters`` that are not finite."""
     own = [(name, p) for name, p in module.named_parameters() if not name.startswith("averages.")]
     moving = set(map(id, parameters)) if gradient else set()
     return [
-        *not_finite((f"input {name}", x) for name, x in zip(names, inputs, strict=False)),
+        *not_finite((f"input {name}", x) for name, x in draw.tensors.items()),
         *not_finite((f"weight {name}", p) for name, p in own),
         *not_finite((f"gradient of {name}", p.grad) for name, p in own if id(p) in moving),
     ]

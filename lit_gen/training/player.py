@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as L
 import torch
@@ -11,6 +11,8 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer, do_nothing_closure
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from lit_gen.optimizers import GANAdam
 
 
 @dataclass
@@ -107,15 +109,50 @@ class Player:
         overflow: torch.Tensor | None = getattr(optimizer, "found_inf", None)
         self._steps += overflow is None or not overflow.any()
 
-    @contextmanager
-    def alone(self, players: "list[Player]") -> Iterator[None]:
-        """Within, the other players' weights are frozen, so that no gradient of theirs is computed."""
-        own = set(map(id, self.parameters))
-        idle = [p for player in players for p in player.parameters if id(p) not in own]
+
+@contextmanager
+def alone(moving: list[Player], players: list[Player]) -> Iterator[None]:
+    """Within, the weights of all players but the ``moving`` ones are frozen: no gradient of theirs is computed.
+
+    What a user has frozen stays so.
+    """
+    own = {id(p) for player in moving for p in player.parameters}
+    idle = [p for player in players for p in player.parameters if id(p) not in own and p.requires_grad]
+    for parameter in idle:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
         for parameter in idle:
-            parameter.requires_grad_(False)
-        try:
-            yield
-        finally:
-            for parameter in idle:
-                parameter.requires_grad_(True)
+            parameter.requires_grad_(True)
+
+
+@dataclass
+class Adversaries:
+    """What a generator and a discriminator are trained by, beside their networks.
+
+    Args:
+        generator_optimizer: Any class of torch.optim or lit_gen.optimizers.
+        discriminator_optimizer: Likewise.
+        generator_scheduler: Learning-rate schedule counted in generator updates, such as
+            lit_gen.schedulers.ConstantThenLinear.
+        discriminator_scheduler: Learning-rate schedule counted in discriminator updates.
+        generator_clip_norm: Largest gradient norm.
+        discriminator_clip_norm: Largest gradient norm.
+        generator_accumulate: Parts in which a batch is taken, to save memory.
+        discriminator_accumulate: Likewise.
+    """
+
+    generator_optimizer: OptimizerCallable = GANAdam
+    discriminator_optimizer: OptimizerCallable = GANAdam
+    generator_scheduler: LRSchedulerCallable | None = None
+    discriminator_scheduler: LRSchedulerCallable | None = None
+    generator_clip_norm: float | None = None
+    discriminator_clip_norm: float | None = None
+    generator_accumulate: int = 1
+    discriminator_accumulate: int = 1
+
+    def player(self, name: Literal["generator", "discriminator"], *networks: str) -> Player:
+        """One of the two, with the module's attributes that it owns."""
+        own = {key: getattr(self, f"{name}_{key}") for key in ("optimizer", "scheduler", "clip_norm", "accumulate")}
+        return Player(name, networks, **own)

@@ -20,6 +20,7 @@ from lit_gen.cli.app import main
 from lit_gen.losses import R1, Hinge, LeastSquares, Minimax, NonSaturating, SpectralNorm, Wasserstein
 from lit_gen.networks import DCGANDiscriminator, DCGANGenerator, MLPDiscriminator, MLPGenerator
 from lit_gen.optimizers import GANAdam, WGANRMSprop
+from lit_gen.training.view import View
 
 SHAPE = (1, 8, 8)
 MLP = {
@@ -114,7 +115,7 @@ def test_what_is_logged_is_the_game_recomputed():
 def test_instance_noise_is_on_what_is_judged_not_on_the_distances():
     trainer, module, _ = fit(lambda: GAN(SHAPE, **MLP), 4, 4)
     clean = GameMonitor()._play(trainer, module)
-    module.instance_noise = 100.0
+    module.view = View(noise=100.0)
     noisy = GameMonitor()._play(trainer, module)
     assert noisy["spread"] == clean["spread"]
     assert noisy["auc"] < 0.7 < clean["auc"]

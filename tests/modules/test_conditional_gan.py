@@ -17,6 +17,7 @@ from lit_gen import GAN, WGANGP
 from lit_gen.callbacks import GameMonitor, SampleGrid
 from lit_gen.cli.app import main
 from lit_gen.losses import R1R2, Hinge, RelativisticPairing
+from lit_gen.modules.adversarial import GANDraw
 from lit_gen.networks import (
     DCGANDiscriminator,
     DCGANGenerator,
@@ -69,15 +70,15 @@ def test_two_steps_of_every_loss_and_penalty_move_every_player(generator, discri
         num_classes=3, conditional=ways is not None, ema_half_life=None,
     )  # fmt: skip
     start, n = {key: value.clone() for key, value in module.state_dict().items()}, 4
-    real, y = torch.rand(n, *shape) * 2 - 1, (torch.tensor([0, 1, 2, 0]),)[: ways is not None]
+    real, y = torch.rand(n, *shape) * 2 - 1, None if ways is None else torch.tensor([0, 1, 2, 0])
     for module.loss, module.penalty in itertools.product(LOSSES, PENALTIES):
         module.load_state_dict(start)
         for step in range(2):
             module.updates["discriminator"] = step
-            z, epsilon = torch.randn(n, 3), module.uniform(n)
+            draw = GANDraw(real, torch.randn(n, 3), module.uniform(n), labels=y)
             for network, objective in (
-                (module.discriminator, module.discriminator_loss(real, z, epsilon, 0.0, *y)[0]),
-                (module.generator, module.generator_loss(z, real, 0.0, *y)[0]),
+                (module.discriminator, module.discriminator_loss(draw)[0]),
+                (module.generator, module.generator_loss(draw)[0]),
             ):
                 weights = list(network.parameters())
                 gradients = torch.autograd.grad(objective, weights, allow_unused=True)
@@ -120,9 +121,9 @@ def test_the_auxiliary_classifier_s_terms(norm, loss):
         fake = module.generator(z, y)
         (real_scores, real_logits), (fake_scores, fake_logits) = (module.discriminator.classify(i) for i in (x, fake))
         log_p = [F.log_softmax(logits, 1)[range(6), y].mean() for logits in (real_logits, fake_logits)]
-        d_loss, _ = module.discriminator_loss(x, z, torch.rand(6), 0.0, y)
+        d_loss, _ = module.discriminator_loss(GANDraw(x, z, torch.rand(6), labels=y))
         torch.testing.assert_close(d_loss, loss.discriminator(real_scores, fake_scores) - 0.3 * sum(log_p))
-        g_loss, _ = module.generator_loss(z, x, 0.0, y)
+        g_loss, _ = module.generator_loss(GANDraw(x, z, torch.rand(6), labels=y))
         compared = (real_scores,) if loss.needs_real else ()
         torch.testing.assert_close(g_loss, loss.generator(fake_scores, *compared) - 0.3 * log_p[1])
 
@@ -139,7 +140,7 @@ def test_penalties_see_the_labels_of_each_half():
         images = images.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(module.discriminator(images, y).sum(), images)
         both = both + 0.5 * gradient.flatten(1).square().sum(1).mean()
-    _, values = module.discriminator_loss(x, z, torch.rand(5), 0.0, y)
+    _, values = module.discriminator_loss(GANDraw(x, z, torch.rand(5), labels=y))
     torch.testing.assert_close(values["penalty"], both)
 
 

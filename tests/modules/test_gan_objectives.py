@@ -1,5 +1,6 @@
 """What the players of a GAN are shown: pairs, packs, noise, penalties by turns."""
 
+import dataclasses
 from functools import partial
 
 import lightning.pytorch as L
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 from lit_gen import GAN
 from lit_gen.losses import DRAGAN, R1, R1R2, GradientPenalty, Hinge, RelativisticAverage, RelativisticPairing
+from lit_gen.modules.adversarial import GANDraw
 from lit_gen.networks import MLPDiscriminator, MLPGenerator
 
 SGD = partial(torch.optim.SGD, lr=0.1)
@@ -82,7 +84,7 @@ def test_relativistic_generators_of_batch_norm_discriminators_score_real_and_fak
     module = build(GAN, loss=RelativisticAverage())
     module.shared_pass = False
     real, z = torch.rand(6, 1, 8, 8), torch.randn(6, 4)
-    loss, _ = module.generator_loss(z, real)
+    loss, _ = module.generator_loss(GANDraw(real, z, torch.rand(6)))
     r, f = module.discriminator(real), module.discriminator(module.generator(z))
     expected = F.softplus(-(f - r.mean())).mean() + F.softplus(r - f.mean()).mean()
     torch.testing.assert_close(loss, expected)
@@ -93,8 +95,8 @@ def test_a_lazy_penalty_is_part_of_every_kth_update_times_k(interval):
     terms = []
 
     class Watch(GAN):
-        def discriminator_loss(self, *arguments):
-            loss, values = super().discriminator_loss(*arguments)
+        def discriminator_loss(self, draw):
+            loss, values = super().discriminator_loss(draw)
             plain = self.loss.discriminator(values["real_score"], values["fake_score"])
             assert ("penalty" in values) == (self.updates["discriminator"] % interval == 0)
             terms.append(((loss - plain) / values["penalty"]).item() if "penalty" in values else 0.0)
@@ -112,10 +114,10 @@ def test_a_lazy_penalty_is_part_of_every_kth_update_times_k(interval):
 def test_lazy_penalties_follow_the_count_that_checkpoints_hold():
     module = build(GAN, penalty=R1(interval=4))
     module.on_load_checkpoint({"lit_gen": {"updates": {"discriminator": 7}}})
-    arguments = torch.rand(4, 1, 8, 8), torch.randn(4, 4), torch.rand(4)
-    assert "penalty" not in module.discriminator_loss(*arguments)[1]
+    draw = GANDraw(torch.rand(4, 1, 8, 8), torch.randn(4, 4), torch.rand(4))
+    assert "penalty" not in module.discriminator_loss(draw)[1]
     module.updates["discriminator"] += 1
-    assert "penalty" in module.discriminator_loss(*arguments)[1]
+    assert "penalty" in module.discriminator_loss(draw)[1]
 
 
 def test_a_penalty_skipped_at_the_logged_step_is_logged_by_its_last_value():
@@ -163,20 +165,21 @@ def test_the_discriminator_sees_all_images_with_instance_noise_that_ends_on_time
     stds = {"real": [], "fake": [], "generator": []}
 
     class Watch(GAN):
-        def discriminator_loss(self, real, z, epsilon, blur):
-            stds["real"].append((real - self.clean).std().item())
-            stds["fake"].append(blur.std().item())
-            plain, noisy = (
-                super().discriminator_loss(real, z, epsilon),
-                super().discriminator_loss(real, z, epsilon, blur),
-            )
-            assert (plain[0] != noisy[0]) == bool(blur.any())
+        def discriminator_loss(self, draw):
+            blurs = [torch.zeros(1) if x is None else x for x in (draw.real_view, draw.fake_view)]
+            assert torch.equal(draw.real, self.clean)
+            stds["real"].append(blurs[0].std().nan_to_num().item())
+            stds["fake"].append(blurs[1].std().nan_to_num().item())
+            plain = super().discriminator_loss(dataclasses.replace(draw, fake_view=None))
+            noisy = super().discriminator_loss(draw)
+            assert (plain[0] != noisy[0]) == bool(blurs[1].any())
             return noisy
 
-        def generator_loss(self, z, real, blur):
-            stds["generator"].append(blur.std().item())
-            expected = self.loss.generator(self.discriminator(self.generator(z) + blur))
-            loss = super().generator_loss(z, real, blur)
+        def generator_loss(self, draw):
+            blur = torch.zeros(1) if draw.fake_view is None else draw.fake_view
+            stds["generator"].append(blur.std().nan_to_num().item())
+            expected = self.loss.generator(self.discriminator(self.generator(draw.z) + blur))
+            loss = super().generator_loss(draw)
             torch.testing.assert_close(loss[0], expected)
             return loss
 
@@ -213,14 +216,16 @@ def test_a_pack_joins_the_channels_of_samples_half_a_batch_apart(shape, packed):
     module = GAN(shape, 4, MLPGenerator, partial(MLPDiscriminator, width=8), pack=2, penalty=DRAGAN())
     assert module.discriminator.image_shape == packed
     x, z = torch.randn(6, *shape), torch.randn(6, 4)
-    joined = module.packing.pack(x)
+    packing = module.view.packing
+    joined = packing.pack(x)
+    draw = GANDraw(joined, packing.group(z), module.uniform(len(joined)))
     torch.testing.assert_close(joined, torch.stack([torch.cat([x[i], x[i + 3]]) for i in range(3)]))
-    torch.testing.assert_close(module.generated(module.packing.group(z)), module.packing.pack(module.generator(z)))
+    torch.testing.assert_close(module.generated(draw), packing.pack(module.generator(z)))
     assert module.uniform(len(joined)).shape == (3, *packed)
-    real_scores, fake_scores, _ = module.scores(joined, module.generated(module.packing.group(z)))
+    real_scores, fake_scores, _ = module.judge().both(joined, module.generated(draw))
     assert real_scores.shape == fake_scores.shape == (3,)
     with pytest.raises(ValueError, match=r"pack=2: the batch of 5 samples"):
-        module.packing.group(x[:5])
+        packing.group(x[:5])
 
 
 def test_one_packed_step_of_plain_pytorch():

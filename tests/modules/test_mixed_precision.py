@@ -19,6 +19,7 @@ from datamodules import DigitsDataModule
 from lit_gen import GAN, VAE, WGANGP
 from lit_gen.callbacks import FaultPolicy
 from lit_gen.losses import R1
+from lit_gen.modules.adversarial import GANDraw
 from lit_gen.networks import DCGANDiscriminator, DCGANGenerator
 from lit_gen.optimizers import GANAdam
 from lit_gen.training.averaging import ExponentialMovingAverage
@@ -196,7 +197,7 @@ def test_critic_gradients_in_bfloat16_are_close_to_float32(kind):
     gradients = []
     for enabled in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            loss, values = module.discriminator_loss(real, z, epsilon)
+            loss, values = module.discriminator_loss(GANDraw(real, z, epsilon))
         assert loss.dtype == values["penalty"].dtype == torch.float32
         gradient = torch.autograd.grad(loss, list(module.discriminator.parameters()), allow_unused=True)
         gradients.append(torch.cat([g.flatten() for g in gradient if g is not None]))

@@ -33,13 +33,13 @@ class Recorded(GAN):
         self.made, self.judged_images = [], []
         self.generator.register_forward_hook(lambda network, inputs, images: self.made.append(images.detach().clone()))
 
-    def told_apart(self, real, fake, *y):
+    def discriminator_game(self, judge, real, fake):
         self.judged_images.append(("discriminator", fake.detach().clone()))
-        return super().told_apart(real, fake, *y)
+        return super().discriminator_game(judge, real, fake)
 
-    def believed(self, fake, real, *y):
+    def generator_game(self, judge, real, fake):
         self.judged_images.append(("generator", fake.detach().clone()))
-        return super().believed(fake, real, *y)
+        return super().generator_game(judge, real, fake)
 
 
 def test_one_step_is_the_loop_of_pytorchs_example():
@@ -49,9 +49,9 @@ def test_one_step_is_the_loop_of_pytorchs_example():
     seen = {}
 
     class Watching(GAN):
-        def discriminator_loss(self, real, z, *rest, **kwargs):
-            seen.update(real=real.clone(), z=z.clone())
-            return super().discriminator_loss(real, z, *rest, **kwargs)
+        def discriminator_loss(self, draw):
+            seen.update(real=draw.real.clone(), z=draw.z.clone())
+            return super().discriminator_loss(draw)
 
     module.__class__ = Watching
     fit(module, steps=1, batch_size=16, precision="64-true")

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from lit_gen import GAN, WGAN, WGANGP
 from lit_gen.losses import R1, Hinge, LeastSquares, NonSaturating, RelativisticPairing, SpectralNorm, Wasserstein
+from lit_gen.modules.adversarial import GANDraw
 from lit_gen.modules.unrolled import UnrolledAdam, UnrolledSGD
 from lit_gen.networks import Discriminator, MLPDiscriminator, MLPGenerator
 
@@ -40,7 +41,7 @@ def game(unroll=None, **options):
 
 
 def generator_gradient(module, real, z):
-    loss, _ = module.generator_loss(z, real)
+    loss, _ = module.generator_loss(GANDraw(real, z, torch.rand(len(z))))
     return loss, torch.autograd.grad(loss, list(module.generator.parameters()))
 
 

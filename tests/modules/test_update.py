@@ -78,17 +78,17 @@ def test_players_move_only_in_their_own_turn():
 
 def test_no_gradient_is_computed_for_the_idle_player():
     class Watch(GAN):
-        def generator_loss(self, z, *others):
+        def generator_loss(self, draw):
             self.discriminator.zero_grad()
             assert not any(p.requires_grad for p in self.discriminator.parameters())
-            return super().generator_loss(z, *others)
+            return super().generator_loss(draw)
 
-        def discriminator_loss(self, real, z, *others):
+        def discriminator_loss(self, draw):
             self.generator.zero_grad()
             assert not any(p.requires_grad for p in self.generator.parameters())
             with torch.no_grad():
-                assert not self.generator(z).requires_grad
-            return super().discriminator_loss(real, z, *others)
+                assert not self.generator(draw.z).requires_grad
+            return super().discriminator_loss(draw)
 
     module = build(Watch)
     fit(module, steps=1)

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from lit_gen import GAN
+from lit_gen.modules import Judge
 
 
 class TopKGAN(GAN):
@@ -25,8 +26,8 @@ class TopKGAN(GAN):
             raise ValueError(f"keep={keep}: a share of the samples in (0, 1]")
         self.keep = keep
 
-    def believed(self, fake: Tensor, real: Tensor | None, *y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def generator_game(self, judge: Judge, real: Tensor, fake: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """L_G of the ⌈keep · N⌉ generated images with the highest scores."""
-        scores, _ = self.judged(fake, *y)
+        scores = judge(fake)
         loss = self.loss.generator(scores.topk(math.ceil(self.keep * len(scores))).values)
         return loss, {"generator_loss": loss}

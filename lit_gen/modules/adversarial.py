@@ -1,0 +1,129 @@
+"""What a generator and a discriminator that play against each other need beside their losses: draws, views, a judge."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from lit_gen.losses import Penalty
+from lit_gen.modules.base import Batch
+from lit_gen.modules.judge import Judge
+from lit_gen.modules.sampling import LatentVariableModel
+from lit_gen.networks import Discriminator, Generator
+from lit_gen.training.draw import Draw
+from lit_gen.training.standing import StandingStatistics
+from lit_gen.training.view import View
+
+
+@dataclass(frozen=True)
+class GANDraw(Draw):
+    """All that an update of a GAN depends on; with packs of m samples, N/m rows.
+
+    Args:
+        real: Images x ``(N/m, *packed_shape)``.
+        z: Latents ``(N, latent_dim)``, in packs ``(N/m, m, latent_dim)``.
+        epsilon: The penalty's uniform numbers ``(N/m, *epsilon_shape)``.
+        real_view: Random numbers of the view of x.
+        fake_view: Random numbers of the view of G(z).
+        labels: y ``(N,)``, of real and generated images alike.
+        fake: G(z), with its graph, if it is known already.
+        undo: Takes back what making ``fake`` has changed.
+    """
+
+    real: Tensor
+    z: Tensor
+    epsilon: Tensor
+    real_view: Tensor | None = None
+    fake_view: Tensor | None = None
+    labels: Tensor | None = None
+    fake: Tensor | None = None
+    undo: Callable[[], None] | None = None
+
+    def take_back(self) -> None:
+        """Leave no trace of images whose update is left out."""
+        if self.undo is not None:
+            self.undo()
+
+
+class AdversarialModule(LatentVariableModel):
+    """A generator of z ~ N(0, I) and its discriminator.
+
+    Attributes:
+        view: What the discriminator sees of images.
+        packed_shape: Shape of what it sees.
+        auxiliary: Whether it also classifies.
+        shared_pass: Whether real and generated images may share a pass through it.
+        standing: Batch statistics for samples.
+    """
+
+    generator: Generator
+    discriminator: Discriminator
+    penalty: Penalty | None
+    view: View
+    packed_shape: tuple[int, ...]
+    auxiliary: bool
+    shared_pass: bool
+    standing: StandingStatistics
+
+    def draw(self, batch: Batch) -> GANDraw:
+        """What the discriminator's update depends on: the batch, z, and the penalty's and the view's numbers."""
+        n, real = len(batch[0]), self.view.packing.pack(batch[0].to(self.dtype))
+        z, epsilon = self.view.packing.group(self.noise(n)), self.uniform(len(real))
+        of_real, of_fake = (self.view.numbers(real, self.random, self.images_seen) for _ in range(2))
+        return GANDraw(real, z, epsilon, of_real, of_fake, batch[1] if self.conditional else None)
+
+    def redraw(self, draw: GANDraw, keep_fake: bool = False) -> GANDraw:
+        """The same batch for the generator's update, with other latents unless G(z) is known and kept."""
+        if not keep_fake or draw.fake is None:
+            z = self.view.packing.group(self.noise(len(draw) * self.pack))
+            draw = replace(draw, z=z, fake=None, undo=None)
+        return replace(draw, fake_view=self.view.numbers(draw.real, self.random, self.images_seen))
+
+    def with_fake(self, draw: GANDraw) -> GANDraw:
+        """The draw with its G(z), for both players' updates."""
+        undo = self.faults.keep([self.generator])
+        with self.kernels():
+            return replace(draw, fake=self.generated(draw), undo=undo)
+
+    def judge(self, labels: Tensor | None = None) -> Judge:
+        """The discriminator with these labels given."""
+        return Judge(self.discriminator, labels, self.auxiliary, self.shared_pass)
+
+    def generated(self, draw: GANDraw) -> Tensor:
+        """G(z), or G(z, y), in packs: ``(N/m, *packed_shape)``."""
+        labels = () if draw.labels is None else (draw.labels,)
+        return self.view.packing.generate(self.generator, draw.z, *labels).to(draw.real.dtype)
+
+    def seen_fake(self, draw: GANDraw) -> Tensor:
+        """G(z) as the discriminator sees it."""
+        return self.view(self.generated(draw) if draw.fake is None else draw.fake, draw.fake_view)
+
+    def noise(self, n: int) -> Tensor:
+        """z ~ N(0, I), ``(n, latent_dim)``."""
+        return self.random.normal(n, self.latent_dim)
+
+    def uniform(self, n: int) -> Tensor:
+        """The penalty's U[0, 1), ``(n, *epsilon_shape)``."""
+        shape = () if self.penalty is None else self.penalty.epsilon_shape(self.packed_shape)
+        return self.random.uniform(n, *shape)
+
+    def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """G(z), or G(z, y), of the averaged generator."""
+        return self.standing(self.network("generator"))(z, *(() if labels is None else (labels,)))
+
+    @torch.no_grad()
+    def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The discriminator's raw scores ``(N,)`` of images ``(N, *image_shape)`` in [-1, 1], in eval mode.
+
+        With ``pack`` = m they are ``(N/m,)``, of image i with i + N/m, i + 2N/m, …
+        """
+        labels = None if labels is None else labels.to(self.device)
+        x = self.view.packing.pack(images.to(self.device, self.dtype))  # type: ignore[arg-type]
+        with self.evaluating():
+            return self.judge(labels)(x)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Nothing by itself: callbacks score the samples at the end of the epoch."""
+
+    test_step = validation_step

@@ -1,0 +1,72 @@
+"""The discriminator as losses, penalties, unrolled steps and monitors meet it."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lit_gen.losses import AdversarialLoss
+from lit_gen.networks import couples_batch
+
+
+class Scores(NamedTuple):
+    """Raw scores ``(N,)`` or of patches, of real and of generated images; class scores ``(2N, num_classes)`` if any."""
+
+    real: Tensor
+    fake: Tensor
+    classes: Tensor | None = None
+
+
+class Judge(nn.Module):
+    """x → D(x, y): raw scores of images alone, with the labels y given.
+
+    Args:
+        discriminator: D.
+        labels: y ``(N,)`` of a conditional D. For k N images, such as real and generated ones in a pass, they are
+            repeated.
+        classifies: Whether D also classifies, as an AC-GAN's does; it then gets no labels.
+        shared_pass: Whether real and generated images may share a pass, as they may unless D compares the samples of
+            a batch; None to look.
+    """
+
+    def __init__(
+        self,
+        discriminator: nn.Module,
+        labels: Tensor | None = None,
+        classifies: bool = False,
+        shared_pass: bool | None = None,
+    ) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+        self.labels, self.classifies = labels, classifies
+        self.shared_pass = not couples_batch(discriminator) if shared_pass is None else shared_pass
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Raw scores ``(k N,)``."""
+        return self.score(x)[0]
+
+    def score(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Raw scores ``(k N,)``, and class scores ``(k N, num_classes)`` if D classifies."""
+        if self.classifies:
+            scores, classes = self.discriminator.classify(x)  # type: ignore[operator]
+            return scores, classes
+        y = () if self.labels is None else (self.labels.repeat(len(x) // len(self.labels)),)
+        return self.discriminator(x, *y), None
+
+    def both(self, real: Tensor, fake: Tensor) -> Scores:
+        """Scores of two batches, by one pass if they may share it."""
+        fake = fake.to(real.dtype)
+        if self.shared_pass:
+            scores, classes = self.score(torch.cat([real, fake]))
+            return Scores(scores[: len(real)], scores[len(real) :], classes)
+        (of_real, first), (of_fake, second) = self.score(real), self.score(fake)
+        return Scores(of_real, of_fake, None if first is None or second is None else torch.cat([first, second]))
+
+    def generator_loss(self, loss: AdversarialLoss, fake: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """L_G(D(G(z))), or L_G(D(G(z)), D(x)) of a loss that compares them; class scores of the fakes if any."""
+        if loss.needs_real and real is not None:
+            scores = self.both(real, fake)
+            classes = None if scores.classes is None else scores.classes[len(real) :]
+            return loss.generator(scores.fake, scores.real), classes
+        of_fake, classes = self.score(fake)
+        return loss.generator(of_fake), classes

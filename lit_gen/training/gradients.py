@@ -1,0 +1,72 @@
+"""Gradients of an objective over the parts of a batch, and what processes tell each other of them."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor, nn
+
+from lit_gen.training.draw import Draw
+from lit_gen.training.faults import Findings
+from lit_gen.training.means import BatchMeans
+from lit_gen.training.player import Player
+from lit_gen.training.processes import average_over_processes, running_statistics, without_synchronisation
+
+# Draw (or tensors) -> the player's loss, or each player's by name, and values to log.
+Objective = Callable[..., tuple[Any, dict[str, Tensor]]]
+
+
+def compute_gradients(
+    module: L.LightningModule,
+    players: list[Player],
+    objective: Objective,
+    draw: Draw,
+    networks: Iterable[nn.Module],
+    means: BatchMeans,
+    findings: Findings,
+) -> dict[str, Tensor]:
+    """Leave the mean gradient over the batch in the players' parameters; the logged values' means come back.
+
+    Several players' losses, by their names, are differentiated at the same weights, each in its own player's alone.
+    """
+    n, count = len(draw), max(player.accumulate for player in players)
+    values: dict[str, Tensor] = {}
+    for player in players:
+        for parameter in player.parameters:
+            parameter.grad = None
+    for part, (losses, logged) in means.passes(draw, count, objective, networks):
+        share = len(part) / n
+        findings.see(losses, logged)
+        with without_synchronisation(module.trainer.strategy):
+            if isinstance(losses, Tensor):
+                module.manual_backward(losses if share == 1 else losses * share)
+            else:
+                for i, player in enumerate(players, 1):
+                    kept = i < len(players)  # one graph for all of them
+                    loss = losses[player.name] * share
+                    module.manual_backward(loss, inputs=player.parameters, retain_graph=kept)
+        for key, value in logged.items():
+            values[key] = value.detach() if share == 1 else values.get(key, 0.0) + share * value.detach()
+    return values
+
+
+def agree(
+    trainer: L.Trainer,
+    players: list[Player],
+    networks: Iterable[nn.Module],
+    values: dict[str, Tensor],
+    findings: Findings,
+) -> dict[str, Tensor]:
+    """Average gradients, running statistics and logged values over processes, in one message; find faults of any.
+
+    Returns:
+        The values' means.
+    """
+    gradients = [p.grad for player in players for p in player.parameters if p.grad is not None]
+    marks = findings.conclude(gradients, trainer.scaler is None, trainer.global_rank, trainer.world_size)
+    if trainer.world_size == 1:
+        return values
+    told = torch.stack([value.to(marks.dtype) for value in values.values()]) if values else marks.new_empty(0)
+    average_over_processes([*gradients, *running_statistics(networks), marks, told])
+    return dict(zip(values, told, strict=True))
