@@ -306,3 +306,19 @@ def test_other_strategies_are_refused():
     module._trainer = SimpleNamespace(strategy=object(), precision="32-true")
     with pytest.raises(ValueError, match=r"strategy=object.*ddp"):
         module.setup("fit")
+
+
+def test_layers_frozen_meanwhile_stay_frozen():
+    module = build(GAN)
+    first = next(module.discriminator.parameters())
+
+    class Freeze(L.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if trainer.global_step == 2:
+                first.requires_grad_(False)
+                self.before = first.clone()
+
+    freeze = Freeze()
+    fit(module, steps=5, callbacks=[freeze])
+    assert not first.requires_grad
+    assert torch.equal(freeze.before, first)
