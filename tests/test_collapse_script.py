@@ -15,7 +15,7 @@ from lit_gen import HierarchicalVAE
 from lit_gen.cli.support import configs_folder
 from lit_gen.networks import Ladder
 
-PATH = Path(__file__).parents[1] / "scripts" / "collapse.py"
+PATH = Path(__file__).parents[1] / "scripts" / "experiments" / "collapse.py"
 
 
 @pytest.fixture(scope="module")

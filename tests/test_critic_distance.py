@@ -8,7 +8,7 @@ import torch
 from lit_gen.losses import GradientPenalty, WeightClip
 from lit_gen.metrics import wasserstein
 
-SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "critic_distance.py"
+SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "experiments" / "critic_distance.py"
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "scripts" / "soak.py"
+SCRIPT = Path(__file__).parent.parent / "scripts" / "experiments" / "soak.py"
 
 
 @pytest.mark.filterwarnings("ignore")

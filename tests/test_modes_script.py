@@ -1,4 +1,4 @@
-"""scripts/modes.py: what it trains, and what its table says."""
+"""scripts/experiments/modes.py: what it trains, and what its table says."""
 
 import importlib.util
 import math
@@ -8,7 +8,7 @@ import pytest
 
 from lit_gen.networks import couples_batch
 
-PATH = Path(__file__).parent.parent / "scripts" / "modes.py"
+PATH = Path(__file__).parent.parent / "scripts" / "experiments" / "modes.py"
 
 
 @pytest.fixture(scope="module")
