@@ -1,4 +1,4 @@
-"""Files that are whole or absent."""
+"""Files and folders that are whole or absent."""
 
 import os
 import shutil
@@ -44,6 +44,31 @@ def whole_file(path: str | Path, previous: str | Path | None = None) -> Iterator
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def whole_folder(folder: str | Path) -> Iterator[Path]:
+    """A folder to fill that gets its name only once it is complete; after any error nothing is left of it.
+
+    It is made beside its place, so that the renaming is one step. An empty folder that is there already gives way to
+    it at the end.
+
+    Args:
+        folder: The target. Callers refuse one that holds something before the work begins.
+
+    Raises:
+        OSError: if the target holds something, which stays as it is.
+    """
+    folder = Path(folder)
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        if folder.exists():
+            folder.rmdir()
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def remove_leftovers(folders: str | Path, pattern: str) -> None:

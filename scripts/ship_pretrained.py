@@ -11,11 +11,11 @@ import hashlib
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from lit_gen import from_pretrained, save_pretrained
+from lit_gen.callbacks.record import training_facts
 from lit_gen.pretrained.shipped import PRETRAINED
 from lit_gen.pretrained.stored import HASHES
 
@@ -24,34 +24,27 @@ LARGEST_OF_ALL = 20_000_000
 
 
 def last_scores(run: Path) -> dict[str, float]:
-    """The last value of every column ``val/…``, without losses that are parts of others."""
+    """The last value of every column ``val/…``."""
     with (run / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     names = [name for name in rows[0] if name.startswith("val/")]
-    scores = {name: next(float(row[name]) for row in reversed(rows) if row[name]) for name in names}
-    return {name: float(f"{value:.4g}") for name, value in scores.items()}
+    return {name: next(float(row[name]) for row in reversed(rows) if row[name]) for name in names}
 
 
 def ship(name: str, run: Path, commit: str) -> None:
     """Write one model's folder, in the place of an older one."""
     config = yaml.safe_load((run / "config.yaml").read_text())
-    facts: dict[str, Any] = {
-        "data": config["data"]["class_path"].rpartition(".")[2].removesuffix("DataModule"),
-        "config": name,
-        "steps": config["trainer"]["max_steps"],
-        "seed": config["seed_everything"],
-        "scores": last_scores(run),
-        "protocol": "validation split; the scores' names say the extractor and the number of samples",
-        "commit": commit,
-        "licence": "apache-2.0",
-    }
+    data = config["data"]["class_path"].rpartition(".")[2]
+    training = {"config": name, "steps": config["trainer"]["max_steps"], "seed": config["seed_everything"]}
+    facts = training_facts(data, training, last_scores(run), "validation split")
+    facts |= {"commit": commit, "licence": "apache-2.0"}
     shutil.rmtree(PRETRAINED / name, ignore_errors=True)
     save_pretrained(from_pretrained(run / "checkpoints" / "last.ckpt"), PRETRAINED / name, facts)
     size = sum(path.stat().st_size for path in (PRETRAINED / name).iterdir())
     if size > LARGEST:
         shutil.rmtree(PRETRAINED / name)
         raise SystemExit(f"{name}: {size:,} bytes, more than {LARGEST:,}")
-    print(f"{name}: {size:,} bytes, {facts['scores']}")
+    print(f"{name}: {size:,} bytes, {facts.get('scores')}")
 
 
 def main() -> None:

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import logging
 import os
@@ -5,11 +6,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
 SCRIPT = Path(__file__).parent / "training_script.py"
+SCRIPTS = Path(__file__).parent.parent / "scripts"
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +48,19 @@ def train() -> Callable[..., None]:
         assert done.returncode == 0, done.stderr[-3000:]
 
     return train
+
+
+@pytest.fixture(scope="session")
+def load_script() -> Callable[[str], ModuleType]:
+    """Imports a file of scripts/, which is no package."""
+
+    def load_script(path: str) -> ModuleType:
+        specification = importlib.util.spec_from_file_location(Path(path).stem, SCRIPTS / path)
+        module = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(module)
+        return module
+
+    return load_script
 
 
 def flatten(value: object, path: str = "") -> dict[str, object]:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / "scripts"))
-import benchmark_scores
-import benchmark_steps
+sys.path.append(str(Path(__file__).parents[1] / "scripts" / "benchmark"))
+import scores
+import steps
 
 
 def test_both_sides_of_a_step_compute_the_same(tmp_path):
-    row = replace(benchmark_steps.ROWS["mlp_gan_2d"], steps=2, warm_up=1)
-    ours, peer = (run(row, tmp_path, "cpu", True) for run in benchmark_steps.SIDES.values())
+    row = replace(steps.ROWS["mlp_gan_2d"], steps=2, warm_up=1)
+    ours, peer = (run(row, tmp_path, "cpu", True) for run in steps.SIDES.values())
     assert min(ours.cpu, ours.wall, peer.cpu, peer.wall) > 0
 
     # The peer takes the discriminator's gradients in the generator's step too.
@@ -21,23 +21,23 @@ def test_both_sides_of_a_step_compute_the_same(tmp_path):
 
 
 def test_a_players_updates_are_timed_alone(tmp_path):
-    row = replace(benchmark_steps.ROWS["mlp_gan_2d"], steps=3, warm_up=1)
+    row = replace(steps.ROWS["mlp_gan_2d"], steps=3, warm_up=1)
     rows = (replace(row, player=player) for player in (None, "generator"))
-    whole, one = (benchmark_steps.ours(row, tmp_path, "cpu", False) for row in rows)
+    whole, one = (steps.ours(row, tmp_path, "cpu", False) for row in rows)
     assert 0 < one.cpu < whole.cpu
 
 
 def test_mnists_files_are_torchvisions(tmp_path):
     import torchvision
 
-    benchmark_steps.write_mnist(tmp_path)
+    steps.write_mnist(tmp_path)
     data = torchvision.datasets.MNIST(tmp_path, train=True)
     assert data.data.shape == (60_000, 28, 28)
     assert 0.75 < (data.data == 0).double().mean() < 0.85
 
 
 def test_the_peak_is_this_process_own():
-    before = benchmark_scores.peak_kib()
+    before = scores.peak_kib()
     block = bytearray(64 * 2**20)
-    assert benchmark_scores.peak_kib() >= before
-    assert len(block) // 1024 < benchmark_scores.peak_kib()
+    assert scores.peak_kib() >= before
+    assert len(block) // 1024 < scores.peak_kib()

@@ -1,10 +1,8 @@
 import argparse
-import importlib.util
 import json
 import logging
 import math
 from functools import partial
-from pathlib import Path
 
 import lightning.pytorch as L
 import pytest
@@ -15,15 +13,10 @@ from lit_gen import HierarchicalVAE
 from lit_gen.cli.support import configs_folder
 from lit_gen.networks import Ladder
 
-PATH = Path(__file__).parents[1] / "scripts" / "collapse.py"
-
 
 @pytest.fixture(scope="module")
-def collapse():
-    specification = importlib.util.spec_from_file_location("collapse_script", PATH)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+def collapse(load_script):
+    return load_script("experiments/collapse.py")
 
 
 def test_rows_are_shipped_configs_with_a_warm_up_of_a_tenth(collapse, monkeypatch, tmp_path):

@@ -1,6 +1,4 @@
-import importlib.util
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -8,15 +6,10 @@ import torch
 from lit_gen.losses import GradientPenalty, WeightClip
 from lit_gen.metrics import wasserstein
 
-SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "critic_distance.py"
-
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("critic_distance", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script):
+    return load_script("experiments/critic_distance.py")
 
 
 def test_a_penalised_critic_overshoots_by_what_theory_says(script):

@@ -1,22 +1,15 @@
-"""scripts/modes.py: what it trains, and what its table says."""
+"""scripts/experiments/modes.py: what it trains, and what its table says."""
 
-import importlib.util
 import math
-from pathlib import Path
 
 import pytest
 
 from lit_gen.networks import couples_batch
 
-PATH = Path(__file__).parent.parent / "scripts" / "modes.py"
-
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("modes_script", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script):
+    return load_script("experiments/modes.py")
 
 
 def test_the_published_networks_have_the_published_layers(script):

@@ -1,10 +1,8 @@
 """Posterior collapse, found at validations and said in words."""
 
-from typing import Any
-
 import lightning.pytorch as L
-from lightning.pytorch.utilities import rank_zero_warn
 
+from lit_gen.callbacks.alarms import AlarmCallback
 from lit_gen.callbacks.held_out import latent_units
 from lit_gen.modules.variational import VariationalModule
 
@@ -13,7 +11,7 @@ class CollapseWarning(UserWarning):
     """An alarm of :class:`PosteriorCollapse`."""
 
 
-class PosteriorCollapse(L.Callback):
+class PosteriorCollapse(AlarmCallback[int]):
     """Watches the stochastic layers of a variational autoencoder and warns when one carries nothing of x.
 
     A layer has collapsed where q(z|x) is all but the prior: with less than ``min_active_units`` active units, by one
@@ -36,6 +34,9 @@ class PosteriorCollapse(L.Callback):
         ValueError: for less than 2 images, or numbers out of their range.
     """
 
+    _warning = CollapseWarning
+    _counts = "collapsed"
+
     def __init__(
         self,
         min_active_units: int = 1,
@@ -45,6 +46,7 @@ class PosteriorCollapse(L.Callback):
         samples: int = 4,
         seed: int = 0,
     ) -> None:
+        super().__init__()
         if num_images < 2:
             raise ValueError(f"num_images={num_images}: a variance needs at least 2 images")
         for name, value in {"patience": patience, "samples": samples}.items():
@@ -55,8 +57,6 @@ class PosteriorCollapse(L.Callback):
                 raise ValueError(f"{name}={threshold}: a threshold can't be negative")
         self.min_active_units, self.min_kl_nats, self.patience = min_active_units, min_kl_nats, patience
         self.num_images, self.samples, self.seed = num_images, samples, seed
-        self.alarms: list[tuple[int, int, str]] = []
-        self._collapsed: dict[int, int] = {}  # validations in a row, by layer
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuse a fit without held-out images."""
@@ -73,14 +73,6 @@ class PosteriorCollapse(L.Callback):
             collapsed += self.judge(trainer.global_step, i, len(layers), layer.moments.shape[1], layer.compute())
         pl_module.log("latents/collapsed", collapsed, sync_dist=trainer.world_size > 1)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The alarms, and how long each layer has been collapsed."""
-        return {"alarms": list(self.alarms), "collapsed": dict(self._collapsed)}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on watching, and repeat no alarm that lasts."""
-        self.alarms, self._collapsed = list(state_dict["alarms"]), dict(state_dict["collapsed"])
-
     def judge(self, step: int, layer: int, layers: int, units: int, values: dict[str, float]) -> bool:
         """Whether a layer has collapsed, by the values of ``LatentUnits``; it is said when it becomes an alarm."""
         active = min(values["active_units"], values.get("active_units_kl", values["active_units"]))
@@ -89,14 +81,12 @@ class PosteriorCollapse(L.Callback):
             reasons.append(f"{active:.0f} of {units} units are active, below min_active_units={self.min_active_units}")
         if values["kl_nats"] < self.min_kl_nats:
             reasons.append(f"its KL divergence is {values['kl_nats']:.3g} nats, below min_kl_nats={self.min_kl_nats:g}")
-        self._collapsed[layer] = self._collapsed.get(layer, 0) + 1 if reasons else 0
-        if self._collapsed[layer] == self.patience:
+        if self._begins(layer, bool(reasons), self.patience):
             name = f"stochastic layer {layer} of {layers} (1 is nearest to x)" if layers > 1 else "the latent layer"
             sentence = (
                 f"Step {step}: {name} has collapsed, its posterior is all but the prior: {' and '.join(reasons)}, for "
                 f"{self.patience} validations; try a warm-up of the KL divergence, a smaller beta, free_bits"
                 + (" or Ladder or TopDown as hierarchy." if layers > 1 else " or a weaker decoder.")
             )
-            self.alarms.append((step, layer, sentence))
-            rank_zero_warn(sentence, category=CollapseWarning)
+            self._say(step, layer, sentence)
         return bool(reasons)

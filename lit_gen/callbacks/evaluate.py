@@ -9,6 +9,7 @@ import lightning.pytorch as L
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 
+from lit_gen.callbacks.nth_validation import NthValidationCallback
 from lit_gen.metrics import (
     SHIPPED,
     Extractor,
@@ -32,7 +33,7 @@ INCEPTION: dict[str, Any] = {
 FAST_DEV_SAMPLES = 32  # samples and references in a fast_dev_run
 
 
-class Evaluate(L.Callback):
+class Evaluate(NthValidationCallback):
     """Scores ``num_samples`` samples against real data and logs ``<split>/<score>_<extractor>_<num_samples>``.
 
     The split is ``val`` or ``test``; against the training split the names end in ``_train``. By default the scores are
@@ -97,7 +98,8 @@ class Evaluate(L.Callback):
         if max_share is not None and not 0 < max_share <= 1:
             raise ValueError(f"max_share={max_share}: a share of the time in (0, 1], or null for no bound")
         check_names(scores or [])
-        self.extractor, self.num_samples, self.every_n_epochs = extractor, num_samples, every_n_epochs
+        super().__init__(every_n_epochs)
+        self.extractor, self.num_samples = extractor, num_samples
         self.reference, self.batch_size, self.at_start, self.seed = reference, batch_size, at_start, seed
         self.scores, self.every_n_steps, self.max_share = scores, every_n_steps, max_share
         self.capacity, self.cache, self.eight_bits = capacity, cache, eight_bits
@@ -105,7 +107,6 @@ class Evaluate(L.Callback):
         self._data: Any = None
         self._network: Extractor | None = None
         self._references: dict[tuple[str, int | None], Features] = {}
-        self._validations = 0
         self._started = self._spent = self._last = 0.0
 
     # ---- when
@@ -153,22 +154,13 @@ class Evaluate(L.Callback):
         if trainer.sanity_checking:
             return
         fitting = trainer.state.fn == "fit"
-        self._validations += fitting
-        due = not fitting or (self.every_n_steps is None and self._validations % self.every_n_epochs == 0)
+        due = self._is_due(trainer) and (not fitting or self.every_n_steps is None)
         if not self._known(trainer) or (due and (not fitting or self._affordable(trainer))):
             self._log(trainer, pl_module, "val")
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Score on the test split."""
         self._log(trainer, pl_module, "test")
-
-    def state_dict(self) -> dict[str, Any]:
-        """The count behind ``every_n_epochs``."""
-        return {"validations": self._validations}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
-        self._validations = state_dict["validations"]
 
     # ---- what
 

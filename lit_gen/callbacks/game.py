@@ -7,10 +7,10 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
+from lit_gen.callbacks.alarms import AlarmCallback
 from lit_gen.losses import NonSaturating, WeightClip
 from lit_gen.losses.adversarial import AdversarialLoss
 from lit_gen.modules.gan import GAN
@@ -35,7 +35,7 @@ class GameWarning(UserWarning):
     """An alarm of :class:`GameMonitor`."""
 
 
-class GameMonitor(L.Callback):
+class GameMonitor(AlarmCallback[str]):
     """Watches a :class:`lit_gen.modules.GAN` and warns when the game fails; does nothing on other modules.
 
     At each validation of a fit (or epoch, of data without validation) it logs
@@ -69,6 +69,8 @@ class GameMonitor(L.Callback):
         ValueError: for less than 2 samples, a patience below 1, or a threshold that is negative or no number.
     """
 
+    _warning = GameWarning
+
     def __init__(
         self,
         num_samples: int = 64,
@@ -79,6 +81,7 @@ class GameMonitor(L.Callback):
         max_gradient_norm: float = 1000.0,
         max_clipped: float = 0.9,
     ) -> None:
+        super().__init__()
         if num_samples < 2:
             raise ValueError(f"num_samples={num_samples}: a distance needs at least 2 samples")
         if patience < 1:
@@ -94,8 +97,6 @@ class GameMonitor(L.Callback):
             if not threshold >= 0:
                 raise ValueError(f"{name}={threshold}: a number, at least 0, is needed")
         self.num_samples, self.patience = num_samples, patience
-        self.alarms: list[tuple[int, str, str]] = []
-        self._beyond: dict[str, int] = {}  # measurements in a row beyond the threshold
         self._norms: dict[str, Tensor] = {}  # of the last gradients
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -122,14 +123,6 @@ class GameMonitor(L.Callback):
         if isinstance(pl_module, GAN) and not sum(trainer.num_val_batches):
             self._observe(trainer, pl_module)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The alarms, and how long each quantity has been beyond its threshold."""
-        return {"alarms": list(self.alarms), "beyond": dict(self._beyond)}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on watching, and repeat no alarm that lasts."""
-        self.alarms, self._beyond = list(state_dict["alarms"]), dict(state_dict["beyond"])
-
     def _observe(self, trainer: L.Trainer, module: GAN) -> None:
         quantities = {**self._play(trainer, module), **{name: norm.item() for name, norm in self._norms.items()}}
         if isinstance(module.constraint, WeightClip):
@@ -144,13 +137,11 @@ class GameMonitor(L.Callback):
         argument, threshold = self.thresholds[kind]
         relation = "below" if argument.startswith("min") else "at least" if kind == "auc" else "not within"
         beyond = {"below": value < threshold, "at least": value >= threshold, "not within": not value <= threshold}
-        self._beyond[name] = self._beyond.get(name, 0) + 1 if beyond[relation] else 0
         patience = self.patience if kind in ("gradient_ratio", "auc") else 1
-        if self._beyond[name] == patience:
+        if self._begins(name, beyond[relation], patience):
             bound = f"{relation} {argument}={threshold:g}" + (f" for {patience} validations" if patience > 1 else "")
             sentence = f"Step {step}: game/{name} is {value:.4g}, {bound}: {ADVICE[kind]}."
-            self.alarms.append((step, name, sentence))
-            rank_zero_warn(sentence, category=GameWarning)
+            self._say(step, name, sentence)
 
     @torch.inference_mode(False)
     @torch.enable_grad()

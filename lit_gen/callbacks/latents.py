@@ -16,6 +16,7 @@ from lit_gen.callbacks.held_out import (
 )
 from lit_gen.callbacks.latent_pictures import layer_grid, reconstruction_grid, traversal_grid
 from lit_gen.callbacks.marginal import annealed_log_likelihood, importance_weights
+from lit_gen.callbacks.nth_validation import NthValidationCallback
 from lit_gen.callbacks.publish import publish
 from lit_gen.metrics import (
     AggregatePosterior,
@@ -31,7 +32,7 @@ from lit_gen.precision import float64_device
 CHUNK = 48  # samples of z an image for each pass of the networks, at least; a multiple of 16
 
 
-class LatentDiagnostics(L.Callback):
+class LatentDiagnostics(NthValidationCallback):
     """Looks into a variational autoencoder at validations and in ``lit-gen test``; does nothing on other modules.
 
     For ``num_images`` images, spread evenly over the split ``val`` or ``test``, it logs
@@ -90,10 +91,10 @@ class LatentDiagnostics(L.Callback):
         for name, value in {"nll_samples": nll_samples, "ais_steps": ais_steps}.items():
             if value < 0:
                 raise ValueError(f"{name}={value}: a number, or 0 for none")
-        self.num_images, self.every_n_epochs, self.samples = num_images, every_n_epochs, samples
+        super().__init__(every_n_epochs)
+        self.num_images, self.samples = num_images, samples
         self.nll_samples, self.ais_steps, self.ais_chains = nll_samples, ais_steps, ais_chains
         self.memory_mib, self.pictures, self.seed = memory_mib, pictures, seed
-        self._validations = 0
 
     # ---- when
 
@@ -112,24 +113,12 @@ class LatentDiagnostics(L.Callback):
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look at every n-th validation of a fit, and every one outside it."""
-        if trainer.sanity_checking:
-            return
-        fitting = trainer.state.fn == "fit"
-        self._validations += fitting
-        if not fitting or self._validations % self.every_n_epochs == 0:
+        if not trainer.sanity_checking and self._is_due(trainer):
             self._look(trainer, pl_module, "val")
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look at the test split."""
         self._look(trainer, pl_module, "test")
-
-    def state_dict(self) -> dict[str, Any]:
-        """The count behind ``every_n_epochs``."""
-        return {"validations": self._validations}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
-        self._validations = state_dict["validations"]
 
     # ---- what
 

@@ -1,6 +1,7 @@
 """What is left of a run: the trained model with its card, and the id by which trackers know the run."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,16 +83,22 @@ class RunRecord(L.Callback):
 def facts(trainer: L.Trainer, module: GenerativeModule) -> dict[str, Any]:
     """What the model's card says."""
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
-    scores = {k: float(f"{v:.4g}") for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-    told: dict[str, Any] = {
-        "data": type(data).__name__.removesuffix("DataModule") if data is not None else "unknown",
-        "steps": trainer.global_step,
-        "images_seen": module.images_seen,
-        "seed": module.seed,
-    }
-    if scores:
-        told["scores"] = scores
-        told["protocol"] = (
-            "last validation of the training; the scores' names say the extractor and the number of samples"
-        )
-    return told | code_version()
+    name = type(data).__name__ if data is not None else "unknown"
+    training = {"steps": trainer.global_step, "images_seen": module.images_seen, "seed": module.seed}
+    return training_facts(name, training, trainer.callback_metrics, "last validation of the training") | code_version()
+
+
+def training_facts(data: str, training: Mapping[str, Any], scores: Mapping[str, Any], measured: str) -> dict[str, Any]:
+    """The part of a card that a training gives.
+
+    Args:
+        data: The data module's class name, or another name.
+        training: Facts by name, as they are.
+        scores: Values by name, of which those of validations are told, to four digits.
+        measured: When, or on what, they were.
+    """
+    told = {"data": data.removesuffix("DataModule"), **training}
+    if rounded := {k: float(f"{v:.4g}") for k, v in scores.items() if k.startswith("val/")}:
+        told["scores"] = rounded
+        told["protocol"] = f"{measured}; the scores' names say the extractor and the number of samples"
+    return told

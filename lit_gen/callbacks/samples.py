@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
+from lit_gen.callbacks.nth_validation import NthValidationCallback
 from lit_gen.callbacks.publish import publish
 from lit_gen.training.randomness import mix
 
@@ -72,7 +73,7 @@ def scatter(samples: Tensor, data: Tensor) -> Tensor:
     return picture[..., :3].movedim(-1, 0)
 
 
-class SampleGrid(L.Callback):
+class SampleGrid(NthValidationCallback):
     """Draws samples of the same noise at the start, at every n-th validation and at the end of ``fit``.
 
     A picture goes to ``samples/step_<step>.png`` under the trainer's log directory, and to every logger that takes
@@ -95,8 +96,8 @@ class SampleGrid(L.Callback):
             raise ValueError(f"num_samples={num_samples}: at least 1 is needed")
         if every_n_epochs < 1:
             raise ValueError(f"every_n_epochs={every_n_epochs}: at least 1 is needed")
-        self.num_samples, self.every_n_epochs, self.seed = num_samples, every_n_epochs, seed
-        self._validations = 0
+        super().__init__(every_n_epochs)
+        self.num_samples, self.seed = num_samples, seed
         self._drawn: int | None = None
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -111,23 +112,12 @@ class SampleGrid(L.Callback):
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Every n-th validation of a fit."""
-        if trainer.sanity_checking or trainer.state.fn != "fit":
-            return
-        self._validations += 1
-        if self._validations % self.every_n_epochs == 0:
+        if not trainer.sanity_checking and trainer.state.fn == "fit" and self._is_due(trainer):
             self._draw(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The trained model."""
         self._draw(trainer, pl_module)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The count behind ``every_n_epochs``."""
-        return {"validations": self._validations}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
-        self._validations = state_dict["validations"]
 
     def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         directory, step = trainer.log_dir, trainer.global_step  # log_dir is a collective

@@ -51,8 +51,8 @@ class Network(nn.Module, ABC):
                 raise ValueError(f"labels from {low} to {high}: {name} needs 0 to {self.num_classes - 1}")
 
 
-class Generator(Network):
-    """z `(N, latent_dim)` to images `(N, C, H, W)` in [-1, 1], or points `(N, D)`.
+class LatentNetwork(Network):
+    """What generators and encoders know: the shape of their images and the dimension of z.
 
     Raises:
         ValueError: for an `image_shape` that is neither `(C, H, W)` nor `(D,)`, no latent dimension, or wrong classes.
@@ -61,7 +61,12 @@ class Generator(Network):
     def __init__(self, image_shape: tuple[int, ...], latent_dim: int, num_classes: int = 0):
         super().__init__(num_classes)
         self.image_shape = _checked_shape(self, "image_shape", image_shape)
-        self.latent_dim = _checked_latent_dim(self, latent_dim)
+        at_least_one(self, latent_dim=latent_dim)
+        self.latent_dim = latent_dim
+
+
+class Generator(LatentNetwork):
+    """z `(N, latent_dim)` to images `(N, C, H, W)` in [-1, 1], or points `(N, D)`."""
 
     @abstractmethod
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -100,19 +105,11 @@ class Discriminator(Network):
         )
 
 
-class Encoder(Network):
+class Encoder(LatentNetwork):
     """Images `(N, C, H, W)`, or points `(N, D)`, to mean and log σ of q(z | x), each `(N, latent_dim)`.
 
     log σ is float32 or better and has passed `lit_gen.distributions.bound_log_scale`.
-
-    Raises:
-        ValueError: for an `image_shape` that is neither `(C, H, W)` nor `(D,)`, no latent dimension, or wrong classes.
     """
-
-    def __init__(self, image_shape: tuple[int, ...], latent_dim: int, num_classes: int = 0):
-        super().__init__(num_classes)
-        self.image_shape = _checked_shape(self, "image_shape", image_shape)
-        self.latent_dim = _checked_latent_dim(self, latent_dim)
 
     @abstractmethod
     def forward(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -129,7 +126,8 @@ class Decoder(Network):
     def __init__(self, output_shape: tuple[int, ...], latent_dim: int, num_classes: int = 0):
         super().__init__(num_classes)
         self.output_shape = _checked_shape(self, "output_shape", output_shape)
-        self.latent_dim = _checked_latent_dim(self, latent_dim)
+        at_least_one(self, latent_dim=latent_dim)
+        self.latent_dim = latent_dim
 
     @abstractmethod
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -158,7 +156,12 @@ def _checked_shape(network: nn.Module, name: str, shape: tuple[int, ...]) -> tup
     return tuple(shape)
 
 
-def _checked_latent_dim(network: nn.Module, latent_dim: int) -> int:
-    if latent_dim < 1:
-        raise ValueError(f"latent_dim={latent_dim}: {type(network).__name__} needs at least 1")
-    return latent_dim
+def at_least_one(network: nn.Module, **sizes: int) -> None:
+    """Refuse sizes below 1.
+
+    Raises:
+        ValueError: naming the first of them and the network.
+    """
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name}={size}: {type(network).__name__} needs at least 1")

@@ -13,7 +13,7 @@ generator with batch norm can have a gain and a bias a class instead ("batch_nor
 import torch
 from torch import Tensor, nn
 
-from lit_gen.networks.base import Decoder, Encoder, Generator
+from lit_gen.networks.base import Decoder, Encoder, Generator, at_least_one
 from lit_gen.networks.conditioning import (
     DiscriminatorCondition,
     FeatureDiscriminator,
@@ -49,8 +49,7 @@ def _stage_widths(network: nn.Module, name: str, shape: tuple[int, ...], width: 
             f"{name}={tuple(shape)}: {type(network).__name__} needs (C, height, width) with height and width "
             "divisible by 4, from 8 to 128"
         )
-    if width < 1:
-        raise ValueError(f"width={width}: {type(network).__name__} needs at least 1")
+    at_least_one(network, width=width)
     return [width * min(2**stage, 8) for stage in range(min(_halvings(side) for side in shape[1:]))]
 
 
@@ -78,10 +77,10 @@ def _growing_trunk(
 
 
 def _shrinking_trunk(
-    shape: tuple[int, ...], out_features: int, widths: list[int], norm: Norm, minibatch: Minibatch = "none"
+    shape: tuple[int, ...], labels: int, out_features: int, widths: list[int], norm: Norm, minibatch: Minibatch = "none"
 ) -> LabelSequential:
-    """Images of `shape` to a vector: strided convolutions, no norm on the first, then a linear layer."""
-    layers: list[nn.Module] = [nn.Conv2d(shape[0], widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
+    """Images of `shape`, and `labels` maps, to a vector: strided convolutions, no norm on the first, a linear layer."""
+    layers: list[nn.Module] = [nn.Conv2d(shape[0] + labels, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
     channels = widths[0]
     for width in widths[1:]:
         layers += [
@@ -160,8 +159,7 @@ class DCGANDiscriminator(FeatureDiscriminator):
     ):
         super().__init__(image_shape, num_classes, condition, joined_shape=image_shape)
         widths = _stage_widths(self, "image_shape", image_shape, width)
-        joined = (image_shape[0] + self.join.added, *image_shape[1:])
-        self.trunk = _shrinking_trunk(joined, 1, widths, norm, minibatch)
+        self.trunk = _shrinking_trunk(image_shape, self.join.added, 1, widths, norm, minibatch)
         self.add_head(self.trunk[-1])
         initialise(self, init)
         if spectral_norm:
@@ -202,8 +200,7 @@ class DCGANEncoder(Encoder):
         super().__init__(image_shape, latent_dim, num_classes)
         widths = _stage_widths(self, "image_shape", image_shape, width)
         self.join = JoinLabels(self, image_shape, condition)
-        joined = (image_shape[0] + self.join.added, *image_shape[1:])
-        self.trunk = _shrinking_trunk(joined, 2 * latent_dim, widths, norm)
+        self.trunk = _shrinking_trunk(image_shape, self.join.added, 2 * latent_dim, widths, norm)
         initialise(self, init)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -66,9 +66,7 @@ def norm_2d(norm: Norm, channels: int, num_classes: int = 0) -> nn.Module:
     """
     match norm:
         case "batch":
-            if num_classes:
-                return ConditionalBatchNorm(nn.BatchNorm2d(channels, affine=False), num_classes)
-            return nn.BatchNorm2d(channels)
+            return _batch_norm(nn.BatchNorm2d, channels, num_classes)
         case "layer":
             return nn.GroupNorm(1, channels)
         case "instance":
@@ -88,14 +86,18 @@ def norm_1d(norm: Norm, features: int, num_classes: int = 0) -> nn.Module:
     """
     match norm:
         case "batch":
-            if num_classes:
-                return ConditionalBatchNorm(nn.BatchNorm1d(features, affine=False), num_classes)
-            return nn.BatchNorm1d(features)
+            return _batch_norm(nn.BatchNorm1d, features, num_classes)
         case "layer":
             return nn.LayerNorm(features)
         case "none":
             return nn.Identity()
     raise ValueError(f"norm={norm!r}: vectors take 'batch', 'layer' or 'none'")
+
+
+def _batch_norm(kind: type[nn.BatchNorm1d | nn.BatchNorm2d], features: int, num_classes: int) -> nn.Module:
+    if num_classes:
+        return ConditionalBatchNorm(kind(features, affine=False), num_classes)
+    return kind(features)
 
 
 def batch_norm_layers(module: nn.Module) -> list[str]:

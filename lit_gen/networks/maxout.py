@@ -1,10 +1,9 @@
 """The fully connected maxout discriminator with which PacGAN measures modes (Lin et al. 2018, arXiv:1712.04086)."""
 
-import math
-
 from torch import Tensor, nn
 
-from lit_gen.networks.conditioning import DiscriminatorCondition, FeatureDiscriminator, LabelSequential
+from lit_gen.networks.conditioning import DiscriminatorCondition, LabelSequential
+from lit_gen.networks.mlp import VectorDiscriminator
 
 
 class Maxout(nn.Module):
@@ -26,7 +25,7 @@ class Maxout(nn.Module):
         return self.affine(x).unflatten(1, (self.pieces, -1)).amax(1)
 
 
-class MaxoutMLPDiscriminator(FeatureDiscriminator):
+class MaxoutMLPDiscriminator(VectorDiscriminator):
     """`depth` hidden maxout layers of `width` units, then a linear score.
 
     The default is PacGAN's discriminator of 2-D points (section 4.1); packed samples are wider points to it.
@@ -52,22 +51,13 @@ class MaxoutMLPDiscriminator(FeatureDiscriminator):
         pieces: int = 5,
         condition: DiscriminatorCondition = "projection",
     ):
-        pixels = math.prod(image_shape)
-        super().__init__(image_shape, num_classes, condition, joined_shape=(pixels,))
+        super().__init__(image_shape, num_classes, condition)
         if width < 1 or depth < 0 or pieces < 1:
             raise ValueError(
                 f"width={width}, depth={depth}, pieces={pieces}: MaxoutMLPDiscriminator needs a width and pieces of at "
                 "least 1, a depth of at least 0"
             )
-        sizes = [pixels + self.join.added, *[width] * depth]
+        sizes = [self.in_features, *[width] * depth]
         hidden = [Maxout(size, width, pieces) for size in sizes[:-1]]
         self.layers = LabelSequential(*hidden, nn.Linear(sizes[-1], 1))
         self.add_head(self.layers[-1])
-
-    def features(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        """What the last layer scores, `(N, D)`."""
-        return self.layers(self.join(x.flatten(1), labels), end=-1)
-
-    def score(self, features: Tensor) -> Tensor:
-        """The last layer's score `(N, 1)`."""
-        return self.layers[-1](features)

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from lit_gen.networks.base import at_least_one
 from lit_gen.precision import float32_or_better
 
 Minibatch = Literal["none", "stddev", "discrimination"]
@@ -43,9 +44,7 @@ class MinibatchDiscrimination(nn.Module):
 
     def __init__(self, in_features: int, num_kernels: int = 32, kernel_dim: int = 5):
         super().__init__()
-        for name, size in {"in_features": in_features, "num_kernels": num_kernels, "kernel_dim": kernel_dim}.items():
-            if size < 1:
-                raise ValueError(f"{name}={size}: MinibatchDiscrimination needs at least 1")
+        at_least_one(self, in_features=in_features, num_kernels=num_kernels, kernel_dim=kernel_dim)
         self.num_kernels = num_kernels
         self.project = nn.Linear(in_features, num_kernels * kernel_dim, bias=False)
 

@@ -6,6 +6,7 @@ batch norm can have a gain and a bias a class instead ("batch_norm"), and a disc
 """
 
 import math
+from abc import abstractmethod
 from typing import Literal
 
 import torch
@@ -100,7 +101,36 @@ class MLPGenerator(Generator):
         return torch.tanh(x) if len(self.image_shape) == 3 else x
 
 
-class MLPDiscriminator(FeatureDiscriminator):
+class VectorDiscriminator(FeatureDiscriminator):
+    """A discriminator of `layers` on vectors, of which the last one, linear, gives the score.
+
+    Args:
+        image_shape: `(C, H, W)`, which is flattened, or `(D,)`.
+        num_classes: number of classes, 0 for none.
+        condition: how labels are taken.
+
+    Attributes:
+        in_features: the input's, joined labels included.
+    """
+
+    layers: LabelSequential
+
+    @abstractmethod  # a subclass makes the layers
+    def __init__(self, image_shape: tuple[int, ...], num_classes: int, condition: str):
+        pixels = math.prod(image_shape)
+        super().__init__(image_shape, num_classes, condition, joined_shape=(pixels,))
+        self.in_features = pixels + self.join.added
+
+    def features(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """What the last layer scores, `(N, D)`."""
+        return self.layers(self.join(x.flatten(1), labels), end=-1)
+
+    def score(self, features: Tensor) -> Tensor:
+        """The last layer's score `(N, 1)`."""
+        return self.layers[-1](features)
+
+
+class MLPDiscriminator(VectorDiscriminator):
     """`depth` hidden LeakyReLU(0.2) layers of `width`.
 
     Args:
@@ -128,21 +158,12 @@ class MLPDiscriminator(FeatureDiscriminator):
         spectral_norm: bool = False,
         init: Init | None = None,
     ):
-        pixels = math.prod(image_shape)
-        super().__init__(image_shape, num_classes, condition, joined_shape=(pixels,))
-        self.layers = _mlp(pixels + self.join.added, 1, width, depth, norm, nn.LeakyReLU(0.2), minibatch)
+        super().__init__(image_shape, num_classes, condition)
+        self.layers = _mlp(self.in_features, 1, width, depth, norm, nn.LeakyReLU(0.2), minibatch)
         self.add_head(self.layers[-1])
         initialise(self, init)
         if spectral_norm:
             add_spectral_norm(self)
-
-    def features(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        """What the last layer scores, `(N, D)`."""
-        return self.layers(self.join(x.flatten(1), labels), end=-1)
-
-    def score(self, features: Tensor) -> Tensor:
-        """The last layer's score `(N, 1)`."""
-        return self.layers[-1](features)
 
 
 class MLPEncoder(Encoder):

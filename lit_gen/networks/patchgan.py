@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from lit_gen.networks.base import Discriminator
+from lit_gen.networks.base import Discriminator, at_least_one
 from lit_gen.networks.layers import Norm, init_dcgan
 from lit_gen.networks.translation import has_bias, plain_norm
 
@@ -43,8 +43,7 @@ class PatchGAN(Discriminator):
             receptive_field = 70 if side >= 70 else 34 if side >= 34 else 16
         if receptive_field not in (1, *STRIDES):
             raise ValueError(f"receptive_field={receptive_field}: PatchGAN has 1, 16, 34 or 70 pixels")
-        if width < 1:
-            raise ValueError(f"width={width}: PatchGAN needs at least 1")
+        at_least_one(self, width=width)
         strides = STRIDES.get(receptive_field, 0)
         least = 3 * 2**strides if strides else 2  # the last norm then has 2 x 2 pixels
         if len(image_shape) != 3 or side < least:

@@ -18,27 +18,35 @@ def doubling(side: int) -> Tensor:
     return torch.stack([0.75 * eye + 0.25 * before, 0.75 * eye + 0.25 * after], dim=1).flatten(0, 1)
 
 
-class Upsample(nn.Module):
+class Resample(nn.Module):
+    """A linear map along each side, R x Cᵀ, with constant matrices R `(H', H)` and C `(W', W)`."""
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, rows: Tensor, columns: Tensor):
+        super().__init__()
+        self.register_buffer("rows", rows, persistent=False)
+        self.register_buffer("columns", columns, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N, C, H, W)` to `(N, C, H', W')`."""
+        return self.rows @ x @ self.columns.T
+
+
+class Upsample(Resample):
     """Bilinear interpolation to twice the size, U x Uᵀ.
 
     Args:
         size: height and width of the input.
     """
 
-    rows: Tensor
-    columns: Tensor
-
     def __init__(self, size: tuple[int, int]):
-        super().__init__()
-        for name, side in zip(("rows", "columns"), size, strict=True):
-            self.register_buffer(name, doubling(side), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`(N, C, H, W)` to `(N, C, 2H, 2W)`."""
-        return self.rows @ x @ self.columns.T
+        height, width = size
+        super().__init__(doubling(height), doubling(width))
 
 
-class Downsample(nn.Module):
+class Downsample(Resample):
     """The binomial filter (1, 3, 3, 1)/8 along each side and every other pixel, ½Uᵀ x ½U: no aliasing.
 
     The border is continued by its own pixels; constants and means are kept.
@@ -47,14 +55,6 @@ class Downsample(nn.Module):
         size: height and width of the input, both even.
     """
 
-    rows: Tensor
-    columns: Tensor
-
     def __init__(self, size: tuple[int, int]):
-        super().__init__()
-        for name, side in zip(("rows", "columns"), size, strict=True):
-            self.register_buffer(name, doubling(side // 2).T / 2, persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`(N, C, H, W)` to `(N, C, H/2, W/2)`."""
-        return self.rows @ x @ self.columns.T
+        height, width = size
+        super().__init__(doubling(height // 2).T / 2, doubling(width // 2).T / 2)

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lit_gen.networks.base import Generator, Network
+from lit_gen.networks.base import Generator, Network, at_least_one
 from lit_gen.networks.conditioning import (
     DiscriminatorCondition,
     FeatureDiscriminator,
@@ -60,10 +60,10 @@ def _layout(network: Network, image_shape: tuple[int, ...], width: int | None) -
             f"image_shape={tuple(image_shape)}: {type(network).__name__} needs (C, side, side) with a side of "
             f"{', '.join(map(str, LAYOUTS))}"
         )
-    if width is not None and width < 1:
-        raise ValueError(f"width={width}: {type(network).__name__} needs at least 1")
     layout = LAYOUTS[image_shape[1]]
-    return layout, width or layout.width
+    width = layout.width if width is None else width
+    at_least_one(network, width=width)
+    return layout, width
 
 
 def _conv(in_channels: int, out_channels: int) -> nn.Conv2d:

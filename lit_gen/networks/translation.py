@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from lit_gen.networks.base import Translator
+from lit_gen.networks.base import Translator, at_least_one
 from lit_gen.networks.layers import Norm, init_dcgan, norm_2d
 
 
@@ -115,8 +115,7 @@ class UNetTranslator(Translator):
 
     def __init__(self, image_shape: tuple[int, ...], width: int = 64, norm: Norm = "instance"):
         super().__init__(image_shape)
-        if width < 1:
-            raise ValueError(f"width={width}: UNetTranslator needs at least 1")
+        at_least_one(self, width=width)
         _check_sides(self, 2, least=4)
         levels = min(_halvings(side) for side in image_shape[1:])
         widths = [width * min(2**level, 8) for level in range(levels)]

@@ -1,8 +1,6 @@
 """Trained models as a folder of plain values and tensors, which leave the training stack and come back."""
 
 import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -12,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lit_gen import __version__
+from lit_gen.files import whole_folder
 from lit_gen.modules import GenerativeModule
 from lit_gen.pretrained.specification import build
 from lit_gen.pretrained.stored import CARD, CONFIG, WEIGHTS, checkpoint_config, locate, read_tensors
@@ -96,17 +95,10 @@ def save_pretrained(module: GenerativeModule, folder: str | Path, facts: Mapping
         "facts": dict(facts or {}),
     }
     content = json.dumps(config, indent=2, default=list) + "\n"
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
-        unfinished.mkdir(parents=True)
+    with whole_folder(folder) as unfinished:
         (unfinished / CONFIG).write_text(content)
         save_file(_weights(module), unfinished / WEIGHTS, metadata={"format": "pt"})
         (unfinished / CARD).write_text(_card(folder.name, config))
-        if folder.exists():
-            folder.rmdir()
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _weights(module: GenerativeModule) -> dict[str, Tensor]:

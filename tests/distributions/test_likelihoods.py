@@ -6,7 +6,15 @@ import torch
 from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Normal
 
-from lit_gen.distributions import Bernoulli, Gaussian, auto_likelihood, bound_log_scale
+from lit_gen.distributions import (
+    Bernoulli,
+    ContinuousBernoulli,
+    Gaussian,
+    OptimalSigmaGaussian,
+    SharedSigmaGaussian,
+    auto_likelihood,
+    bound_log_scale,
+)
 
 SHAPE = (3, 4, 5)
 
@@ -158,7 +166,7 @@ def test_samples_of_z_broadcast_over_the_data(make):
     torch.testing.assert_close(likelihood.log_prob(x, params), looped)
 
 
-@pytest.mark.parametrize("make", [Bernoulli, Gaussian])
+@pytest.mark.parametrize("make", [Bernoulli, Gaussian, ContinuousBernoulli, SharedSigmaGaussian, OptimalSigmaGaussian])
 def test_likelihoods_are_float32_under_autocast(make):
     likelihood = make((1, 28, 28))
     params = draw(4, *likelihood.parameter_shape).bfloat16()

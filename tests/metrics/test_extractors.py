@@ -1,7 +1,5 @@
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -25,8 +23,6 @@ from lit_gen.metrics import (
     save_extractor,
 )
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train_extractor.py"
-
 
 def digits(split: str) -> tuple[torch.Tensor, torch.Tensor]:
     data = DigitsDataModule()
@@ -44,11 +40,8 @@ def distance(network, a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("train_extractor", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script):
+    return load_script("train_extractor.py")
 
 
 @pytest.mark.parametrize(

@@ -292,7 +292,7 @@ def test_a_missing_tensorboard_is_one_line(tmp_path, monkeypatch, capsys):
 def test_the_sweeps_trials_are_accepted_by_the_command_line(capsys):
     from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
-    sweep = yaml.safe_load((Path(__file__).parents[2] / "scripts/sweep.yaml").read_text())
+    sweep = yaml.safe_load((Path(__file__).parents[2] / "scripts/experiments/sweep.yaml").read_text())
     assert sweep["metric"] == {"name": "val/fd_digits_1000", "goal": "minimize"}
     ends = [
         {name: {"value": (space["values"][i] if "values" in space else space[bound])}

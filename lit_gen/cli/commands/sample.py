@@ -1,8 +1,6 @@
 """``lit-gen sample``: images from a trained model, as a grid, a folder of PNGs or an array."""
 
 import argparse
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,7 @@ from torch import Tensor
 from lit_gen.callbacks.publish import save_png
 from lit_gen.callbacks.samples import image_grid, to_uint8
 from lit_gen.distributions.latents import lerp, slerp, truncated_normal
-from lit_gen.files import whole_file
+from lit_gen.files import whole_file, whole_folder
 from lit_gen.modules import LatentVariableModel
 from lit_gen.pretrained.loading import from_pretrained
 
@@ -108,11 +106,6 @@ def draw(module: LatentVariableModel, options: argparse.Namespace) -> tuple[Tens
 
 def write_folder(folder: Path, images: Tensor) -> None:
     """PNGs in the models' own size, 00000.png and on. The folder appears whole or not at all."""
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
-        unfinished.mkdir(parents=True)
+    with whole_folder(folder) as unfinished:
         for i, image in enumerate(to_uint8(images)):
             save_png(unfinished / f"{i:05d}.png", image)
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,7 +1,8 @@
 """Latent variable collapse: trains five stochastic layers on MNIST in several ways and prints what each layer holds.
 
-    python scripts/collapse.py --root runs/collapse
-    python scripts/collapse.py --root runs/collapse --rows plain ladder --data.root data --data.download false
+    python scripts/experiments/collapse.py --root runs/collapse
+    python scripts/experiments/collapse.py --root runs/collapse --rows plain ladder --data.root data \\
+        --data.download false
 
 Each row is a ``lit-gen fit`` of a shipped config with a few options. Its results stay in ``ROOT/ROW/result.json``, and
 a row that has one isn't trained again, so that rows can run in separate processes; a last call prints them all.

@@ -1,6 +1,6 @@
 """Measures how fast an image folder is read with and without a cache: images a second, an epoch each.
 
-    python scripts/read_folder.py --files 2000 --side 256 --image_size 64 --workers 0 2
+    python scripts/experiments/read_folder.py --files 2000 --side 256 --image_size 64 --workers 0 2
 
 The pictures are JPEGs of random blots of several sizes. The disk's cache is a new one, in the folder of the pictures.
 """

@@ -1,6 +1,6 @@
 """Seconds an image that the Fréchet inception distance's features take, ours and torchmetrics', side by side.
 
-`benchmark.py extractors` calls it. Both networks hold the same random weights, take the same images and keep the
+`scripts/benchmark extractors` calls it. Both networks hold the same random weights, take the same images and keep the
 features' mean and covariance. In each round every candidate takes one batch; the table holds medians over the rounds
 and each one's ratio to torchmetrics. CPU time of this process, so that other work on the machine counts little.
 torchmetrics needs torch-fidelity installed (`pip install --no-deps torch-fidelity`) and resizes with antialiasing,
@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from benchmark_measure import cpu_seconds, interleaved
 from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from lit_gen.metrics import Extractor, FastExtractor, FeatureMoments, InceptionFID
+from measure import cpu_seconds, interleaved
 
 
 def candidates(image_shape: tuple[int, ...]) -> dict[str, Callable[[Tensor], None]]:

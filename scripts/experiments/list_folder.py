@@ -1,6 +1,6 @@
 """Measures how an image folder of many files starts: seconds and memory to find, divide and label them.
 
-    python scripts/list_folder.py --files 200000
+    python scripts/experiments/list_folder.py --files 200000
 
 The files are empty; none is opened.
 """

@@ -1,6 +1,6 @@
 """Kills a training again and again, and compares its end with that of an uninterrupted one, bit for bit.
 
-    python scripts/crash.py --kills 20 --out runs/crash
+    python scripts/experiments/crash.py --kills 20 --out runs/crash
 
 Every life is the same command with ``--ckpt_path last``. Every other kill waits until the file that a checkpoint is
 written to is there, the others come at a random moment. Exits with status 1 if the ends differ.

@@ -1,6 +1,6 @@
 """The scores' speed beside torchmetrics and scipy, and the memory of a feature pass.
 
-`benchmark.py scores` calls it. Sides take turns on the same numbers; medians of this process' CPU seconds, ratios,
+`scripts/benchmark scores` calls it. Sides take turns on the same numbers; medians of this process' CPU seconds, ratios,
 and how far the results are apart. The memory is the most that a process of its own ever held.
 """
 
@@ -12,10 +12,10 @@ from functools import partial
 
 import scipy.linalg
 import torch
-from benchmark_measure import cpu_seconds, interleaved, peak_kib
 from torch import Tensor
 
 from lit_gen.metrics import FeatureBank, Moments, frechet_of_moments, kernel_distance, kernel_within
+from measure import cpu_seconds, interleaved, peak_kib
 
 DIM = 2048
 

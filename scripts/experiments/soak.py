@@ -1,6 +1,6 @@
 """Trains on a tiny model for many batches and measures whether the memory grows.
 
-    python scripts/soak.py --steps 10000
+    python scripts/experiments/soak.py --steps 10000
 
 Prints the resident memory at every hundredth of the run and its slope over the second half, by least squares, in bytes
 a batch and megabytes a million batches. Exits with status 1 if the slope is above ``--limit``.

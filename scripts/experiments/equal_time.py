@@ -1,6 +1,6 @@
 """Trains configs for the same processor time each and scores them alike, as a table.
 
-    python scripts/equal_time.py --configs dcgan_mnist wgan_gp_mnist --minutes 12 --samples 10000 \\
+    python scripts/experiments/equal_time.py --configs dcgan_mnist wgan_gp_mnist --minutes 12 --samples 10000 \\
         --trainer.precision bf16-mixed --model.generator.init_args.width 32 --model.discriminator.init_args.width 32
 
 Options that this script doesn't know go to both `lit-gen fit`. Every run is a process of its own, which is told to stop

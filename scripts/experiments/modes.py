@@ -1,7 +1,7 @@
 """Mode coverage on the ring of 8 and the grid of 25 Gaussians, by PacGAN's protocol (arXiv:1712.04086), as a table.
 
-    python scripts/modes.py                                      # every method, both mixtures, seeds 0 1 2
-    python scripts/modes.py --methods RpGAN+R1+R2 --seeds 0      # one of them
+    python scripts/experiments/modes.py                                      # every method, both mixtures, seeds 0 1 2
+    python scripts/experiments/modes.py --methods RpGAN+R1+R2 --seeds 0      # one of them
 
 GAN, PacGAN2, PacGAN4 and WGAN-GP have the paper's networks, z ~ N(0, I₂), 100,000 fixed training points, batches of 100
 points and Adam; the paper trains 400,000 batches at a learning rate of 1e-4, of which `--share` is taken here, at

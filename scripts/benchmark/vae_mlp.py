@@ -1,22 +1,11 @@
-"""Measures speed side by side: what the library does against the least that PyTorch needs for the same arithmetic.
+"""Training steps of two fully connected VAEs through the Trainer beside a loop of the same arithmetic.
 
-    python scripts/benchmark.py steps
-    python scripts/benchmark.py steps --rows dcgan_32 mlp_gan_2d --rounds 5 --json steps.json
-    python scripts/benchmark.py vae_mlp
-    python scripts/benchmark.py scores --rounds 3
-    python scripts/benchmark.py extractors
-    python scripts/benchmark.py sampling
-
-Both sides take turns in short stretches on one thread, and the clock counts the processor time of this process alone,
-so that other work on the machine hits them alike and as little as can be; the figures are medians.
+`scripts/benchmark vae_mlp` calls it.
 """
 
-import argparse
-import logging
 import statistics
 import tempfile
 import time
-import warnings
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,11 +13,6 @@ from pathlib import Path
 import lightning.pytorch as L
 import numpy as np
 import torch
-from benchmark_extractors import extractors
-from benchmark_measure import interleaved
-from benchmark_sampling import sampling
-from benchmark_scores import scores
-from benchmark_steps import ROWS, steps
 from lightning.pytorch.loggers import CSVLogger
 from torch.nn import functional as F
 
@@ -37,6 +21,7 @@ from lit_gen import VAE
 from lit_gen.distributions import Bernoulli
 from lit_gen.networks import MLPDecoder, MLPEncoder
 from lit_gen.optimizers import VAEAdam
+from measure import interleaved
 
 STEPS, WARM_UP = 300, 30  # of a stretch, and before the clock starts
 
@@ -128,33 +113,3 @@ def by_hand(networks: Perceptrons, images: np.ndarray) -> float:
         loss.backward()
         optimizer.step()
     return (time.process_time() - start) / STEPS
-
-
-BENCHMARKS = {
-    "steps": steps,
-    "vae_mlp": lambda arguments: vae_mlp(arguments.rounds),
-    "scores": lambda arguments: scores(arguments.rounds),
-    "extractors": lambda arguments: extractors(arguments.rounds),
-    "sampling": lambda arguments: sampling(arguments.rounds),
-}
-
-
-def main() -> None:
-    """Run the benchmark that is named."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("benchmark", choices=sorted(BENCHMARKS))
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each side")
-    parser.add_argument("--threads", type=int, default=1)
-    of_steps = parser.add_argument_group("steps")
-    of_steps.add_argument("--rows", nargs="*", choices=sorted(ROWS), help="which steps; by default all")
-    of_steps.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    of_steps.add_argument("--json", help="a file for the figures")
-    arguments = parser.parse_args()
-    warnings.simplefilter("ignore")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    torch.set_num_threads(arguments.threads)
-    BENCHMARKS[arguments.benchmark](arguments)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """What a WGAN critic says of a distance, beside the distance: docs/distances.md's figure and table.
 
-    python scripts/critic_distance.py --out docs/images/critic_distance.png
+    python scripts/experiments/critic_distance.py --out docs/images/critic_distance.png
 
 Two sets of points in the plane are pulled apart: two lines (arXiv:1701.07875, example 1), and a ring of 8 Gaussians
 around a single one, which is what a collapsed generator looks like. At every distance the exact W₁ of the sets, their

@@ -1,4 +1,4 @@
-"""The training steps that `benchmark.py steps` compares with: float32 loops as tutorials and papers' code have them.
+"""The peers of `scripts/benchmark steps`: float32 loops as tutorials and papers' code have them.
 
 No frozen networks, two discriminator passes, penalties by autograd, PyTorch's own optimizers, images one by one through
 torchvision's transforms where loading them counts. Each peer takes a network as ours has it and yields after each step.

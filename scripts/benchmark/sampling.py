@@ -1,4 +1,4 @@
-"""Samples of DCGAN and their Fréchet distance beside the forward passes alone: `benchmark.py sampling` calls it.
+"""Samples of DCGAN and their Fréchet distance beside the forward passes alone: `scripts/benchmark sampling` calls it.
 
 The real images' features are known, as they are from a run's second evaluation on. CPU time of this process.
 """
@@ -7,13 +7,13 @@ import statistics
 from functools import partial
 
 import torch
-from benchmark_measure import cpu_seconds, interleaved
 
 from lit_gen import GAN
 from lit_gen.metrics import load_extractor
 from lit_gen.metrics.passes import collect, samples_of
 from lit_gen.metrics.scores import Comparison, compute_scores
 from lit_gen.networks import DCGANDiscriminator, DCGANGenerator
+from measure import cpu_seconds, interleaved
 
 BATCH = 500  # of Evaluate
 
