@@ -139,12 +139,8 @@ class VariationalModule(LatentVariableModel, ABC):
         values = self.objective.bound(self.terms(*self.draw(batch, self.objective.samples)))
         if self.likelihood.log_bin_width is not None:
             values["bpd"] = self.likelihood.bits_per_dim(values["nelbo_nats"])
-        self.log_dict(
-            {f"{stage}/{key}": value for key, value in values.items()},
-            prog_bar=True,
-            sync_dist=self.trainer.world_size > 1,
-            batch_size=len(batch[0]),
-        )
+        named = {f"{stage}/{key}": value for key, value in values.items()}
+        self.log_dict(named, prog_bar=True, batch_size=len(batch[0]))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """The bound on held-out images, in nats."""

@@ -54,3 +54,42 @@ def test_moments():
     assert abs(normal.std() - 1) < 0.02
     assert 0 <= uniform.min() < uniform.max() < 1
     assert abs(uniform.mean() - 0.5) < 0.01
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+@pytest.mark.parametrize("batch_size", [1, 5, 64, 100])
+def test_in_a_pass_neither_batches_nor_processes_change_a_positions_numbers(world_size, batch_size):
+    total = 101
+
+    def drawn(processes, rows):
+        found = torch.full((total, 2, 3), torch.nan)
+        for rank in range(processes):
+            own = range(rank, total, processes)
+            source = Randomness(rank, processes)
+            for first in range(0, len(own), rows):
+                positions = list(own[first : first + rows])
+                source.reseed(7, "evaluation", first=first)
+                draws = [source.uniform(len(positions), 3), source.normal(len(positions), 3)]
+                found[positions] = torch.stack(draws, 1)
+        return found
+
+    expected = drawn(1, 16)
+    assert torch.equal(drawn(world_size, batch_size), expected)
+    assert len(expected.unique()) == expected.numel()
+
+
+def test_shares_of_different_sizes_stay_together_after_the_first_draw():
+    expected = Randomness()
+    expected.reseed(0)
+    numbers = [expected.normal(16, 2) for _ in range(3)]
+    for rank, own in enumerate((6, 5, 5)):
+        process = Randomness(rank, 3)
+        process.reseed(0)
+        for draw in numbers:
+            assert torch.equal(process.normal(own, 2), draw[rank::3])
+
+
+def test_nothing_is_drawn_for_no_samples():
+    source = Randomness(1, 2)
+    source.reseed(0, first=3)
+    assert source.normal(0, 4).shape == (0, 4)
