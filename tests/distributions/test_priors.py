@@ -135,6 +135,32 @@ def test_the_ex_post_mixture_lives_in_the_state():
     assert prior.ex_post(no_encoder).sample(noise, 1.0).mean() > before.mean() + 10  # fitted anew after a step
 
 
+def test_the_ex_post_mixture_is_that_of_the_state_loaded_last():
+    prior, z = fitted()
+    noise = torch.randn(20, 2)
+    before = prior.ex_post(no_encoder).sample(noise)
+    other = ExPostMixture(2, (3,), components=2, latents=4000)
+    other.observe(z + 50)  # as many
+    prior.load_state_dict(other.state_dict())
+    assert (prior.ex_post(no_encoder).sample(noise) - before).mean() > 40
+    assert isinstance(prior(no_encoder), UnitNormal)  # the bound's
+
+
+def test_pseudo_inputs_leave_batch_norm_to_the_images():
+    torch.manual_seed(0)
+    encoder, prior = MLPEncoder((1, 2, 2), 2, width=8, depth=2, norm="batch"), VampPrior(2, (1, 2, 2), pseudo_inputs=7)
+    for _ in range(20):
+        encoder(3 + torch.randn(64, 1, 2, 2))
+    z, before = torch.randn(5, 2), {name: value.clone() for name, value in encoder.state_dict().items()}
+    in_training = prior(encoder).log_prob(z)
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+    assert all(module.training for module in encoder.modules())
+    assert torch.equal(in_training, prior(encoder.eval()).log_prob(z))
+    in_training.sum().backward()
+    assert prior.pseudo_inputs.grad.abs().sum() > 0
+    assert not any(module.training for module in encoder.modules())
+
+
 def test_the_ex_post_mixture_keeps_the_newest():
     prior = ExPostMixture(2, (3,), components=1, latents=5)
     for i in range(4):

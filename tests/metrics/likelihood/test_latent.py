@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from fake_device import second_device
 from torch.distributions import Normal, kl_divergence
 
 from lit_gen.distributions import DiagonalNormal, Mixture
@@ -58,6 +59,16 @@ def test_batches_change_nothing(sizes):
     assert computed(LatentUnits(4), parts(layer, sizes)) == pytest.approx(computed(LatentUnits(4), [layer]))
     expected = computed(AggregatePosterior(), [layer])
     assert computed(AggregatePosterior(), parts(layer, sizes)) == pytest.approx(expected)
+
+
+def test_a_device_without_float64_gives_the_same():
+    layer = make()
+    layer = LayerTerms(layer.z.float(), tuple(x.float() for x in layer.posterior))
+    expected = computed(LatentUnits(4), [layer]), computed(AggregatePosterior(), [layer])
+    with second_device() as device:
+        there = LayerTerms(layer.z.to(device), tuple(x.to(device) for x in layer.posterior))
+        found = computed(LatentUnits(4), [there]), computed(AggregatePosterior(), [there])
+    assert found == expected
 
 
 def test_moments_are_pooled_without_loss_far_from_zero():
