@@ -12,12 +12,18 @@ from torch import Tensor
 F = TypeVar("F", bound=Callable[..., Any])
 
 _BETTER = (torch.float32, torch.float64)
+WITHOUT_FLOAT64 = ("mps",)  # types of devices: Apple's GPUs
 
 
 def float64_device(device: torch.device | str) -> torch.device:
     """The device itself where it can hold float64 sums, else the CPU: Apple's GPUs know no float64."""
     device = torch.device(device)
-    return torch.device("cpu") if device.type == "mps" else device
+    return torch.device("cpu") if device.type in WITHOUT_FLOAT64 else device
+
+
+def to_float64(x: Tensor) -> Tensor:
+    """A tensor in float64, on its own device where that knows float64, else on the CPU."""
+    return x.to(float64_device(x.device)).double()
 
 
 def at_least_float32(x: Any) -> Any:

@@ -69,10 +69,12 @@ def test_a_likelihood_and_all_else_from_python(my_models):
     from my_models.likelihood import Laplace
     from my_models.model import TopKGAN
     from my_models.network import LowRankGenerator
+    from my_models.prior import LearnedNormal
 
     data, quiet = BarsDataModule(), {"accelerator": "cpu", "enable_progress_bar": False}
-    model = lit_gen.VAE(data.image_shape, latent_dim=2, likelihood=Laplace)
+    model = lit_gen.VAE(data.image_shape, latent_dim=2, likelihood=Laplace, prior=LearnedNormal)
     lit_gen.fit(model, data, max_steps=2, **quiet)
+    assert model.prior.mean.abs().min() > 0
     assert lit_gen.evaluate(model, data, extractor=None, **quiet)["test/nelbo_nats"] > 0
     lit_gen.save_pretrained(model, "laplace")
     assert lit_gen.from_pretrained("laplace", trusted=["my_models"]).sample(2).shape == (2, 1, 8, 8)

@@ -34,7 +34,7 @@ assert_type(lit_gen.evaluate(vae, data, scores=("fd",)), dict[str, float])
 
 # Networks, objectives and likelihoods as factories and instances.
 coders = partial(MLPEncoder, width=8), partial(MLPDecoder, width=8)
-small = VAE((1, 8, 8), 4, *coders, Laplace, StandardNormal, ELBO(beta=0.5, warm_up=LinearWarmUp(100)))
+small = VAE((1, 8, 8), 4, *coders, Laplace, StandardNormal, objective=ELBO(beta=0.5, warm_up=LinearWarmUp(100)))
 warm = VAE((1, 8, 8), 4, *coders, init_from="vae_digits", ema_half_life=1000)
 gan = GAN((1, 8, 8), 4, discriminator=partial(MLPDiscriminator, width=8), loss=Hinge(), penalty=R1(0.1))
 wgan = WGANGP((1, 8, 8), 4, penalty=GradientPenalty(weight=1.0), generator_optimizer=partial(GANAdam, lr=1e-4))

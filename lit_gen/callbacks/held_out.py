@@ -73,7 +73,7 @@ def held_out(
         pixels, labels = (x.to(module.device) for x in dataset.__getitems__(indices))
         images = data.to_float(pixels).to(module.dtype)
         random = ItemRandomness(indices, seed, "held out", split)
-        x = module.likelihood.observe(images, random.uniform(*module.image_shape).to(images))
+        x = module.active("likelihood").observe(images, random.uniform(*module.image_shape).to(images))
         yield HeldOutBatch(images, x, module.labels_of((images, labels)), random)
 
 

@@ -60,7 +60,7 @@ class LatentDiagnostics(NthValidationCallback):
         samples: Samples of q an image for units and divergences.
         nll_samples: k, 0 for none.
         ais_steps: T, 0 for none. For one stochastic layer only. The cost is that of 11 T ``ais_chains`` gradients of
-            the decoder for each image.
+            the decoder for each image, and of 44 T to find step sizes.
         ais_chains: Chains an image.
         memory_mib: Bounds what is decoded at once, in rough numbers.
         pictures: Whether to draw.

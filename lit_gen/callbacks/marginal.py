@@ -1,12 +1,9 @@
 """log p(x) of a variational module for a batch of held-out images."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from lit_gen.callbacks.held_out import HeldOutBatch
-from lit_gen.distributions import normal_log_prob
 from lit_gen.losses import log_mean_exp
 from lit_gen.metrics import (
     ImportanceWeights,
@@ -36,22 +33,22 @@ def importance_weights(
 @torch.no_grad()
 def annealed_log_likelihood(module: VAE, batch: HeldOutBatch, steps: int, chains: int) -> Tensor:
     """log p(x) in nats, ``(N,)`` float64, by ``chains`` chains an image of annealed importance sampling."""
-    encoder, decoder, prior = module.active("encoder"), module.active("decoder"), module.active("prior")
-    x, n = batch.x, len(batch.x)
-    labels = [y.repeat(chains) for y in batch.labels]
-    density: Any = prior.density(encoder)
-
-    def log_prior(z: Tensor) -> Tensor:
-        return density(z) if density is not None else normal_log_prob(z, z.new_zeros(()), z.new_zeros(())).sum(-1)
+    prior, decoder, likelihood = (module.active(name) for name in ("prior", "decoder", "likelihood"))
+    p, x = prior(module.active("encoder")), batch.x
 
     def log_likelihood(z: Tensor) -> Tensor:
-        return module.likelihood.log_prob(x, decoder(z.flatten(0, 1), *labels).unflatten(0, (chains, n)))
+        params = decoder(z.flatten(0, 1), *(y.repeat(len(z)) for y in batch.labels))
+        return likelihood.log_prob(x, params.unflatten(0, z.shape[:2]))
 
     def normal() -> Tensor:
         return batch.random.normal(chains, module.latent_dim).transpose(0, 1).to(x)
 
-    z = prior.transform(normal().flatten(0, 1), 1.0, encoder).unflatten(0, (chains, n))
-    log_weights = annealed_importance_sampling(
-        log_prior, log_likelihood, z, sigmoid_schedule(steps), normal, lambda: batch.random.uniform(chains).T.to(x)
+    def start() -> Tensor:
+        return p.sample(normal().flatten(0, 1)).unflatten(0, (chains, len(x)))
+
+    def uniform() -> Tensor:
+        return batch.random.uniform(chains).T.to(x)
+
+    return log_mean_exp(
+        annealed_importance_sampling(p.log_prob, log_likelihood, start, sigmoid_schedule(steps), normal, uniform)
     )
-    return log_mean_exp(log_weights)

@@ -1,4 +1,4 @@
-"""Likelihoods, priors, and the arithmetic of Gaussians."""
+"""Likelihoods, priors, distributions of latents, and the arithmetic of Gaussians."""
 
 from lit_gen.distributions.gaussian import (
     bound_log_scale,
@@ -19,22 +19,28 @@ from lit_gen.distributions.likelihoods import (
     SharedSigmaGaussian,
     auto_likelihood,
 )
+from lit_gen.distributions.of_latents import DiagonalNormal, Distribution, FullMixture, Mixture, UnitNormal
 from lit_gen.distributions.priors import ExPostMixture, GaussianMixture, Prior, StandardNormal, VampPrior
 
 __all__ = [
     "Bernoulli",
     "Categorical256",
     "ContinuousBernoulli",
+    "DiagonalNormal",
     "DiscretisedLogistic",
     "DiscretisedLogisticMixture",
+    "Distribution",
     "ExPostMixture",
+    "FullMixture",
     "Gaussian",
     "GaussianMixture",
     "Likelihood",
+    "Mixture",
     "OptimalSigmaGaussian",
     "Prior",
     "SharedSigmaGaussian",
     "StandardNormal",
+    "UnitNormal",
     "VampPrior",
     "auto_likelihood",
     "bound_log_scale",

@@ -1,16 +1,18 @@
-"""Priors p(z) of latent variable models, and the way from normal noise to their samples."""
+"""Priors of latent variable models: modules that, called with the inference network, give a distribution p(z)."""
 
 import math
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
-from lit_gen.distributions.gaussian import bound_log_scale, normal_log_prob
-from lit_gen.precision import float32_or_better
+from lit_gen.distributions.gaussian import bound_log_scale
+from lit_gen.distributions.mixtures import fit_mixture
+from lit_gen.distributions.of_latents import Distribution, FullMixture, Mixture, UnitNormal
 
 Encode = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -21,69 +23,43 @@ class Prior(nn.Module, ABC):
     Args:
         latent_dim: D.
         image_shape: of what the inference network takes, `(C, H, W)` or `(D,)`.
-
-    Attributes:
-        needs_encoder: whether p(z) is made of posteriors q(z | x), which an inference network without labels gives.
     """
-
-    needs_encoder: bool = False
 
     def __init__(self, latent_dim: int, image_shape: tuple[int, ...]):
         super().__init__()
         self.latent_dim = latent_dim
         self.image_shape = tuple(image_shape)
 
-    @abstractmethod
-    def density(self, encode: Encode) -> Callable[[Tensor], Tensor] | None:
-        """log p(z) as a function of z `(*, D)` that returns nats `(*)`; None for N(0, I), whose KLs are closed form.
+    def check(self, encoder: nn.Module) -> None:
+        """Refuse an inference network that this prior can't be made of; most look at none.
 
-        Args:
-            encode: the inference network.
+        Raises:
+            ValueError: naming the prior.
         """
 
     @abstractmethod
-    def transform(self, noise: Tensor, temperature: float, encode: Encode) -> Tensor:
-        """Turn N(0, I) into samples of p(z), so that a seed fixes them.
+    def forward(self, encode: Encode) -> Distribution:
+        """The distribution, for this state of the parameters.
 
         Args:
-            noise: `(N, D)`.
-            temperature: factor on the standard deviations, 1 for p(z) itself.
-            encode: the inference network.
+            encode: the inference network, x `(N, *image_shape)` to mean and log σ of q(z | x).
         """
+
+    def ex_post(self, encode: Encode) -> Distribution:
+        """The distribution that samples come from: p(z), unless a prior fits another one when training has ended."""
+        return self(encode)
 
 
 class StandardNormal(Prior):
     """N(0, I)."""
 
-    def density(self, encode: Encode) -> None:
-        """None: the objectives know it."""
-
-    def transform(self, noise: Tensor, temperature: float, encode: Encode) -> Tensor:
-        """The noise, scaled."""
-        return temperature * noise
+    def forward(self, encode: Encode) -> UnitNormal:
+        """N(0, I), whose divergences have a closed form."""
+        return UnitNormal()
 
 
-class MixturePrior(Prior):
-    """Σ_c π_c N(μ_c, diag σ_c²); its KLs are estimated at the samples."""
-
-    @abstractmethod
-    def components(self, encode: Encode) -> tuple[Tensor, Tensor, Tensor]:
-        """log π `(C,)`, means and log scales `(C, D)`."""
-
-    def density(self, encode: Encode) -> Callable[[Tensor], Tensor]:
-        """log p(z), with the components computed once."""
-        log_weights, means, log_scales = self.components(encode)
-        return partial(_log_mixture, log_weights=log_weights, means=means, log_scales=log_scales)
-
-    def transform(self, noise: Tensor, temperature: float, encode: Encode) -> Tensor:
-        """A component chosen by the first entry of the noise, and a sample of it."""
-        log_weights, means, log_scales = self.components(encode)
-        index, noise = choose(log_weights, noise)
-        return means[index] + temperature * torch.exp(log_scales[index]) * noise
-
-
-class GaussianMixture(MixturePrior):
-    """A mixture of Gaussians learned with the generative network.
+class GaussianMixture(Prior):
+    """Σ_c π_c N(μ_c, diag σ_c²), learned with the generative network. Divergences from it are estimated at samples.
 
     Args:
         latent_dim: D.
@@ -102,15 +78,17 @@ class GaussianMixture(MixturePrior):
         self.means = nn.Parameter(torch.randn(components, latent_dim))
         self.raw_log_scales = nn.Parameter(torch.zeros(components, latent_dim))
 
-    def components(self, encode: Encode) -> tuple[Tensor, Tensor, Tensor]:
-        """The learned ones."""
-        return torch.log_softmax(self.logits, 0), self.means, bound_log_scale(self.raw_log_scales)
+    def forward(self, encode: Encode) -> Mixture:
+        """The mixture with the learned π, μ and σ."""
+        return Mixture(torch.log_softmax(self.logits, 0), self.means, bound_log_scale(self.raw_log_scales))
 
 
-class VampPrior(MixturePrior):
+class VampPrior(Prior):
     """1/C Σ_c q(z | u_c) with learned pseudo-inputs u (Tomczak and Welling 2018, arXiv:1705.07120, equation 9).
 
-    The pseudo-inputs are not held in the images' range. They start uniform in [0, 1).
+    The pseudo-inputs are not held in the images' range. They start uniform in [0, 1). Batch norm of the inference
+    network takes the images' running statistics for them, also in training: as a batch of their own they would
+    have posteriors that differ from those in evaluation, and move the statistics away from the images'.
 
     Args:
         latent_dim: D.
@@ -121,18 +99,22 @@ class VampPrior(MixturePrior):
         ValueError: for less than one pseudo-input.
     """
 
-    needs_encoder = True
-
     def __init__(self, latent_dim: int, image_shape: tuple[int, ...], pseudo_inputs: int = 500):
         super().__init__(latent_dim, image_shape)
         if pseudo_inputs < 1:
             raise ValueError(f"pseudo_inputs={pseudo_inputs}: VampPrior needs at least 1")
         self.pseudo_inputs = nn.Parameter(torch.rand(pseudo_inputs, *image_shape))
 
-    def components(self, encode: Encode) -> tuple[Tensor, Tensor, Tensor]:
-        """The posteriors of the pseudo-inputs."""
-        means, log_scales = encode(self.pseudo_inputs)
-        return means.new_full((len(means),), -math.log(len(means))), means, log_scales
+    def check(self, encoder: nn.Module) -> None:
+        """Refuse an encoder that needs labels, which pseudo-inputs don't have."""
+        if getattr(encoder, "num_classes", 0) > 0:
+            raise ValueError(f"prior={type(self).__name__}: its encoder has to be one without labels")
+
+    def forward(self, encode: Encode) -> Mixture:
+        """The mixture of the pseudo-inputs' posteriors."""
+        with running_statistics(encode):
+            means, log_scales = encode(self.pseudo_inputs)
+        return Mixture(means.new_full((len(means),), -math.log(len(means))), means, log_scales)
 
 
 class ExPostMixture(StandardNormal):
@@ -141,7 +123,7 @@ class ExPostMixture(StandardNormal):
     Ghosh et al. 2020 (arXiv:1903.12436, section 4): the decoder is given the z that it has seen, also where q(z)
     has come out different from N(0, I). The mixture, with full covariances, is fitted by EM when a sample is first
     asked for after a training step, to the last `latents` samples of q(z | x), which the checkpoint holds. Before the
-    first step it is N(0, I).
+    first step it is N(0, I). Bounds and likelihoods are those under N(0, I), always.
 
     Args:
         latent_dim: D.
@@ -167,7 +149,7 @@ class ExPostMixture(StandardNormal):
         self.components = components
         self.register_buffer("latents", torch.zeros(latents, latent_dim))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
-        self._fitted: tuple[int, tuple[Tensor, Tensor, Tensor]] | None = None
+        self._fitted: tuple[Tensor, tuple[Tensor, Tensor, Tensor]] | None = None  # the latents, and what fits them
 
     @torch.no_grad()
     def observe(self, z: Tensor) -> None:
@@ -177,54 +159,29 @@ class ExPostMixture(StandardNormal):
         self.latents[places] = z.to(self.latents.dtype)
         self.seen += len(z)
 
-    def transform(self, noise: Tensor, temperature: float, encode: Encode) -> Tensor:
-        """A sample of the fitted mixture."""
-        seen = int(self.seen)
-        if seen < self.components:
-            return super().transform(noise, temperature, encode)
-        if self._fitted is None or self._fitted[0] != seen:
-            self._fitted = (seen, _fit_mixture(self.latents[:seen], self.components))
-        log_weights, means, factors = (value.to(noise) for value in self._fitted[1])
-        index, noise = choose(log_weights, noise)
-        return means[index] + temperature * (factors[index] @ noise.unsqueeze(2)).squeeze(2)
+    def ex_post(self, encode: Encode) -> Distribution:
+        """The fitted mixture."""
+        latents = self.latents[: int(self.seen)].cpu().double()
+        if len(latents) < self.components:
+            return self(encode)
+        # The latents are the key: they change by training steps, loaded states, averages and moves between devices.
+        if self._fitted is None or not torch.equal(self._fitted[0], latents):
+            self._fitted = (latents, fit_mixture(latents, self.components))
+        like = self.latents
+        return FullMixture(*(value.to(like.dtype).to(like.device) for value in self._fitted[1]))
 
 
-@float32_or_better
-def _log_mixture(z: Tensor, log_weights: Tensor, means: Tensor, log_scales: Tensor) -> Tensor:
-    """log Σ_c π_c N(z; μ_c, diag σ_c²), `(*)`, of z `(*, D)`."""
-    of_components = normal_log_prob(z.unsqueeze(-2), means, log_scales).sum(-1)
-    return torch.logsumexp(of_components + log_weights, -1)
-
-
-def choose(log_weights: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Draw a component for each row of N(0, I) noise, and leave N(0, I) that doesn't depend on it.
-
-    u = Φ(first entry) is uniform. It falls into one of the intervals that have the weights as their lengths; its place
-    in there is uniform again, and Φ⁻¹ of it the new first entry.
-
-    Args:
-        log_weights: log π, `(C,)`.
-        noise: `(N, D)`.
-
-    Returns:
-        Indices int64 `(N,)` and noise `(N, D)`.
-    """
-    weights = torch.softmax(log_weights.double(), 0)
-    ends = weights.cumsum(0)
-    u = torch.special.ndtr(noise[:, 0].double())
-    index = torch.searchsorted(ends, u).clamp(max=len(weights) - 1)
-    place = ((u - ends[index]) / weights[index] + 1).clamp(1e-9, 1 - 1e-9)
-    first = torch.special.ndtri(place).to(noise.dtype)
-    return index, torch.cat([first.unsqueeze(1), noise[:, 1:]], 1)
-
-
-def _fit_mixture(z: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
-    """log π `(C,)`, means `(C, D)` and Cholesky factors `(C, D, D)` of a mixture fitted by EM to z `(M, D)`."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture as EM  # slow to import
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a hundred iterations are enough to sample from
-        fitted = EM(components, random_state=0).fit(z.double().cpu().numpy())
-    log_weights, means, covariances = map(torch.from_numpy, (fitted.weights_, fitted.means_, fitted.covariances_))
-    return log_weights.log(), means, torch.linalg.cholesky(covariances)
+@contextmanager
+def running_statistics(encode: Any) -> Iterator[None]:
+    """Within, norms of the network that keep running statistics use them, and leave them as they are."""
+    modules = encode.modules() if isinstance(encode, nn.Module) else ()
+    training = [
+        layer for layer in modules if isinstance(layer, _NormBase) and layer.training and layer.running_mean is not None
+    ]
+    for layer in training:
+        layer.training = False
+    try:
+        yield
+    finally:
+        for layer in training:
+            layer.training = True

@@ -1,15 +1,14 @@
 """What a latent variable model's likelihood and divergences are made of, for the objectives to combine."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor
 
-from lit_gen.distributions.gaussian import kl_normal, kl_standard_normal, normal_log_prob
+from lit_gen.distributions.gaussian import normal_log_prob
+from lit_gen.distributions.of_latents import DiagonalNormal, Distribution, UnitNormal
 
 MeanAndLogScale = tuple[Tensor, Tensor]
-LogDensity = Callable[[Tensor], Tensor]
 
 
 @dataclass(eq=False)
@@ -19,23 +18,27 @@ class LayerTerms:
     Args:
         z: Samples of q, ``(K, N, *latent shape)``, float32 or better.
         posterior: Mean and log σ of q(z_l | x, …), ``(N, *latent shape)``, or with the K samples in front.
-        prior: p(z_l | …): mean and log σ that broadcast with the posterior's; or any log density, a function of z
-            that returns ``(K, N)``; or None for N(0, I).
+        prior: p(z_l | …) of z; None for N(0, I).
         detach_posterior: Whether log q takes q's parameters as constants, so that only the path through z is left.
+        independent: Whether z_l follows q whatever the layers that its prior depends on, as all but a chain's lower
+            ones do. Only then is a closed-form KL, averaged over those layers, this layer's part of the bound.
     """
 
     z: Tensor
     posterior: MeanAndLogScale
-    prior: MeanAndLogScale | LogDensity | None = None
+    prior: Distribution | None = None
     detach_posterior: bool = False
+    independent: bool = True
+
+    @cached_property
+    def p(self) -> Distribution:
+        """The prior, N(0, I) where none is given."""
+        return UnitNormal(self.z.ndim - 2) if self.prior is None else self.prior
 
     @cached_property
     def log_prior(self) -> Tensor:
         """log p(z_l | …) in nats, ``(K, N)``."""
-        if callable(self.prior):
-            return self.prior(self.z)
-        mean, log_scale = self.prior or (self.z.new_zeros(()), self.z.new_zeros(()))
-        return self._sum(normal_log_prob(self.z, mean, log_scale))
+        return self.p.log_prob(self.z)
 
     @cached_property
     def log_posterior(self) -> Tensor:
@@ -51,9 +54,9 @@ class LayerTerms:
 
         Closed form of two Gaussians, never negative; else the estimate log q − log p at the samples.
         """
-        if callable(self.prior):
+        if not (self.independent and isinstance(self.p, DiagonalNormal)):
             return self.log_posterior - self.log_prior
-        kl = kl_standard_normal(*self.posterior) if self.prior is None else kl_normal(*self.posterior, *self.prior)
+        kl = self.p.kl(*self.posterior)
         return self._sum(kl if kl.ndim == self.z.ndim else kl.unsqueeze(0))
 
     def _sum(self, elements: Tensor) -> Tensor:

@@ -1,18 +1,15 @@
 """Variational autoencoders with several stochastic layers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from lit_gen.distributions import auto_likelihood, normal_log_prob
-from lit_gen.losses import ELBO, LayerTerms, Terms, VariationalObjective
-from lit_gen.modules.vae import LikelihoodFactory
-from lit_gen.modules.variational import VariationalModule
+from lit_gen.distributions import DiagonalNormal, auto_likelihood
+from lit_gen.losses import LayerTerms, Terms
+from lit_gen.modules.variational import LikelihoodFactory, VariationalModule
 from lit_gen.networks import Hierarchy, Ladder
-from lit_gen.optimizers import VAEAdam
 
 HierarchyFactory = Callable[[tuple[int, ...], tuple[int, ...]], Hierarchy]
 
@@ -26,22 +23,17 @@ class HierarchicalVAE(VariationalModule):
 
     ``latent_dim`` is that of z_T, flattened, which ``encode`` and ``decode`` go by.
 
+    IWAE takes its standard gradient here.
+
     Args:
         image_shape: ``(C, H, W)`` or ``(D,)``; on the command line it comes from the data module.
         hierarchy: Makes p and q from (image_shape, shape of the likelihood's parameters).
         likelihood: Makes p(x|z) from (image_shape); by default Bernoulli for images, Gaussian for points.
-        objective: What p and q minimise. IWAE takes its standard gradient here.
-        temperature: Factor on every layer's standard deviation in samples.
-        optimizer: Any class of torch.optim or lit_gen.optimizers.
-        scheduler: Learning-rate schedule counted in updates.
-        clip_norm: Largest gradient norm.
-        accumulate: Parts in which a batch is taken, to save memory.
-        ema_half_life: Half-life of the networks' weight averages in images; null for none. Samples and
-            validation use the averages.
-        init_from: Trained model whose weights the networks start from, as ``lit_gen.from_pretrained`` takes it.
+        **kwargs: All other arguments of ``VariationalModule``, but neither ``encoder_steps`` nor ``conditional``: p and
+            q share networks, which take joint steps and no labels.
 
     Raises:
-        ValueError: for a temperature that is not positive.
+        ValueError: for those, and arguments of ``VariationalModule`` that it refuses.
     """
 
     hierarchy: Hierarchy
@@ -51,22 +43,18 @@ class HierarchicalVAE(VariationalModule):
         image_shape: tuple[int, ...],
         hierarchy: HierarchyFactory = Ladder,
         likelihood: LikelihoodFactory = auto_likelihood,
-        objective: VariationalObjective = ELBO(),
-        temperature: float = 1.0,
-        optimizer: OptimizerCallable = VAEAdam,
-        scheduler: LRSchedulerCallable | None = None,
-        clip_norm: float | None = None,
-        accumulate: int = 1,
-        ema_half_life: float | None = None,
-        init_from: str | None = None,
+        **kwargs: Any,
     ) -> None:
         made = likelihood(tuple(image_shape))
         stack = hierarchy(tuple(image_shape), made.parameter_shape)
-        super().__init__(image_shape, stack.sizes[-1], 0, False, objective, 0, temperature, ema_half_life)
-        self.likelihood, self.hierarchy = made, stack
+        super().__init__(image_shape, stack.sizes[-1], made, **kwargs)
+        if self.encoder_steps > 0:
+            raise ValueError(f"encoder_steps={self.encoder_steps}: 0, as p and q of a hierarchy share networks")
+        if self.conditional:
+            raise ValueError("conditional=True: False, as hierarchies take no labels; VAE models p(x | y)")
+        self.hierarchy = stack
         self.stochastic_layers = len(stack.sizes)
-        settings = (optimizer, scheduler, clip_norm, accumulate)
-        self.define_networks(("hierarchy",), ("likelihood",), *settings, init_from)
+        self.define_networks(("hierarchy",), ("likelihood",))
 
     @property
     def noise_dim(self) -> int:
@@ -83,20 +71,14 @@ class HierarchicalVAE(VariationalModule):
             raise ValueError(f"detach_posterior=True: for 1 stochastic layer, not {self.stochastic_layers}")
         params, latents = self.active("hierarchy")(noise.transpose(0, 1), x)
         layers = [
-            LayerTerms(z, posterior, prior if independent else _Conditional(*prior), detach_posterior)
-            for z, posterior, prior, independent in latents
+            LayerTerms(z, posterior, DiagonalNormal(mean, log_scale, z.ndim - 2), detach_posterior, independent)
+            for z, posterior, (mean, log_scale), independent in latents
         ]
-        return Terms(self.likelihood.log_prob(x, params), layers)
+        return Terms(self.active("likelihood").log_prob(x, params), layers)
 
-    @torch.no_grad()
-    def encode(self, images: Tensor) -> Tensor:
-        """Embed images ``(N, *image_shape)`` in [-1, 1] as the mean of q(z_T | ·), ``(N, latent_dim)``.
-
-        Layers below are at their means, and random numbers of the likelihood (binarisation) at their middle, 1/2.
-        """
-        with self.evaluating():
-            x = self._observe(images)
-            _, latents = self.active("hierarchy")(x.new_zeros(1, len(x), self.noise_dim), x)
+    def posterior_mean(self, x: Tensor, *labels: Tensor) -> Tensor:
+        """The mean of q(z_T | ·), ``(N, latent_dim)``, with the layers below at their means."""
+        _, latents = self.active("hierarchy")(x.new_zeros(1, len(x), self.noise_dim), x)
         return latents[-1].posterior[0][0].flatten(1)
 
     def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -143,31 +125,11 @@ class HierarchicalVAE(VariationalModule):
             for k in (1, variants)
         ]
         with self.evaluating():
-            _, latents = self.active("hierarchy")(noises[0], None if images is None else self._observe(images))
+            _, latents = self.active("hierarchy")(noises[0], None if images is None else self.observe(images))
             above = [latent.z.expand(variants, *latent.z.shape[1:]) for latent in latents[level:]]
             return self._images(noises[1], [None] * level + above).transpose(0, 1)
 
     def _images(self, noise: Tensor, given: list[Tensor | None] | tuple[()] = ()) -> Tensor:
         """Mean images ``(K, N, *image_shape)`` for noise ``(K, N, noise_dim)``."""
-        return self.likelihood.mean(self.network("hierarchy")(noise, None, given)[0])
-
-    def _observe(self, images: Tensor) -> Tensor:
-        """What the likelihood models of ``images``, with its random numbers, if it takes any, at 1/2."""
-        images = images.to(self.device, self.dtype)  # type: ignore[arg-type]
-        return self.likelihood.observe(images, torch.full_like(images, 0.5))
-
-
-@dataclass(frozen=True)
-class _Conditional:
-    """The density of p(z_t | z_{>t}), as a function: for layers whose divergence is estimated, not in closed form."""
-
-    mean: Tensor
-    log_scale: Tensor
-
-    def elements(self, z: Tensor) -> Tensor:
-        """Nats of every dimension, of z's shape."""
-        return normal_log_prob(z, self.mean, self.log_scale)
-
-    def __call__(self, z: Tensor) -> Tensor:
-        """Nats ``(K, N)``."""
-        return self.elements(z).flatten(2).sum(2)
+        params = self.network("hierarchy")(noise, None, given)[0]
+        return self.network("likelihood").mean(params)  # type: ignore[operator]

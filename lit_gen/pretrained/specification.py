@@ -58,7 +58,8 @@ def parameters(kind: type) -> set[str]:
     for base in kind.__mro__:
         if "__init__" in vars(base):
             own = inspect.signature(vars(base)["__init__"]).parameters.values()
-            names |= {argument.name for argument in own if argument.kind is not argument.VAR_KEYWORD}
+            unnamed = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)  # a subclass gives the latter
+            names |= {argument.name for argument in own if argument.kind not in unnamed}
             if all(argument.kind is not argument.VAR_KEYWORD for argument in own):
                 break
     return (names | set(_options(kind))) - {"self"}

@@ -19,7 +19,7 @@ from lit_gen.callbacks.held_out import ItemRandomness, held_out, images_at_once
 from lit_gen.callbacks.latent_pictures import reconstruction_grid, traversal_grid
 from lit_gen.callbacks.samples import image_grid
 from lit_gen.cli.app import main
-from lit_gen.distributions import Bernoulli, DiscretisedLogistic, Gaussian, GaussianMixture, VampPrior
+from lit_gen.distributions import Bernoulli, DiscretisedLogistic, ExPostMixture, Gaussian, GaussianMixture, VampPrior
 from lit_gen.losses import ELBO
 from lit_gen.modules import GAN
 from lit_gen.modules.hierarchical_vae import HierarchicalVAE
@@ -113,6 +113,13 @@ def test_importance_sampling_agrees_with_quadrature(tmp_path):
     assert values["test/bpd_is3000_dynamic_n20"] == pytest.approx(exact / 64 / math.log(2), abs=0.001)
     assert 1 <= values["test/ess_is3000_dynamic_n20"] <= 3000
     assert values["test/nelbo_nats"] > values["test/nll_is3000_dynamic_n20"]
+
+
+def test_annealing_starts_from_the_prior_of_the_bound_not_from_one_fitted_to_sample_from(tmp_path):
+    plain, ex_post = build(), build(prior=partial(ExPostMixture, components=2))
+    ex_post.prior.observe(5 + torch.randn(100, 3))
+    settings = {"num_images": 10, "ais_steps": 3}
+    assert measured(ex_post, tmp_path, **settings) == measured(plain, tmp_path, **settings)
 
 
 @pytest.mark.parametrize("prior", [GaussianMixture, partial(VampPrior, pseudo_inputs=20)])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from lit_gen.distributions import normal_log_prob, reparametrise
+from lit_gen.distributions import DiagonalNormal, Distribution, normal_log_prob, reparametrise
 from lit_gen.losses import ELBO, IWAE, CyclicalWarmUp, LayerTerms, LinearWarmUp, Terms, log_mean_exp
 
 SIGMA = 0.8
@@ -46,7 +46,7 @@ def two_layers():
     generator = seeded(3)
     numbers = [torch.randn(shape, dtype=torch.float64, generator=generator) for shape in [(5, 4, 2)] * 2 + [(4, 2)] * 4]
     z1, z2, m1, s1, m2, s2 = numbers
-    prior = (0.3 * z2, torch.full_like(z2, -0.2))
+    prior = DiagonalNormal(0.3 * z2, torch.full_like(z2, -0.2))
     layers = [LayerTerms(z1, (m1, s1), prior), LayerTerms(z2, (m2, s2))]
     return Terms(torch.randn(5, 4, dtype=torch.float64, generator=generator), layers)
 
@@ -56,7 +56,7 @@ def test_terms_equal_torch_distributions():
     first, second = terms.layers
     q1, q2 = (Independent(Normal(m, s.exp()), 1) for m, s in (first.posterior, second.posterior))
     p1, p2 = (
-        Independent(Normal(first.prior[0], first.prior[1].exp()), 1),
+        Independent(Normal(first.prior.mean, first.prior.log_scale.exp()), 1),
         Independent(Normal(m0 := torch.zeros(4, 2, dtype=torch.float64), m0 + 1), 1),
     )
     torch.testing.assert_close(
@@ -75,10 +75,20 @@ def test_terms_equal_torch_distributions():
     torch.testing.assert_close(terms.kls[0], first.kl.mean())
 
 
+class Free(Distribution):
+    """N(0, I), but no DiagonalNormal."""
+
+    def log_prob(self, z):
+        return normal_log_prob(z, *map(z.new_tensor, (0.0, 0.0))).sum(-1)
+
+    def sample(self, noise, temperature=1.0):
+        return temperature * noise
+
+
 def test_a_free_density_gives_the_sampled_divergence():
     terms, _ = linear_gaussian(4, 3)
     layer = terms.layers[0]
-    known = LayerTerms(layer.z, layer.posterior, lambda z: normal_log_prob(z, *map(z.new_tensor, (0.0, 0.0))).sum(-1))
+    known = LayerTerms(layer.z, layer.posterior, Free())
     torch.testing.assert_close(known.log_prior, layer.log_prior)
     torch.testing.assert_close(known.kl, layer.log_posterior - layer.log_prior)
     many, _ = linear_gaussian(1, 200_000)

@@ -7,7 +7,7 @@ import torch
 
 from datamodules import DigitsDataModule
 from lit_gen import VAE, HierarchicalVAE
-from lit_gen.distributions import Bernoulli, Gaussian
+from lit_gen.distributions import Bernoulli, Gaussian, SharedSigmaGaussian
 from lit_gen.losses import ELBO, IWAE, LinearWarmUp
 from lit_gen.networks import BottomUp, Decoder, Encoder, Ladder, TopDown
 
@@ -165,6 +165,35 @@ def test_averages_serve_samples_and_validation():
     torch.testing.assert_close(module.terms(x, epsilon).log_weights, bound)
     assert not torch.allclose(module.train().terms(x, epsilon).log_weights, bound)
     torch.testing.assert_close(module.from_noise(noise), module.eval().from_noise(noise))
+
+
+def test_the_likelihood_that_validates_averaged_networks_is_averaged_too():
+    module = build(likelihood=SharedSigmaGaussian, ema_half_life=100.0).eval()
+    x, noise = draw(module)
+    bound, image = module.terms(x, noise).log_weights, module.from_noise(noise[:, 0])
+    with torch.no_grad():
+        module.likelihood.raw_log_sigma -= 3
+    torch.testing.assert_close(module.terms(x, noise).log_weights, bound)
+    torch.testing.assert_close(module.from_noise(noise[:, 0]), image)
+    assert module.train().terms(x, noise).log_weights.mean() < bound.mean() - 1000
+
+
+def test_arguments_that_all_share_arrive():
+    module = build(ema_half_life=100.0, ema_ramp_up=0.05, num_classes=10, accumulate=2)
+    assert module.averages["hierarchy"].ramp_up == 0.05
+    assert (module.hparams["num_classes"], module.hparams["conditional"], module.hparams["encoder_steps"]) == (
+        10,
+        False,
+        0,
+    )
+    assert "latent_dim" not in module.hparams
+    for arguments, message in [
+        ({"encoder_steps": 1}, "encoder_steps=1: 0, as p and q"),
+        ({"conditional": True, "num_classes": 10}, "conditional=True: False, as"),
+        ({"temperature": 0.0}, "temperature=0.0"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            build(**arguments)
 
 
 @pytest.mark.parametrize("inferred", [False, True])

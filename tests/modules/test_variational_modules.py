@@ -7,14 +7,16 @@ from functools import partial
 import lightning.pytorch as L
 import pytest
 import torch
+from fake_device import second_device
 from test_step_cost import passes
 from torch.utils.flop_counter import FlopCounterMode
 
 from datamodules import DigitsDataModule
-from lit_gen import IWAE, VAE, losses
+from lit_gen import IWAE, VAE, HierarchicalVAE, losses
 from lit_gen.distributions import Bernoulli, ExPostMixture, GaussianMixture, StandardNormal, VampPrior
 from lit_gen.losses import ELBO, LinearWarmUp
-from lit_gen.networks import MLPDecoder, MLPEncoder
+from lit_gen.networks import Ladder, MLPDecoder, MLPEncoder
+from lit_gen.pretrained.specification import parameters
 
 SHAPE = (1, 8, 8)
 DYNAMIC = partial(Bernoulli, binarization="dynamic")
@@ -93,6 +95,56 @@ def test_an_embedding_is_the_posterior_mean(ema_half_life):
     with torch.no_grad():
         module.encoder.layers[-1].bias += 1
     assert torch.equal(module.encode(images), embedding) == (ema_half_life is not None)
+
+
+KINDS = {
+    "vae": partial(build, likelihood=DYNAMIC),
+    "conditional": partial(build, likelihood=DYNAMIC, num_classes=10, conditional=True),
+    "ladder": lambda: HierarchicalVAE(SHAPE, partial(Ladder, latent_dims=(3, 2), widths=(16, 8)), DYNAMIC),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_and_labels_are_moved_and_embedded_in_parts(kind, monkeypatch):
+    module, seen = KINDS[kind](), []
+    images = 2 * torch.rand(1100, *SHAPE, generator=torch.Generator().manual_seed(0)) - 1
+    labels = (torch.arange(1100) % 10,) if kind == "conditional" else ()
+    mean = module.posterior_mean
+    monkeypatch.setattr(module, "posterior_mean", lambda x, *y: seen.append(len(x)) or mean(x, *y))
+    embeddings = module.encode(images, *labels)
+    assert seen == [512, 512, 76]
+    torch.testing.assert_close(embeddings[600:603], module.encode(images[600:603], *(y[600:603] for y in labels)))
+    assert torch.equal(module.observe(images), (images > 0).float())
+    few = images[:5].double(), *(y[:5] for y in labels)
+    torch.testing.assert_close(module.encode(*few), embeddings[:5])
+    assert module.double().encode(images[:5], *few[1:]).dtype == torch.float64
+    module.float()
+    with second_device() as device:
+        there = module.to(device).encode(*few)
+        assert there.device == device
+        torch.testing.assert_close(there.cpu(), embeddings[:5])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_labels_that_do_not_suit_the_model_are_refused(kind):
+    module, images = KINDS[kind](), torch.zeros(3, *SHAPE)
+    given = [(), (torch.zeros(2, dtype=torch.int64),)] if kind == "conditional" else [(torch.zeros(3).long(),)]
+    for labels in given:
+        with pytest.raises(ValueError, match=r"labels of shapes \[.*\] for 3 images"):
+            module.encode(images, *labels)
+
+
+def test_a_checkpoint_holds_every_argument_also_those_that_were_not_given():
+    shared = {
+        "objective", "encoder_steps", "temperature", "optimizer", "scheduler", "clip_norm", "accumulate",
+        "ema_half_life", "ema_ramp_up", "num_classes", "conditional", "init_from", "likelihood",
+    }  # fmt: skip
+    assert shared | {"encoder", "decoder", "prior", "latent_dim", "image_shape"} == parameters(VAE) == parameters(IWAE)
+    assert shared | {"hierarchy", "image_shape"} == parameters(HierarchicalVAE)
+    for module in (build(), build(IWAE), KINDS["ladder"]()):
+        assert module.hparams.keys() - {"_class_path", "_instantiator"} == parameters(type(module))
+        assert module.hparams["optimizer"] == {"class_path": "lit_gen.optimizers.VAEAdam"}
+        assert module.hparams["likelihood"] is not None
 
 
 @dataclass(frozen=True)

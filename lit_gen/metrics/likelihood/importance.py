@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from lit_gen.precision import to_float64
+
 
 class ImportanceWeights:
     """The weights w_k = p(x, z_k) / q(z_k | x) of N images, as running sums over k: no sample is kept.
@@ -22,7 +24,7 @@ class ImportanceWeights:
 
     def add(self, log_weights: Tensor) -> None:
         """Add ``(k, N)`` log weights in nats."""
-        log_weights = log_weights.double()
+        log_weights = to_float64(log_weights)
         self.samples += len(log_weights)
         new, squares = log_weights.logsumexp(0), (2 * log_weights).logsumexp(0)
         self._log_sum = torch.logaddexp(self._log_sum.to(new), new)
@@ -35,8 +37,12 @@ class ImportanceWeights:
 
     @property
     def effective_sample_size(self) -> Tensor:
-        """(Σ w)² / Σ w², ``(N,)``: from 1, where one sample carries all the weight, to K, where all weigh the same."""
-        return torch.exp(2 * self._log_sum - self._log_sum_of_squares)
+        """(Σ w)² / Σ w², ``(N,)``: from 1, where one sample carries all the weight, to K, where all weigh the same.
+
+        0 where no sample has any weight.
+        """
+        size = torch.exp(2 * self._log_sum - self._log_sum_of_squares)
+        return torch.where(self._log_sum == -math.inf, 0.0, size)
 
 
 def effective_sample_size(log_weights: Tensor) -> Tensor:

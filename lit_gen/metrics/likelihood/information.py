@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lit_gen.distributions import normal_log_prob
 from lit_gen.networks import BottomUp, Hierarchy
+from lit_gen.precision import to_float64
 
 PAIRS = 2**14  # of a latent and an image, evaluated at once
 
@@ -45,7 +46,7 @@ def layer_information(
         layers = hierarchy(x.new_zeros(len(i), n, hierarchy.latent_dim), x, given)[1]
         densities = torch.stack([_log_density(layer.z, *layer.posterior) for layer in layers])
         rows.append(densities.flip(0).cumsum(0).flip(0))
-    log_q = torch.cat(rows, 1).double()  # (T, N, N): of image i's latents given image j
+    log_q = to_float64(torch.cat(rows, 1))  # (T, N, N): of image i's latents given image j
     own = log_q.diagonal(dim1=1, dim2=2)
     return (own - log_q.logsumexp(2) + math.log(n)).mean(1).tolist()
 

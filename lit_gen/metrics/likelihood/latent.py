@@ -8,9 +8,9 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from lit_gen.distributions import kl_normal, kl_standard_normal, normal_log_prob
+from lit_gen.distributions import DiagonalNormal, normal_log_prob
 from lit_gen.losses import LayerTerms
-from lit_gen.precision import float32_or_better
+from lit_gen.precision import float32_or_better, to_float64
 
 
 def elementwise_kl(layer: LayerTerms) -> Tensor | None:
@@ -18,13 +18,13 @@ def elementwise_kl(layer: LayerTerms) -> Tensor | None:
 
     None where the prior has no density for each dimension on its own.
     """
-    mean, log_scale = layer.posterior
-    if not callable(layer.prior):
-        kl = kl_standard_normal(mean, log_scale) if layer.prior is None else kl_normal(mean, log_scale, *layer.prior)
-    elif hasattr(layer.prior, "elements"):
-        kl = normal_log_prob(layer.z, mean, log_scale) - layer.prior.elements(layer.z)
-    else:
+    (mean, log_scale), prior = layer.posterior, layer.p
+    if not isinstance(prior, DiagonalNormal):
         return None
+    if layer.independent:
+        kl = prior.kl(mean, log_scale)
+    else:
+        kl = normal_log_prob(layer.z, mean, log_scale) - prior.elements(layer.z)
     return (kl.mean(0) if kl.ndim == layer.z.ndim else kl).flatten(1)
 
 
@@ -34,7 +34,7 @@ def posterior_mean(layer: LayerTerms) -> tuple[Tensor, Tensor]:
     Where q(z | x, …) depends on samples of other layers, E[z | x] is the mean over them, and the variance that of such
     a mean, averaged over images; with K = 1 it isn't known and counts as 0.
     """
-    mean = layer.posterior[0].double()
+    mean = to_float64(layer.posterior[0])
     if mean.ndim < layer.z.ndim:
         return mean.flatten(1), mean.new_zeros(mean[0].numel())
     samples = len(mean)
@@ -183,7 +183,7 @@ class AggregatePosterior(Metric):
     def compute(self) -> dict[str, float]:
         """The values above over all processes' images (a collective)."""
         z, mean, log_scale, log_posterior, log_prior = (
-            dim_zero_cat(state).double()
+            to_float64(dim_zero_cat(state))
             for state in (self.z, self.mean, self.log_scale, self.log_posterior, self.log_prior)
         )
         log_aggregate = aggregate_log_density(z, mean, log_scale)

@@ -3,9 +3,11 @@ import math
 
 import pytest
 import torch
+from fake_device import second_device
 from torch.distributions import MultivariateNormal, Normal
 
 from lit_gen.metrics import annealed_importance_sampling, sigmoid_schedule
+from lit_gen.metrics.likelihood import annealed
 from lit_gen.metrics.likelihood.annealed import Position, leapfrog
 
 
@@ -31,7 +33,7 @@ def anneal(log_likelihood, steps, chains, seed=2, **kwargs):
     return annealed_importance_sampling(
         log_normal,
         log_likelihood,
-        torch.randn(shape, dtype=torch.float64, generator=source),
+        lambda: torch.randn(shape, dtype=torch.float64, generator=source),
         sigmoid_schedule(steps),
         lambda: torch.randn(shape, dtype=torch.float64, generator=source),
         lambda: torch.rand(shape[:2], dtype=torch.float64, generator=source),
@@ -80,9 +82,14 @@ def test_transitions_keep_the_target_while_step_sizes_adapt(chains):
         seen.append(z.detach())
         return 0 * z.sum(-1)
 
-    z = torch.randn(shape, dtype=torch.float64, generator=source)
+    starts = []
+
+    def start():
+        starts.append(torch.randn(shape, dtype=torch.float64, generator=source))
+        return starts[-1]
+
     log_weights = annealed_importance_sampling(
-        log_normal, log_likelihood, z, sigmoid_schedule(15),
+        log_normal, log_likelihood, start, sigmoid_schedule(15),
         lambda: torch.randn(shape, dtype=torch.float64, generator=source),
         lambda: torch.rand(shape[:2], dtype=torch.float64, generator=source), leapfrog_steps=4, step_size=1.5,
     )  # fmt: skip
@@ -90,7 +97,44 @@ def test_transitions_keep_the_target_while_step_sizes_adapt(chains):
     last = seen[-5]  # where the last transition began
     assert last.mean().abs() < 0.02
     assert last.var().item() == pytest.approx(1, abs=0.025)
-    assert (last != z).double().mean() > 0.99
+    assert (last != starts[-1]).double().mean() > 0.99
+
+
+@pytest.mark.parametrize("chains", [1, 2, 8])
+def test_the_mean_weight_has_no_bias_however_fast_the_steps_adapt(chains, monkeypatch):
+    """x = z + 0.15 ε, at a gain that sends step sizes all over: those of chains that see one another give 0.994."""
+    monkeypatch.setattr(annealed, "ADAPTATION", 1.0)
+    n, sigma, x, source = 400_000 // chains, 0.15, 1.2, generator(4)
+
+    def log_likelihood(z):
+        return Normal(0.0, sigma, validate_args=False).log_prob(z[..., 0] - x)
+
+    def normal():
+        return torch.randn(chains, n, 1, generator=source)
+
+    weights = annealed_importance_sampling(
+        log_normal, log_likelihood, normal, sigmoid_schedule(8), normal,
+        lambda: torch.rand(chains, n, generator=source), leapfrog_steps=2, step_size=0.3,
+    ).exp().mean(0)  # fmt: skip
+    ratio = weights / Normal(0.0, math.hypot(1, sigma)).log_prob(torch.tensor(x)).exp()
+    error = ratio.std().item() / math.sqrt(n)
+    assert error < 0.004
+    assert abs(ratio.mean().item() - 1) < 3 * error
+
+
+def test_a_device_without_float64_leaves_the_sums_to_the_cpu():
+    def weights(device):
+        source = generator(0)
+        return annealed_importance_sampling(
+            log_normal, lambda z: -(z - 1).square().sum(-1), lambda: torch.randn(2, 4, 2, generator=source).to(device),
+            sigmoid_schedule(4), lambda: torch.randn(2, 4, 2, generator=source).to(device),
+            lambda: torch.rand(2, 4, generator=source).to(device),
+        )  # fmt: skip
+
+    expected = weights("cpu")
+    with second_device() as device:
+        assert torch.equal(weights(device), expected)
+    assert expected.dtype == torch.float64
 
 
 def test_leapfrog_returns_by_the_way_it_came_and_keeps_the_energy():

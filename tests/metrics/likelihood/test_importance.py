@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from fake_device import second_device
 from torch.distributions import Bernoulli, Normal
 
 from lit_gen.metrics import ImportanceWeights, MeanPerImage, effective_sample_size, importance_sampling
@@ -28,6 +29,19 @@ def test_a_sample_without_weight_counts_as_a_sample():
     weights.add(torch.tensor([[-math.inf]]))
     assert weights.log_likelihood.item() == pytest.approx(0, abs=1e-6)
     assert weights.effective_sample_size.item() == pytest.approx(1)
+
+
+def test_no_weight_at_all_is_no_effective_sample():
+    sizes = effective_sample_size(torch.tensor([[-math.inf, 0.0], [-math.inf, 0.0]]))
+    assert sizes.tolist() == [0.0, 2.0]
+
+
+def test_a_device_without_float64_leaves_the_sums_to_the_cpu():
+    log_weights = 20 * draw(40, 5).float()
+    with second_device() as device:
+        weights = importance_sampling(lambda k: log_weights[:k].to(device), lambda k: k, 40, 40)
+        assert weights.log_likelihood.dtype == torch.float64
+    torch.testing.assert_close(weights.log_likelihood, log_weights.double().logsumexp(0) - math.log(40))
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 16, 100])

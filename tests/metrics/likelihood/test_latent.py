@@ -2,9 +2,10 @@ import math
 
 import pytest
 import torch
+from fake_device import second_device
 from torch.distributions import Normal, kl_divergence
 
-from lit_gen.distributions import normal_log_prob
+from lit_gen.distributions import DiagonalNormal, Mixture
 from lit_gen.losses import LayerTerms
 from lit_gen.metrics import AggregatePosterior, LatentUnits
 from lit_gen.metrics.likelihood.latent import aggregate_log_density, pool
@@ -14,11 +15,11 @@ def draw(*shape, seed=0):
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def make(n=200, units=4, samples=3, seed=0, prior=None):
+def make(n=200, units=4, samples=3, seed=0, prior=None, independent=True):
     mean = draw(n, units, seed=seed) * torch.tensor([2.0, 0.5, 0.05, 0.0]).double()[:units]
     log_scale = torch.tensor([-2.0, -0.3, 0.0, 0.0]).double()[:units].expand(n, units)
     z = mean + log_scale.exp() * draw(samples, n, units, seed=seed + 1)
-    return LayerTerms(z, (mean, log_scale), prior)
+    return LayerTerms(z, (mean, log_scale), prior, independent=independent)
 
 
 def parts(layer, sizes):
@@ -60,6 +61,16 @@ def test_batches_change_nothing(sizes):
     assert computed(AggregatePosterior(), parts(layer, sizes)) == pytest.approx(expected)
 
 
+def test_a_device_without_float64_gives_the_same():
+    layer = make()
+    layer = LayerTerms(layer.z.float(), tuple(x.float() for x in layer.posterior))
+    expected = computed(LatentUnits(4), [layer]), computed(AggregatePosterior(), [layer])
+    with second_device() as device:
+        there = LayerTerms(layer.z.to(device), tuple(x.to(device) for x in layer.posterior))
+        found = computed(LatentUnits(4), [there]), computed(AggregatePosterior(), [there])
+    assert found == expected
+
+
 def test_moments_are_pooled_without_loss_far_from_zero():
     rows = 1e6 + draw(90, 3)
     chunks = [rows[:1], rows[1:40], rows[40:]]
@@ -85,20 +96,10 @@ def test_variance_of_an_estimated_mean_is_taken_off():
     assert metric.variance.item() == pytest.approx(0.25, rel=0.05)
 
 
-class Elements:
-    def __init__(self, mean, log_scale):
-        self.mean, self.log_scale = mean, log_scale
-
-    def elements(self, z):
-        return normal_log_prob(z, self.mean, self.log_scale)
-
-    def __call__(self, z):
-        return self.elements(z).flatten(2).sum(2)
-
-
 def test_divergence_of_each_unit_from_a_prior_that_is_conditional():
     mean, scale = draw(1, 200, 4, seed=5), torch.zeros(1, 200, 4).double()
-    gaussian, sampled = make(samples=400, prior=(mean, scale)), make(samples=400, prior=Elements(mean, scale))
+    prior = DiagonalNormal(mean, scale)
+    gaussian, sampled = make(samples=400, prior=prior), make(samples=400, prior=prior, independent=False)
     by_samples, in_closed_form = (LatentUnits(4, threshold=0.6) for _ in range(2))
     values = computed(by_samples, [sampled]), computed(in_closed_form, [gaussian])
     torch.testing.assert_close(by_samples.unit_kl / 200, in_closed_form.unit_kl / 200, atol=0.02, rtol=0.02)
@@ -107,7 +108,7 @@ def test_divergence_of_each_unit_from_a_prior_that_is_conditional():
 
 
 def test_a_prior_without_units_leaves_their_divergence_out():
-    layer = make(prior=lambda z: Normal(0.0, 1.0).log_prob(z).sum(-1))
+    layer = make(prior=Mixture(torch.zeros(1), torch.zeros(1, 4), torch.zeros(1, 4)))
     assert computed(LatentUnits(4), parts(layer, [100, 100])).keys() == {"kl_nats", "active_units"}
 
 
