@@ -218,31 +218,6 @@ def test_optimal_sigma_is_the_same_on_two_processes(tmp_path):
     torch.testing.assert_close(torch.cat([first["log_prob"], second["log_prob"]]), log_prob)
 
 
-# ---- all
-
-
-@pytest.mark.parametrize("make", [ContinuousBernoulli, SharedSigmaGaussian, OptimalSigmaGaussian])
-def test_samples_of_z_broadcast_over_the_data(make):
-    likelihood = make(SHAPE).eval()
-    params, x = draw(3, 6, *likelihood.parameter_shape), torch.rand(6, *SHAPE).double()
-    looped = torch.stack([likelihood.log_prob(x, one) for one in params])
-    assert looped.shape == (3, 6)
-    torch.testing.assert_close(likelihood.log_prob(x, params), looped)
-
-
-@pytest.mark.parametrize("make", [ContinuousBernoulli, SharedSigmaGaussian, OptimalSigmaGaussian])
-def test_float32_under_autocast(make):
-    likelihood = make((1, 28, 28))
-    params, noise = draw(4, 1, 28, 28).bfloat16(), torch.rand(4, 1, 28, 28)
-    x = likelihood.observe(2 * torch.rand(4, 1, 28, 28) - 1, noise)
-    exact = likelihood.log_prob(x.double(), params.double())
-    with torch.autocast("cpu", torch.bfloat16):
-        log_prob = likelihood.log_prob(x, params)
-        outputs = [x, log_prob, likelihood.mean(params), likelihood.sample(params, noise)]
-    assert all(output.dtype == torch.float32 for output in outputs)
-    torch.testing.assert_close(log_prob.double(), exact, rtol=1e-5, atol=1e-2)
-
-
 @pytest.mark.parametrize("sigma", [0.002, 0.1, 5.0])
 def test_bits_of_a_dequantised_gaussian_bound_those_of_the_pixels(sigma):
     """−log₂ of the probability that it puts on the bin, by quadrature over the noise."""
