@@ -17,7 +17,7 @@ def unlisted(package: ModuleType, base: type, entries: list[Any]) -> list[str]:
     """Names of the public concrete classes of `base` that no entry (instance, class or partial of one) belongs to."""
     made = (entry.func if isinstance(entry, functools.partial) else entry for entry in entries)
     listed = {entry if isinstance(entry, type) else type(entry) for entry in made}
-    public = {getattr(package, name) for name in package.__all__}
+    public = [getattr(package, name) for name in package.__all__]
     classes = {thing for thing in public if isinstance(thing, type) and issubclass(thing, base)}
     return sorted(kind.__name__ for kind in classes - listed - {base} if not inspect.isabstract(kind))
 
