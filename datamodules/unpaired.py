@@ -1,5 +1,6 @@
 """Images of two domains for unpaired translation."""
 
+import inspect
 from abc import abstractmethod
 from collections import Counter
 from pathlib import Path
@@ -230,7 +231,11 @@ class UnpairedDataModule(TwoDomains):
 
 
 def _describe(module: DataModule) -> dict[str, Any]:
-    arguments = {name: value for name, value in module.hparams.items() if not name.startswith("_")}
+    """What builds it again: the saved arguments, but those that its constructor leaves to the base's defaults."""
+    taken = inspect.signature(type(module)).parameters
+    everything = any(argument.kind is argument.VAR_KEYWORD for argument in taken.values())
+    saved = {name: value for name, value in module.hparams.items() if not name.startswith("_")}
+    arguments = {name: value for name, value in saved.items() if everything or name in taken}
     return {"class_path": _path(module), "init_args": arguments}
 
 

@@ -173,19 +173,22 @@ class FeatureBank(Metric):
             NotFiniteError: a feature or class score that is NaN or infinite.
         """
         check_features(features, self.moments.num_features)
+        if self.classes is not None and logits is not None:
+            check_features(logits, self.classes.num_classes, "logits")
         for name, values in {"index": index, "logits": logits, "labels": labels}.items():
             if values is not None and len(values) != len(features):
                 raise ValueError(f"{name} of {len(values)} entries for {len(features)} rows of features")
         self.moments.update(features)
         self.reservoir.update(features, index, labels)
         if self.classes is not None and self.inception is not None and logits is not None:
-            check_features(logits, self.classes.num_classes)
             self.classes.update(logits, labels)
             self.inception.update(logits, index)
 
     def compute(self) -> Features:
         """What all processes collected (a collective: call it on every process)."""
-        moments, sample = self.moments.compute(), self.reservoir.compute()
+        moments, (rows, index, labels) = self.moments.compute(), self.reservoir.compute()
+        # torchmetrics makes scalars of tensors of one entry.
+        sample = rows.reshape(-1, self.moments.num_features), index.reshape(-1), labels.reshape(-1)
         if self.classes is None or self.inception is None:
             return Features(moments, *sample)
         enough = self.inception.splits <= moments.count

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from lit_gen.metrics.moments import check_features
+
 
 class ClassCoverage(Metric):
     """Number of classes that are some sample's argmax, and the mean of the largest softmax probability.
@@ -37,7 +39,15 @@ class ClassCoverage(Metric):
         self.add_state("right", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, labels: Tensor | None = None) -> None:
-        """Add samples by their class scores ``(N, num_classes)``, and the classes ``(N,)`` asked for, if any."""
+        """Add samples by their class scores ``(N, num_classes)``, and the classes ``(N,)`` asked for, if any.
+
+        Raises:
+            ValueError: other shapes.
+            NotFiniteError: a class score that is NaN or infinite.
+        """
+        check_features(logits, self.num_classes, "logits")
+        if labels is not None and labels.shape != logits.shape[:1]:
+            raise ValueError(f"labels of shape {tuple(labels.shape)}: expected ({len(logits)},)")
         logits = logits.to(self.histogram.device).double()
         found = logits.argmax(1)
         self.histogram = self.histogram + found.bincount(minlength=self.num_classes)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from lit_gen.metrics.moments import check_features
+
 
 class InceptionScore(Metric):
     """exp(E_x KL(p(y|x) ‖ p(y))), from 1 to the number of classes (Salimans et al. 2016, arXiv:1606.03498).
@@ -39,7 +41,15 @@ class InceptionScore(Metric):
             self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, index: Tensor) -> None:
-        """Add samples by their class scores ``(N, num_classes)`` and their positions ``(N,)`` among all samples."""
+        """Add samples by their class scores ``(N, num_classes)`` and their positions ``(N,)`` among all samples.
+
+        Raises:
+            ValueError: other shapes.
+            NotFiniteError: a class score that is NaN or infinite.
+        """
+        check_features(logits, self.marginals.shape[1], "logits")
+        if index.shape != logits.shape[:1]:
+            raise ValueError(f"index of shape {tuple(index.shape)}: expected ({len(logits)},)")
         log_p = logits.to(self.marginals.device).double().log_softmax(1)
         part = index.to(log_p.device) % self.splits
         self.marginals = self.marginals.index_add(0, part, log_p.exp())

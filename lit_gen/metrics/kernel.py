@@ -28,7 +28,13 @@ def kernel_distance(samples: Tensor, real: Tensor, within_real: float | None = N
 
 
 def kernel_within(rows: Tensor) -> float:
-    """The kernel's mean over all pairs of different rows ``(n, D)``, n ≥ 2, each pair computed once."""
+    """The kernel's mean over all pairs of different rows ``(n, D)``, n ≥ 2, each pair computed once.
+
+    Raises:
+        ValueError: for fewer rows.
+    """
+    if len(rows) < 2:
+        raise ValueError(f"kernel of pairs among {len(rows)} rows: at least 2 are needed")
     blocks = rows.split(BLOCK)
     total = rows.new_zeros((), dtype=torch.float64)
     for i, block in enumerate(blocks):

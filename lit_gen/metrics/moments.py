@@ -197,19 +197,19 @@ class FeatureMoments(Metric):
         self.state = _matrix(total, joined, summed(scatter + torch.outer(offset, offset), group))
 
 
-def check_features(features: Tensor, num_features: int) -> None:
-    """Refuse what is no ``(N, num_features)`` of finite numbers.
+def check_features(features: Tensor, num_features: int, name: str = "features") -> None:
+    """Refuse what is no ``(N, num_features)`` of finite numbers, by its argument's name.
 
     Raises:
         ValueError: another shape.
         NotFiniteError: a feature that is NaN or infinite.
     """
     if features.ndim != 2 or features.shape[1] != num_features:
-        raise ValueError(f"features of shape {tuple(features.shape)}: expected (N, {num_features})")
+        raise ValueError(f"{name} of shape {tuple(features.shape)}: expected (N, {num_features})")
     finite = features.isfinite().all(1)
     if not finite.all():
         broken = int((~finite).sum())
-        raise NotFiniteError(f"features: {broken} of {len(features)} rows hold NaN or infinite values")
+        raise NotFiniteError(f"{name}: {broken} of {len(features)} rows hold NaN or infinite values")
 
 
 def summed(values: Tensor, group: Any | None = None) -> Tensor:

@@ -311,6 +311,14 @@ def test_hyper_parameters_are_plain_and_build_the_module_again(tmp_path):
     assert pairs(rebuilt.train_dataloader()) == pairs(data.train_dataloader())
 
 
+def test_domains_whose_constructors_take_less_than_the_base_are_built_again(tmp_path):
+    data = UnpairedDataModule(MixtureDataModule("ring", num_points=9), MixtureDataModule("grid", num_points=7))
+    stored = {"datamodule_hyper_parameters": dict(data.hparams), "pytorch-lightning_version": L.__version__}
+    torch.save(stored, tmp_path / "run.ckpt")
+    rebuilt = UnpairedDataModule.load_from_checkpoint(tmp_path / "run.ckpt", weights_only=True)
+    assert (rebuilt.name, len(rebuilt.dataset("train").a), len(rebuilt.dataset("train").b)) == (data.name, 9, 7)
+
+
 def test_recoloured_digits_hold_counterparts_only_outside_training():
     data = RecolouredDigitsDataModule()
     train = data.dataset("train")

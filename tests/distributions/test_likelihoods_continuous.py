@@ -218,18 +218,6 @@ def test_optimal_sigma_is_the_same_on_two_processes(tmp_path):
     torch.testing.assert_close(torch.cat([first["log_prob"], second["log_prob"]]), log_prob)
 
 
-# ---- all
-
-
-@pytest.mark.parametrize("make", [ContinuousBernoulli, SharedSigmaGaussian, OptimalSigmaGaussian])
-def test_samples_of_z_broadcast_over_the_data(make):
-    likelihood = make(SHAPE).eval()
-    params, x = draw(3, 6, *likelihood.parameter_shape), torch.rand(6, *SHAPE).double()
-    looped = torch.stack([likelihood.log_prob(x, one) for one in params])
-    assert looped.shape == (3, 6)
-    torch.testing.assert_close(likelihood.log_prob(x, params), looped)
-
-
 @pytest.mark.parametrize("sigma", [0.002, 0.1, 5.0])
 def test_bits_of_a_dequantised_gaussian_bound_those_of_the_pixels(sigma):
     """−log₂ of the probability that it puts on the bin, by quadrature over the noise."""

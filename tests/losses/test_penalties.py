@@ -2,41 +2,10 @@ import math
 
 import pytest
 import torch
+from objectives import Smooth, batches, conv_critic, gradient_of
 from torch import nn
 
 from lit_gen.losses import DRAGAN, R1, R1R2, R2, GradientPenalty
-from lit_gen.networks import DCGANDiscriminator, MLPDiscriminator, ResNetDiscriminator
-
-PENALTIES = [
-    GradientPenalty(),
-    GradientPenalty(one_sided=True),
-    GradientPenalty(target=0.0),
-    R1(),
-    R2(),
-    R1R2(),
-    DRAGAN(),
-]
-
-
-def batches(*shape, dtype=torch.float64, n=5, penalty=None):
-    generator = torch.Generator().manual_seed(1)
-    real, fake = (torch.randn(n, *shape, dtype=dtype, generator=generator) for _ in range(2))
-    epsilon_shape = penalty.epsilon_shape(shape) if penalty else ()
-    return real, fake, torch.rand(n, *epsilon_shape, dtype=dtype, generator=generator)
-
-
-class Smooth(nn.Module):
-    """A critic with gradients and curvature everywhere: sum over hidden units of a tanh of a linear map."""
-
-    def __init__(self, *shape, width=6):
-        super().__init__()
-        generator = torch.Generator().manual_seed(2)
-        features = math.prod(shape)
-        self.a = nn.Parameter(torch.randn(features, width, dtype=torch.float64, generator=generator))
-        self.b = nn.Parameter(torch.randn(width, dtype=torch.float64, generator=generator))
-
-    def forward(self, x):
-        return torch.tanh(x.flatten(1) @ self.a) @ self.b
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (2,), (1, 8, 8), (3, 5, 7), (5, 2, 3, 4)], ids=str)
@@ -155,72 +124,6 @@ def test_penalties_equal_a_loop_over_samples_and_dimensions(shape):
         torch.testing.assert_close(penalty(critic, real, fake, epsilon), expected, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("penalty", PENALTIES, ids=str)
-def test_parameter_gradients_equal_finite_differences(penalty):
-    real, fake, epsilon = batches(3, 2, 2, penalty=penalty)
-    critic = Smooth(3, 2, 2)
-    penalty(critic, real, fake, epsilon).backward()
-    h = 1e-6
-    for parameter in critic.parameters():
-        direction = torch.randn(parameter.shape, dtype=torch.float64)
-        values = []
-        for sign in (1, -1):
-            with torch.no_grad():
-                parameter += sign * h * direction
-            values.append(penalty(critic, real, fake, epsilon).item())
-            with torch.no_grad():
-                parameter -= sign * h * direction
-        difference = (values[0] - values[1]) / (2 * h)
-        assert (parameter.grad * direction).sum().item() == pytest.approx(difference, rel=1e-6)
-
-
-@pytest.mark.parametrize("penalty", PENALTIES, ids=str)
-@pytest.mark.parametrize(
-    "critic", [MLPDiscriminator((3, 8, 8)), DCGANDiscriminator((3, 8, 8), width=4, norm="layer")], ids=["mlp", "conv"]
-)
-def test_a_sample_is_penalised_by_itself(penalty, critic):
-    real, fake, epsilon = batches(3, 8, 8, dtype=torch.float32, n=4, penalty=penalty)
-    whole = penalty(critic, real, fake, epsilon)
-    one_by_one = [penalty(critic, real[i : i + 1], fake[i : i + 1], epsilon[i : i + 1]) for i in range(len(real))]
-    torch.testing.assert_close(whole, torch.stack(one_by_one).mean())
-
-
-@pytest.mark.parametrize("penalty", PENALTIES, ids=str)
-def test_a_flat_critic_gives_finite_gradients(penalty):
-    real, fake, epsilon = batches(2, dtype=torch.float32, penalty=penalty)
-    critic = MLPDiscriminator((2,), width=4)
-    for parameter in critic.parameters():
-        nn.init.zeros_(parameter)
-    value = penalty(critic, real, fake, epsilon)
-    value.backward()
-    flat = 10.0 if penalty in (GradientPenalty(), DRAGAN()) else 0.0
-    assert value.item() == pytest.approx(flat, rel=1e-4, abs=1e-6)
-    assert all(parameter.grad.isfinite().all() for parameter in critic.parameters() if parameter.grad is not None)
-
-
-def test_no_gradient_goes_to_the_generator_and_none_is_needed_around():
-    critic = Smooth(2)
-    for penalty in PENALTIES:
-        real, fake, epsilon = batches(2, penalty=penalty)
-        fake.requires_grad_()
-        penalty(critic, real, fake, epsilon).backward()
-        with torch.no_grad():
-            assert penalty(critic, real, fake, epsilon).isfinite()
-        assert fake.grad is None
-
-
-def conv_critic():
-    torch.manual_seed(0)
-    return ResNetDiscriminator((3, 32, 32), width=16)
-
-
-def gradient_of(penalty, critic, *arguments):
-    critic.zero_grad()
-    value = penalty(critic, *arguments)
-    value.backward()
-    return value, torch.cat([p.grad.flatten() for p in critic.parameters() if p.grad is not None])
-
-
 @pytest.mark.parametrize("penalty", [GradientPenalty(), R1()], ids=str)
 def test_bfloat16_autocast_changes_the_gradient_by_less_than_four_percent(penalty):
     critic, arguments = conv_critic(), batches(3, 32, 32, dtype=torch.float32, n=8)
@@ -233,32 +136,6 @@ def test_bfloat16_autocast_changes_the_gradient_by_less_than_four_percent(penalt
     assert mixed_value.dtype == torch.float32
     assert mixed_value.item() == pytest.approx(value.item(), rel=1e-2)
     assert (mixed - exact).norm() < 0.04 * exact.norm()
-
-
-@pytest.mark.parametrize("penalty", PENALTIES, ids=str)
-def test_float16_autocast_leaves_the_penalty_in_float32(penalty):
-    critic = conv_critic()
-    real, fake, epsilon = batches(3, 32, 32, dtype=torch.float32, n=3, penalty=penalty)
-    real, fake = real.half(), fake.half()
-    value, exact = gradient_of(penalty, critic, real.float(), fake.float(), epsilon)
-    dtypes = []
-    critic.blocks[1].residual[2].register_forward_hook(lambda *call: dtypes.append(call[-1].dtype))
-    with torch.autocast("cpu", torch.float16):
-        mixed_value, mixed = gradient_of(penalty, critic, real, fake, epsilon)
-        assert penalty(lambda x: critic(x), real, fake, epsilon).dtype == torch.float32
-        assert torch.is_autocast_enabled("cpu")
-    assert dtypes == [torch.float32] * 2
-    torch.testing.assert_close(mixed_value, value, rtol=1e-3, atol=1e-5)  # between real and fake, in half
-    torch.testing.assert_close(mixed, exact, rtol=1e-2, atol=1e-2 * exact.abs().max().item())
-
-
-@pytest.mark.parametrize("penalty", PENALTIES, ids=str)
-def test_true_bfloat16_networks_get_points_in_their_precision(penalty):
-    critic = conv_critic().bfloat16()
-    real, fake, epsilon = batches(3, 32, 32, dtype=torch.float32, n=3, penalty=penalty)
-    value, gradient = gradient_of(penalty, critic, real, fake.bfloat16(), epsilon)
-    assert value.dtype == torch.float32
-    assert gradient.isfinite().all()
 
 
 def test_norms_are_summed_in_float32_and_do_not_overflow():
@@ -280,16 +157,6 @@ def test_compiled_critics_are_penalised():
     torch.testing.assert_close(compiled, exact)
 
 
-@pytest.mark.parametrize("penalty", [GradientPenalty(), R1(), R2(), R1R2(), DRAGAN()], ids=str)
-def test_batch_norm_is_refused_by_name(penalty):
-    with pytest.raises(
-        ValueError, match=rf"{type(penalty).__name__} .*'trunk\.3' of DCGAN.*'none', 'layer' or, for images, 'instance'"
-    ):
-        penalty.check(DCGANDiscriminator((1, 8, 8), width=4, norm="batch"))
-    for norm in ("layer", "instance", "none"):
-        penalty.check(DCGANDiscriminator((1, 8, 8), width=4, norm=norm))
-
-
 @pytest.mark.parametrize(
     ("real", "fake", "epsilon"),
     [((4, 2), (3, 2), (4,)), ((4, 2), (4, 3), (4,)), ((4, 2), (4, 2), (4, 2)), ((4, 2), (4, 2), (1,))],
@@ -299,13 +166,6 @@ def test_unpaired_batches_are_refused(real, fake, epsilon):
         GradientPenalty()(Smooth(2), torch.zeros(real), torch.zeros(fake), torch.zeros(epsilon))
 
 
-@pytest.mark.parametrize("make", [GradientPenalty, R1, R2, R1R2, DRAGAN])
-@pytest.mark.parametrize("weight", [-1.0, math.inf, math.nan])
-def test_wrong_weights_are_named(make, weight):
-    with pytest.raises(ValueError, match=rf"weight={weight}: {make.__name__}"):
-        make(weight=weight)
-
-
 def test_wrong_targets_are_named():
     with pytest.raises(ValueError, match=r"target=-1\.0: GradientPenalty"):
         GradientPenalty(target=-1.0)
@@ -313,14 +173,6 @@ def test_wrong_targets_are_named():
         DRAGAN(target=math.nan)
     with pytest.raises(ValueError, match=r"variance=-0\.5: DRAGAN"):
         DRAGAN(variance=-0.5)
-
-
-@pytest.mark.parametrize("make", [GradientPenalty, R1, R2, R1R2, DRAGAN])
-def test_wrong_intervals_are_named(make):
-    with pytest.raises(ValueError, match=rf"interval=0: {make.__name__}"):
-        make(interval=0)
-    with pytest.raises(ValueError, match=rf"correct_optimizer=True, interval=1: {make.__name__}"):
-        make(correct_optimizer=True)
 
 
 def test_dragan_looks_around_the_data_by_the_paper_s_normal_noise():

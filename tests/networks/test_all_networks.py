@@ -1,143 +1,29 @@
-"""What every network promises, with and without labels: shapes, ranges, precisions, copies, memory formats."""
+"""What belongs to one family of networks alone: ranges, linear outputs, bounds, defaults, the command line."""
 
-import copy
 from functools import partial
 
 import pytest
 import torch
+from every_network import CLASS_COUNT, CLASSES, LATENT, NORMS, build, expected_shapes, inputs, outputs
 from jsonargparse import ArgumentParser
 
 from lit_gen.networks import (
-    DCGANDecoder,
     DCGANDiscriminator,
-    DCGANEncoder,
-    DCGANGenerator,
     Decoder,
     Discriminator,
     Encoder,
-    FixupDiscriminator,
-    FixupGenerator,
     Generator,
-    MaxoutMLPDiscriminator,
     MLPDecoder,
     MLPDiscriminator,
     MLPEncoder,
     MLPGenerator,
     ResNetDiscriminator,
-    ResNetGenerator,
+    Translator,
     auto_decoder,
     auto_discriminator,
     auto_encoder,
     auto_generator,
 )
-
-LATENT, CLASS_COUNT = 3, 5
-CLASSES = {
-    Generator: [MLPGenerator, DCGANGenerator, ResNetGenerator, FixupGenerator],
-    Discriminator: [
-        MLPDiscriminator,
-        MaxoutMLPDiscriminator,
-        DCGANDiscriminator,
-        ResNetDiscriminator,
-        FixupDiscriminator,
-    ],
-    Encoder: [MLPEncoder, DCGANEncoder],
-    Decoder: [MLPDecoder, DCGANDecoder],
-}
-SHAPES = {
-    "MLP": [(2,), (1, 8, 8), (5, 7, 9)],
-    "Maxout": [(2,), (1, 7, 9)],
-    "DCGAN": [(1, 28, 28), (3, 32, 32), (5, 8, 12)],
-    "ResNet": [(3, 32, 32), (1, 48, 48)],
-    "Fixup": [(1, 28, 28), (3, 32, 32), (5, 8, 12)],
-}
-IMAGE_NORMS = ["batch", "layer", "instance", "none"]
-NORMS = {"MLP": ["batch", "layer", "none"], "DCGAN": IMAGE_NORMS, "ResNet": IMAGE_NORMS}
-JOINED = ["concatenation", "embedding"]
-CONDITIONS = {
-    Generator: [*JOINED, "batch_norm"],
-    Discriminator: [*JOINED, "projection", "auxiliary"],
-    Encoder: JOINED,
-    Decoder: JOINED,
-}
-
-
-def cases():
-    for base, classes in CLASSES.items():
-        for make in classes:
-            family = next(name for name in SHAPES if make.__name__.startswith(name))
-            for shape in SHAPES[family]:
-                width = 2 if shape[1:] == (48, 48) else 4
-                for norm in NORMS.get(family, [None]):
-                    options = {"width": width, **({"norm": norm} if norm else {})}
-                    yield pytest.param(base, partial(make, **options), shape, id=f"{make.__name__}-{shape}-{norm}")
-                for condition in JOINED if make is FixupGenerator else CONDITIONS[base]:
-                    options = {"num_classes": CLASS_COUNT, "condition": condition, "width": width}
-                    if family in NORMS:
-                        options["norm"] = "batch" if condition == "batch_norm" else "none"
-                    yield pytest.param(base, partial(make, **options), shape, id=f"{make.__name__}-{shape}-{condition}")
-
-
-CASES = list(cases())
-
-
-def build(base, make, shape):
-    torch.manual_seed(0)
-    return make(shape) if base is Discriminator else make(shape, LATENT)
-
-
-def inputs(base, shape, n=4):
-    return torch.randn(n, LATENT) if base in (Generator, Decoder) else torch.rand(n, *shape) * 2 - 1
-
-
-def outputs(network, x):
-    labels = [torch.arange(len(x)) % network.num_classes] if network.num_classes else []
-    y = network(x, *labels)
-    return y if isinstance(y, tuple) else (y,)
-
-
-def expected_shapes(base, shape, n=4):
-    return {Generator: [(n, *shape)], Discriminator: [(n,)], Encoder: [(n, LATENT)] * 2, Decoder: [(n, *shape)]}[base]
-
-
-@pytest.mark.parametrize(("base", "make", "shape"), CASES)
-def test_shapes_and_gradients(base, make, shape):
-    network = build(base, make, shape)
-    assert isinstance(network, base)
-    results = outputs(network, inputs(base, shape))
-    assert [tuple(y.shape) for y in results] == expected_shapes(base, shape)
-    if base is Discriminator and network.classifies:
-        results = network.classify(inputs(base, shape))
-        assert [tuple(y.shape) for y in results] == [(4,), (4, CLASS_COUNT)]
-    sum(y.square().sum() for y in results).backward()
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-
-
-@pytest.mark.parametrize(("base", "make", "shape"), CASES)
-def test_double_and_half_precision_and_copies(base, make, shape):
-    network, x = build(base, make, shape).eval(), inputs(base, shape)
-    exact = outputs(copy.deepcopy(network).double(), x.double())
-    for y, reference in zip(outputs(network, x), exact, strict=True):
-        assert reference.dtype == torch.float64
-        torch.testing.assert_close(y.double(), reference, rtol=1e-3, atol=1e-4)
-    with torch.autocast("cpu", torch.bfloat16):
-        for y, reference in zip(outputs(network, x), exact, strict=True):
-            torch.testing.assert_close(y.double(), reference, rtol=0.1, atol=0.1)
-    half = outputs(copy.deepcopy(network).bfloat16(), x.bfloat16())
-    assert all(y.isfinite().all() for y in half)
-    if base is Encoder:
-        assert half[1].dtype == torch.float32
-
-
-@pytest.mark.parametrize(("base", "make", "shape"), [case for case in CASES if len(case.values[2]) == 3])
-def test_channels_last_changes_no_value(base, make, shape):
-    network, x = build(base, make, shape).double().eval(), inputs(base, shape).double()
-    expected = outputs(network, x)
-    x = x.to(memory_format=torch.channels_last) if x.ndim == 4 else x
-    for y, reference in zip(outputs(network.to(memory_format=torch.channels_last), x), expected, strict=True):
-        torch.testing.assert_close(y, reference)
 
 
 @pytest.mark.parametrize("make", CLASSES[Generator])
@@ -187,7 +73,7 @@ def test_auto_networks_go_by_the_shape(shape, expected):
             network = build(base, factory, shape)
             assert type(network).__name__ == expected + base.__name__
             results = outputs(network, inputs(base, shape, n=2))
-            assert [tuple(y.shape) for y in results] == expected_shapes(base, shape, n=2)
+            assert [tuple(y.shape) for y in results] == expected_shapes(base, make, shape, n=2)
 
 
 @pytest.mark.parametrize("base", CLASSES)
@@ -227,7 +113,7 @@ def test_the_command_line_configures_every_network(base, classes):
     for make in classes:
         shape = "output_shape" if base is Decoder else "image_shape"
         arguments = [f"--network={make.__name__}", f"--network.{shape}=[3,32,32]", "--network.width=4"]
-        arguments += [] if base is Discriminator else ["--network.latent_dim=3"]
+        arguments += [] if base in (Discriminator, Translator) else ["--network.latent_dim=3"]
         arguments += ["--network.norm=layer"] if make.__name__.startswith(tuple(NORMS)) else []
         network = parser.instantiate(parser.parse_args(arguments)).network
         assert type(network) is make

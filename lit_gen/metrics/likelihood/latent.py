@@ -36,7 +36,7 @@ def posterior_mean(layer: LayerTerms) -> tuple[Tensor, Tensor]:
     """
     mean = to_float64(layer.posterior[0])
     if mean.ndim < layer.z.ndim:
-        return mean.flatten(1), mean.new_zeros(mean[0].numel())
+        return mean.flatten(1), mean.new_zeros(mean.shape[1:].numel())
     samples = len(mean)
     variance = mean.flatten(2).var(0, correction=min(1, samples - 1)).mean(0) / samples
     return mean.mean(0).flatten(1), variance
@@ -95,9 +95,17 @@ class LatentUnits(Metric):
         self.add_state("unit_kl", torch.zeros(units, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, layer: LayerTerms) -> None:
-        """Add the layer's terms for N images."""
+        """Add the layer's terms for N images; N = 0 adds nothing.
+
+        Raises:
+            ValueError: for a layer of another number of units.
+        """
         means, excess = (x.to(self.moments.device) for x in posterior_mean(layer))
         n = len(means)
+        if len(excess) != len(self.excess):
+            raise ValueError(f"layer of {len(excess)} units: LatentUnits was made for units={len(self.excess)}")
+        if n == 0:
+            return
         scatter = n * means.var(0, correction=0)
         batch = torch.stack([torch.full_like(excess, n), means.mean(0), scatter])
         self.moments = pool(torch.stack([self.moments, batch]))
@@ -114,8 +122,8 @@ class LatentUnits(Metric):
         return self.moments[2] / (count - 1).clamp(min=1) - self.excess / count.clamp(min=1)
 
     def compute(self) -> dict[str, float]:
-        """The values above over all processes' images (a collective)."""
-        count = self.moments[0, 0].clamp(min=1)
+        """The values above over all processes' images (a collective); without any, the divergence is NaN."""
+        count = self.moments[0, 0]
         values = {"kl_nats": float(self.kl / count), "active_units": float((self.variance > self.threshold).sum())}
         if not self.unit_kl.isnan().any():
             values["active_units_kl"] = float((self.unit_kl / count > self.threshold).sum())
@@ -181,7 +189,13 @@ class AggregatePosterior(Metric):
         self.log_prior.append(layer.log_prior[0])
 
     def compute(self) -> dict[str, float]:
-        """The values above over all processes' images (a collective)."""
+        """The values above over all processes' images (a collective).
+
+        Raises:
+            ValueError: without any image.
+        """
+        if not any(part.numel() for part in self.z):
+            raise ValueError("AggregatePosterior of 0 images: at least 1 is needed")
         z, mean, log_scale, log_posterior, log_prior = (
             to_float64(dim_zero_cat(state))
             for state in (self.z, self.mean, self.log_scale, self.log_posterior, self.log_prior)
