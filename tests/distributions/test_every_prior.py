@@ -33,16 +33,12 @@ GRID = torch.linspace(-12, 12, 601, dtype=torch.float64)
 every_prior = pytest.mark.parametrize("make", EVERY, ids=lambda make: make.func.__name__)
 
 
-# What depends on the interface of priors.
-
-
 def log_prob(prior, z):
-    density = prior.density(encode)
-    return normal_log_prob(z, *z.new_zeros(2)).sum(-1) if density is None else density(z)
+    return prior(encode).log_prob(z)
 
 
 def samples(prior, noise, temperature=1.0):
-    return prior.transform(noise, temperature, encode)
+    return prior.ex_post(encode).sample(noise, temperature)
 
 
 def encode(x):
