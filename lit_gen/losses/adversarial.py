@@ -18,9 +18,11 @@ class AdversarialLoss(ABC):
 
     Attributes:
         needs_real: whether the generator's loss compares its samples with real ones, whose scores it then needs.
+        couples_batch: whether it is no mean over samples, so that parts of a batch, and processes, each have their own.
     """
 
     needs_real: ClassVar[bool] = False
+    couples_batch: ClassVar[bool] = False
 
     @abstractmethod
     def discriminator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:

@@ -51,6 +51,7 @@ class RelativisticAverage(AdversarialLoss):
     """
 
     needs_real: ClassVar[bool] = True
+    couples_batch: ClassVar[bool] = True
 
     @float32_or_better
     def discriminator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lit_gen.losses import Penalty
@@ -11,6 +12,7 @@ from lit_gen.modules.base import Batch
 from lit_gen.modules.judge import Judge
 from lit_gen.modules.sampling import LatentVariableModel
 from lit_gen.networks import Discriminator, Generator
+from lit_gen.networks.layers import batch_comparisons
 from lit_gen.training.draw import Draw
 from lit_gen.training.standing import StandingStatistics
 from lit_gen.training.view import View
@@ -66,6 +68,19 @@ class AdversarialModule(LatentVariableModel):
     shared_pass: bool
     standing: StandingStatistics
 
+    def on_fit_start(self) -> None:
+        """Say which options make processes, or parts of a batch, train on something else than the whole batch would."""
+        super().on_fit_start()
+        coupled = [name for name in ("loss", "unroll") if getattr(getattr(self, name, None), "couples_batch", False)]
+        coupled += [f"the discriminator's {layer}" for layer in batch_comparisons(self.discriminator)]
+        shares = [f"{self.trainer.world_size} processes"] if self.trainer.world_size > 1 else []
+        shares += [f"{p.name}_accumulate={p.accumulate}" for p in self._players if p.accumulate > 1]
+        if coupled and shares:
+            rank_zero_warn(
+                f"{', '.join(coupled)}: the samples of a batch are compared, with {' and '.join(shares)} only those of "
+                "each share; training then differs from that on whole batches"
+            )
+
     def draw(self, batch: Batch) -> GANDraw:
         """What the discriminator's update depends on: the batch, z, and the penalty's and the view's numbers."""
         n, real = len(batch[0]), self.view.packing.pack(batch[0].to(self.dtype))
@@ -119,7 +134,7 @@ class AdversarialModule(LatentVariableModel):
         With ``pack`` = m they are ``(N/m,)``, of image i with i + N/m, i + 2N/m, …
         """
         labels = None if labels is None else labels.to(self.device)
-        x = self.view.packing.pack(images.to(self.device, self.dtype))  # type: ignore[arg-type]
+        x = self.view.packing.pack(images.to(self.device, self.dtype))
         with self.evaluating():
             return self.judge(labels)(x)
 

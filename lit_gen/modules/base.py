@@ -61,6 +61,11 @@ class GenerativeModule(UpdatingModule):
             self.hparams["init_from"] = None  # a checkpoint of this module needs no other
         self.define_players(players, averaged)
 
+    @property  # type: ignore[misc]  # Lightning's has a setter, which only refuses
+    def dtype(self) -> torch.dtype:
+        """That of the weights, however they were converted: Lightning's own misses ``bfloat16()``."""
+        return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.get_default_dtype())
+
     def network(self, name: str) -> nn.Module:
         """The average of the network ``name`` if one is kept, else the network itself."""
         return self.get_submodule(f"averages.{name}.network" if name in self.averages else name)
@@ -79,6 +84,7 @@ class GenerativeModule(UpdatingModule):
     def setup(self, stage: str) -> None:
         """Learn this process's place and refuse what the update step can't do."""
         prepare(self.trainer)
+        self.trainer.precision_plugin.convert_module(self)  # before a checkpoint's weights, which would be rounded
         self.random = Randomness(self.trainer.global_rank, self.trainer.world_size)
         self.batch_mean.processes = self.trainer.world_size
 

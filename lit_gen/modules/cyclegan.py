@@ -66,7 +66,7 @@ class CycleGAN(GenerativeModule):
         identity_factor: float = 0.5,
         pool_size: int = 50,
         ema_half_life: float | None = None,
-        ema_ramp_up: float | None = None,
+        ema_ramp_up: float | None = 0.05,
         init_from: str | None = None,
         **players: Any,
     ) -> None:
@@ -166,7 +166,7 @@ class CycleGAN(GenerativeModule):
             raise ValueError(f"to={to!r}: 'a' or 'b'")
         if tuple(images.shape[1:]) != self.image_shape:
             raise ValueError(f"images of shape {tuple(images.shape)}: this CycleGAN takes (N, *{self.image_shape})")
-        images = images.to(self.device, self.dtype)  # type: ignore[arg-type]
+        images = images.to(self.device, self.dtype)
         generator = self.network("generator_ab" if to == "b" else "generator_ba")
         with self.evaluating():
             parts = [generator(part) for part in images.split(TRANSLATE_BATCH)] if len(images) else [images]

@@ -50,8 +50,8 @@ class GAN(AdversarialModule):
             trained on, which saves a pass of the generator, in place of fresh ones.
         ema_half_life: Half-life of the generator's weight average, in images generated for its updates;
             null for none. Samples and scores come from the average.
-        ema_ramp_up: Largest half-life as a share of the images seen so far, 0.05 in StyleGAN2-ADA (Karras et al.
-            2020, arXiv:2006.06676); null for none.
+        ema_ramp_up: Largest half-life as a share of the images seen so far, as in StyleGAN2-ADA (Karras et al.
+            2020, arXiv:2006.06676), so that the average forgets the first weights early; null for none.
         standing_batches: Batches of 64 latents on which the generator's batch norm is measured anew, for samples, at
             the first of them after each change of the weights (``lit_gen.training.standing``); 0 for the training's
             running statistics.
@@ -89,7 +89,7 @@ class GAN(AdversarialModule):
         n_generator: int = 1,
         reuse_fakes: bool = False,
         ema_half_life: float | None = 10_000,
-        ema_ramp_up: float | None = None,
+        ema_ramp_up: float | None = 0.05,
         standing_batches: int = 0,
         instance_noise: float = 0.0,
         instance_noise_images: int | None = None,
@@ -167,11 +167,15 @@ class GAN(AdversarialModule):
         judge, real = self.judge(draw.labels), self.view(draw.real, draw.real_view)
         with torch.no_grad():
             fake = self.seen_fake(draw).detach()
-        loss, values = self.discriminator_game(judge, real, fake)
-        if self.penalty is not None and self.updates["discriminator"] % self.penalty.interval == 0:
-            values["penalty"] = self.penalty(judge, real, fake, draw.epsilon, **self.recall("penalty"))
-            loss = loss + self.penalty.interval * values["penalty"]
-        return loss, {"discriminator_loss": loss, **values}
+        game, values = self.discriminator_game(judge, real, fake)
+        loss = told = game
+        if self.penalty is not None:
+            if self.updates["discriminator"] % self.penalty.interval == 0:
+                values["penalty"] = self.penalty(judge, real, fake, draw.epsilon, **self.recall("penalty"))
+                loss = told = game + self.penalty.interval * values["penalty"]
+            if self.penalty.interval > 1:  # at every step the same sum is logged, with the penalty's last value
+                told = game + values.get("penalty", self._losses.get("discriminator", {}).get("penalty", 0.0))
+        return loss, {"discriminator_loss": told, **values}
 
     def discriminator_game(self, judge: Judge, real: Tensor, fake: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """L_D(D(x), D(G(z))) without the penalty."""

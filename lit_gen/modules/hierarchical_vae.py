@@ -121,8 +121,7 @@ class HierarchicalVAE(VariationalModule):
         if images is not None and len(images) != n:
             raise ValueError(f"n={n}: {len(images)} images are given")
         noises = [
-            torch.randn(k, n, self.noise_dim, generator=generator).to(self.device, self.dtype)  # type: ignore[arg-type]
-            for k in (1, variants)
+            torch.randn(k, n, self.noise_dim, generator=generator).to(self.device, self.dtype) for k in (1, variants)
         ]
         with self.evaluating():
             _, latents = self.active("hierarchy")(noises[0], None if images is None else self.observe(images))

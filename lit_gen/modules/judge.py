@@ -63,10 +63,10 @@ class Judge(nn.Module):
         return Scores(of_real, of_fake, None if first is None or second is None else torch.cat([first, second]))
 
     def generator_loss(self, loss: AdversarialLoss, fake: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """L_G(D(G(z))), or L_G(D(G(z)), D(x)) of a loss that compares them; class scores of the fakes if any."""
-        if loss.needs_real and real is not None:
-            scores = self.both(real, fake)
-            classes = None if scores.classes is None else scores.classes[len(real) :]
-            return loss.generator(scores.fake, scores.real), classes
+        """L_G(D(G(z))), or L_G(D(G(z)), D(x)) of a loss that compares them; class scores of the fakes if any.
+
+        Real images have a pass of their own, which keeps no graph: D is frozen, and x has no gradient.
+        """
+        compared = (self.score(real)[0],) if loss.needs_real and real is not None else ()
         of_fake, classes = self.score(fake)
-        return loss.generator(of_fake), classes
+        return loss.generator(of_fake, *compared), classes

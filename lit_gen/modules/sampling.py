@@ -85,8 +85,8 @@ class LatentVariableModel(GenerativeModule, ABC):
     def generate(self, noise: Tensor, *labels: Tensor) -> Tensor:
         """Images ``(N, *image_shape)`` of N(0, 1) ``(N, noise_dim)`` in eval mode, a bounded number at once."""
         if len(noise) == 0:
-            return torch.empty(0, *self.image_shape, device=self.device, dtype=self.dtype)  # type: ignore[arg-type]
-        inputs = noise.to(self.device, self.dtype), *(y.to(self.device) for y in labels)  # type: ignore[arg-type]
+            return torch.empty(0, *self.image_shape, device=self.device, dtype=self.dtype)
+        inputs = noise.to(self.device, self.dtype), *(y.to(self.device) for y in labels)
         parts = zip(*(x.split(SAMPLE_BATCH) for x in inputs), strict=True)
         with self.evaluating():
             return torch.cat([self.from_noise(*part) for part in parts])
@@ -116,7 +116,7 @@ class LatentVariableModel(GenerativeModule, ABC):
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """As many samples as the batch has images, of its classes, the same on any number of processes."""
         noise = self.random.normal(len(batch[0]), self.noise_dim)
-        return self.from_noise(noise.to(self.device, self.dtype), *self.labels_of(batch))  # type: ignore[arg-type]
+        return self.from_noise(noise.to(self.device, self.dtype), *self.labels_of(batch))
 
 
 def _brief(labels: Tensor | int) -> str:

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,7 @@ class Unroll(ABC):
         ValueError: for a negative number of steps, or a step size that is not positive and finite.
     """
 
+    couples_batch: ClassVar[bool] = True
     steps: int = 5
     lr: float = 1e-4
 

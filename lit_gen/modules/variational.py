@@ -70,7 +70,7 @@ class VariationalModule(LatentVariableModel, ABC):
         clip_norm: float | None = None,
         accumulate: int = 1,
         ema_half_life: float | None = None,
-        ema_ramp_up: float | None = None,
+        ema_ramp_up: float | None = 0.05,
         num_classes: int = 0,
         conditional: bool = False,
         init_from: str | None = None,
@@ -82,18 +82,17 @@ class VariationalModule(LatentVariableModel, ABC):
             raise ValueError(f"temperature={temperature}: a positive, finite factor on the scale of z")
         self.likelihood = likelihood
         self.objective, self.encoder_steps, self.temperature = objective, encoder_steps, temperature
-        self._settings, self._init_from = (optimizer, scheduler, clip_norm, accumulate), init_from  # of the players
+        self._settings = (optimizer, scheduler, clip_norm, accumulate), init_from  # until the players are defined
 
     def define_networks(self, inference: tuple[str, ...], generative: tuple[str, ...]) -> None:
         """Name the networks of q and of p: one player, ``vae``, or two, ``encoder`` and ``decoder``, that alternate."""
-        players = [Player("vae", inference + generative, *self._settings)]
+        settings, init_from = self._settings
+        del self._settings
+        players = [Player("vae", inference + generative, *settings)]
         if self.encoder_steps > 0:
-            players = [
-                Player("encoder", inference, *self._settings),
-                Player("decoder", generative, *self._settings),
-            ]
+            players = [Player("encoder", inference, *settings), Player("decoder", generative, *settings)]
         learned = [name for name in (*inference, *generative) if list(self.get_submodule(name).parameters())]
-        self.define(players, averaged=learned, init_from=self._init_from)
+        self.define(players, averaged=learned, init_from=init_from)
 
     def active(self, name: str) -> Any:
         """The network itself in training, else its average if one is kept."""
@@ -128,7 +127,7 @@ class VariationalModule(LatentVariableModel, ABC):
 
         Where the likelihood binarises or dequantises at random, each random number is taken in its middle, 1/2.
         """
-        images = images.to(self.device, self.dtype)  # type: ignore[arg-type]
+        images = images.to(self.device, self.dtype)
         return self.active("likelihood").observe(images, torch.full_like(images, 0.5))
 
     @torch.no_grad()

@@ -110,6 +110,11 @@ def has_batch_norm(module: nn.Module) -> bool:
     return bool(batch_norm_layers(module))
 
 
+def batch_comparisons(module: nn.Module) -> list[str]:
+    """Names of the layers of `module` that compare the samples of a batch."""
+    return [name for name, layer in module.named_modules() if isinstance(layer, BATCH_COMPARISONS)]
+
+
 def couples_batch(module: nn.Module) -> bool:
     """Whether a sample's output depends on the rest of its batch: real and fake ones then need two passes."""
     return any(isinstance(layer, (*BATCH_NORMS, *BATCH_COMPARISONS)) for layer in module.modules())

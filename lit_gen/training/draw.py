@@ -35,7 +35,7 @@ class Draw:
             yield self
             return
         tensors = self.tensors
-        for part in zip(*(tensor.chunk(count) for tensor in tensors.values()), strict=True):
+        for part in zip(*(in_parts(tensor, count) for tensor in tensors.values()), strict=True):
             yield replace(self, **dict(zip(tensors, part, strict=True)))
 
     def given_to(self, objective: Callable[..., Any]) -> Any:
@@ -69,9 +69,18 @@ class Arguments(Draw):
         if count == 1:
             yield self
             return
-        for part in zip(*(tensor.chunk(count) for tensor in self.inputs), strict=True):
+        for part in zip(*(in_parts(tensor, count) for tensor in self.inputs), strict=True):
             yield replace(self, inputs=part)
 
     def given_to(self, objective: Callable[..., Any]) -> Any:
         """The objective's value."""
         return objective(*self.inputs)
+
+
+def in_parts(x: Tensor, count: int) -> list[Tensor]:
+    """Rows in at most ``count`` parts; a last single row stays with those before it: batch norm can't take it alone."""
+    parts = list(x.chunk(count))
+    if len(parts) > 1 and len(parts[-1]) == 1 < len(parts[-2]):
+        size = len(parts[0])
+        parts = [*parts[:-2], x[size * (len(parts) - 2) :]]
+    return parts

@@ -1,5 +1,6 @@
 """A player: networks that are stepped together, and how."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -48,6 +49,13 @@ class Player:
             raise ValueError(f"{self.name}_clip_norm={self.clip_norm}: a positive norm, or null for no clipping")
         if self.accumulate < 1:
             raise ValueError(f"{self.name}_accumulate={self.accumulate}: at least 1 part is needed")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Player":
+        """A copy for the copied module: its parameters by ``memo``, what makes optimizers shared, none made yet."""
+        twin = copy.copy(self)
+        twin.parameters = copy.deepcopy(self.parameters, memo)
+        twin.torch_optimizer = twin.lr_scheduler = None
+        return twin
 
     def configuration(self, module: nn.Module) -> dict[str, Any]:
         """Collect the trainable parameters and make optimizer and scheduler, in Lightning's form."""

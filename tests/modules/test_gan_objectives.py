@@ -68,7 +68,8 @@ def test_accumulated_pairs_equal_the_whole_batch_but_averages_do_not(loss, same)
     assert (difference.abs().max() < 1e-6) == same
 
 
-def test_relativistic_scores_come_from_one_pass_of_a_frozen_discriminator():
+def test_relativistic_scores_come_from_one_pass_and_from_two_of_a_frozen_discriminator():
+    """For the generator the data's scores need no graph, which a common pass would keep."""
     passes = []
     module = build(GAN, loss=RelativisticPairing())
 
@@ -77,7 +78,7 @@ def test_relativistic_scores_come_from_one_pass_of_a_frozen_discriminator():
 
     module.discriminator.register_forward_pre_hook(watch)
     fit(module, steps=1)
-    assert passes == [(64, True), (64, False)]
+    assert passes == [(64, True), (32, False), (32, False)]
 
 
 def test_relativistic_generators_of_batch_norm_discriminators_score_real_and_fake_apart():
@@ -101,7 +102,7 @@ def test_a_lazy_penalty_is_part_of_every_kth_update_times_k(interval):
             assert ("penalty" in values) == (self.updates["discriminator"] % interval == 0)
             terms.append(((loss - plain) / values["penalty"]).item() if "penalty" in values else 0.0)
             if "penalty" not in values:
-                assert loss == plain
+                torch.testing.assert_close(loss, plain)  # two sums of one kind, in two orders
             return loss, values
 
     # The scores stay within (-1, 1), where the hinge is linear: the loss of their means is the mean loss.

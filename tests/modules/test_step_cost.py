@@ -54,9 +54,9 @@ def test_steps_cost_the_least(generator, discriminator, g_shapes, d_shapes, loss
     d_forward, d_weights, d_inputs, d_first = passes(module.discriminator, d_shapes)
     # No graph of the generator, no gradient to the images.
     assert module.flops["discriminator"] == N * g_forward + 2 * N * (d_forward + d_weights + d_inputs)
-    # No weight gradients of the discriminator. A relativistic loss scores the batch's images in the same pass.
+    # No weight gradients of the discriminator. A relativistic loss also scores the batch's images, without a graph.
     scored = 2 * N if loss.needs_real else N
-    through_d = scored * (d_forward + d_inputs + d_first)
+    through_d = scored * d_forward + N * (d_inputs + d_first)
     assert module.flops["generator"] == N * (g_forward + g_weights + g_inputs) + through_d
 
 

@@ -1,5 +1,6 @@
 """The update step: who moves, by how much, what is counted."""
 
+import copy
 import warnings
 from functools import partial
 from types import SimpleNamespace
@@ -13,9 +14,12 @@ from torch.optim.lr_scheduler import ExponentialLR, ReduceLROnPlateau
 
 from datamodules import DigitsDataModule
 from lit_gen import GAN, VAE, WGAN, WGANGP
-from lit_gen.losses import R1, Hinge
+from lit_gen.cli.app import main
+from lit_gen.losses import R1, Hinge, RelativisticAverage, RelativisticPairing, Wasserstein
 from lit_gen.modules import GenerativeModule, Player
+from lit_gen.modules.unrolled import UnrolledSGD
 from lit_gen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator
+from lit_gen.training.draw import in_parts
 
 SHAPE = (1, 8, 8)
 SMALL = {
@@ -322,3 +326,116 @@ def test_layers_frozen_meanwhile_stay_frozen():
     fit(module, steps=5, callbacks=[freeze])
     assert not first.requires_grad
     assert torch.equal(freeze.before, first)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"loss": RelativisticAverage()}, "loss"),
+        ({"unroll": UnrolledSGD(1)}, "unroll"),
+        ({"discriminator": partial(MLPDiscriminator, width=16, depth=1, minibatch="stddev")}, "the discriminator's "),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_what_compares_a_batch_is_warned_of(options, named, recwarn):
+    module = build(GAN, generator_accumulate=2, **options)
+    trainer = L.Trainer(accelerator="cpu", max_steps=1, logger=False, barebones=True)
+    trainer.fit(module, datamodule=DigitsDataModule(batch_size=32))
+    told = [str(warning.message) for warning in recwarn if "compared" in str(warning.message)]
+    assert len(told) == (named is not None)
+    assert all(text.startswith(named) and "generator_accumulate=2" in text for text in told)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 6, 9, 32])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 8, 40])
+def test_parts_hold_every_row_once_and_no_last_one_alone(rows, count):
+    x = torch.arange(rows)
+    parts = in_parts(x, count)
+    assert torch.equal(torch.cat(parts), x)
+    assert len(parts) <= count
+    sizes = [len(part) for part in parts]
+    assert sizes[-1] > 1 or set(sizes) == {1}
+
+
+def test_batch_norm_takes_an_uneven_batch_in_parts():
+    norm = partial(MLPGenerator, width=8, depth=1, norm="batch")
+    module = build(GAN, generator=norm, generator_accumulate=4)
+    fit(module, steps=2, batch_size=5)
+    assert module.updates["generator"] == 2
+
+
+@pytest.mark.parametrize("kind", [GAN, VAE])
+def test_models_in_bfloat16_sample(kind):
+    module = build(kind).bfloat16()
+    assert module.dtype == torch.bfloat16
+    assert module.sample(2).isfinite().all()
+
+
+def test_the_loss_that_is_logged_under_a_lazy_penalty_is_one_sum_at_every_step():
+    logged = []
+
+    class Watch(GAN):
+        def update(self, name, objective, *inputs):
+            outcome = super().update(name, objective, *inputs)
+            if name == "discriminator":
+                logged.append({key: value.item() for key, value in outcome.values.items()})
+            return outcome
+
+    module = build(Watch, loss=Wasserstein(), penalty=R1(weight=50.0, interval=3))
+    fit(module, steps=7)
+    penalty = 0.0
+    for i, values in enumerate(logged):
+        penalty = values["penalty"] if i % 3 == 0 else penalty
+        game = values["fake_score"] - values["real_score"]
+        assert values["discriminator_loss"] == pytest.approx(game + penalty, rel=1e-5, abs=1e-6)
+    assert penalty > 0
+
+
+def test_a_relativistic_generators_step_keeps_no_graph_of_the_data():
+    grows = []
+
+    class Watch(GAN):
+        def generator_game(self, judge, real, fake):
+            grows.append(judge.score(real)[0].requires_grad)
+            return super().generator_game(judge, real, fake)
+
+    fit(build(Watch, loss=RelativisticPairing()), steps=2)
+    assert grows == [False, False]
+
+
+def test_the_average_of_a_young_run_shows_what_was_learned():
+    """After 100 steps no more than a tenth of it is initial weights."""
+    module, start = build(GAN), build(GAN)
+    fit(module, steps=100)
+    share, averages = [], module.averages["generator"].network
+    for first, now, average in zip(
+        start.generator.parameters(), module.generator.parameters(), averages.parameters(), strict=True
+    ):
+        away = now - first
+        share.append(((now - average) * away).sum() / away.square().sum().clamp(min=1e-12))
+    assert torch.stack(share).abs().mean() < 0.1
+    kept = 1.0
+    for step in range(1, 101):
+        kept *= 0.5 ** (32 / min(10_000, 0.05 * 32 * step))
+    assert kept < 1e-6
+
+
+def test_modules_of_the_command_line_can_be_copied_while_they_train(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ["--trainer.max_steps", "3", "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
+    unscored = ["--evaluate.extractor", "null", "--checkpoint.monitor", "null"]
+    copies = ["--trainer.callbacks", "lightning.pytorch.callbacks.EMAWeightAveraging"]
+    main(["fit", "--model", "VAE", "--data", "DigitsDataModule", *options, *unscored, *copies])
+    assert list(tmp_path.rglob("last.ckpt"))
+
+
+def test_a_copy_has_weights_of_its_own():
+    module = build(GAN)
+    fit(module, steps=2)
+    twin = copy.deepcopy(module)
+    own = {id(p) for p in twin.parameters()}
+    assert all(id(p) in own for player in twin._players for p in player.parameters)
+    assert not own & {id(p) for p in module.parameters()}
+    fit(twin, steps=2)
+    assert twin.updates["generator"] == 4
