@@ -43,6 +43,10 @@ def one_layer(metric: Metric, z: Tensor, mean: Tensor, log_scale: Tensor) -> Non
     metric.update(LayerTerms(z.unsqueeze(0), (mean, log_scale)))
 
 
+# An active unit, one that only the difference between batches makes active, and an inactive one.
+UNIT_MEANS = torch.stack([normal(N, seed=1), 0.5 * (INDEX < 7), 0.01 * normal(N, seed=3)], 1)
+
+
 class Entry(NamedTuple):
     make: Callable[[], Metric]
     inputs: tuple[Tensor, ...]  # of N samples
@@ -97,7 +101,7 @@ EVERY = [
     ),
     Entry(
         lambda: LatentUnits(3),
-        (normal(N, 3), torch.tensor([1.0, 0.3, 0.01]) * normal(N, 3, seed=1), 0.1 * normal(N, 3, seed=2)),
+        (normal(N, 3), UNIT_MEANS, 0.1 * normal(N, 3, seed=2)),
         (normal(N, 3), torch.zeros(N, 3), torch.zeros(N, 3)),
         {"kl_nats": 0, "active_units": 0, "active_units_kl": 0},
         (normal(N, 2), normal(N, 2), normal(N, 2)),

@@ -1,6 +1,7 @@
 """Every network with labels or without, in every norm: a new class is one line in CLASSES, its shapes one in SHAPES."""
 
 import copy
+import math
 from functools import partial
 
 import pytest
@@ -100,12 +101,21 @@ def cases():
                     if family in NORMS:
                         options["norm"] = "batch" if condition == "batch_norm" else "none"
                     yield pytest.param(base, partial(make, **options), shape, id=f"{make.__name__}-{shape}-{condition}")
-    for make, shape, options in OPTIONS:
-        names = "-".join(options)
-        yield pytest.param(Discriminator, partial(make, width=4, **options), shape, id=f"{make.__name__}-{names}")
 
 
-CASES = list(cases())
+OPTIONAL = [
+    pytest.param(Discriminator, partial(make, width=4, **options), shape, id=f"{make.__name__}-{'-'.join(options)}")
+    for make, shape, options in OPTIONS
+]
+CASES = [*cases(), *OPTIONAL]
+
+
+def smallest(make):
+    """The shape of its smallest images, for what doesn't depend on the size."""
+    return min((shape for shape in SHAPES[family_of(make)] if len(shape) == 3), key=math.prod)
+
+
+SMALL = [case for case in cases() if case.values[2] == smallest(case.values[1].func)]
 
 
 def build(base, make, shape):

@@ -78,6 +78,7 @@ def first(output):
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_a_label_changes_its_own_sample_and_no_other(case):
+    torch.manual_seed(0)  # of a few ReLUs all may be shut, and the label with them
     network = perturbed(case()).eval()
     x = batch(network)
     before = first(network(x, torch.tensor([0, 1, 2, 3])))

@@ -10,6 +10,8 @@ from every_network import (
     CLASS_COUNT,
     CLASSES,
     LATENT,
+    OPTIONAL,
+    SMALL,
     build,
     expected_shapes,
     inputs,
@@ -24,6 +26,7 @@ from lit_gen.networks import Decoder, Discriminator, Encoder, Generator, Network
 from lit_gen.networks.minibatch import BATCH_COMPARISONS
 
 every_network = pytest.mark.parametrize(("base", "make", "shape"), CASES)
+every_small_network = pytest.mark.parametrize(("base", "make", "shape"), SMALL + OPTIONAL)
 conditional = [case for case in CASES if "num_classes" in case.values[1].keywords]
 
 
@@ -75,7 +78,7 @@ def test_channels_last_changes_no_value(base, make, shape):
         torch.testing.assert_close(y, reference)
 
 
-@every_network
+@every_small_network
 def test_a_sample_is_alone_unless_the_network_says_otherwise(base, make, shape):
     """In evaluation only layers that compare the batch's samples couple them, in training batch norm too."""
     network, x = stirred(build(base, make, shape)), inputs(base, shape).double()
@@ -93,7 +96,7 @@ def test_a_sample_is_alone_unless_the_network_says_otherwise(base, make, shape):
     assert [y.shape for y in one] == [(1, *y.shape[1:]) for y in whole]
 
 
-@every_network
+@every_small_network
 def test_seeds_states_and_descriptions_give_the_network_again(base, make, shape):
     network, same = build(base, make, shape), build(base, make, shape)
     torch.manual_seed(1)
