@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from lit_gen.distributions.gaussian import normal_log_prob
-from lit_gen.precision import float32_or_better, float64_device, to_float64
+from lit_gen.precision import float32_or_better, float64_device, logsumexp, to_float64
 
 CHUNK = 2**20  # differences z − μ in memory at once
 TOLERANCE = 1e-6  # nats that cancellation may cost
@@ -28,7 +28,7 @@ def log_mixture(z: Tensor, log_weights: Tensor, means: Tensor, log_scales: Tenso
     keep their differences, in chunks that the gradient forms again; so do all on devices without float64.
     """
     if z.numel() * len(means) <= CHUNK:
-        return torch.logsumexp(_of_components(z, means, log_scales) + log_weights, -1)
+        return logsumexp(_of_components(z, means, log_scales) + log_weights, -1)
     exact = torch.ones_like(log_weights, dtype=torch.bool)
     if z.dtype == torch.float32 and float64_device(z.device) == z.device:
         exact = ~(_cancellation(z, means, log_scales) <= TOLERANCE)  # NaN too
@@ -38,7 +38,7 @@ def log_mixture(z: Tensor, log_weights: Tensor, means: Tensor, log_scales: Tenso
         parts.append(_by_differences(z, means[exact], log_scales[exact]) + log_weights[exact])
     if rough.any():
         parts.append(_by_products(z, means[rough], log_scales[rough], log_weights[rough]))
-    return torch.logsumexp(torch.cat(parts, -1), -1).to(z.dtype)
+    return logsumexp(torch.cat(parts, -1), -1).to(z.dtype)
 
 
 def _of_components(z: Tensor, means: Tensor, log_scales: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lit_gen.distributions.gaussian import kl_normal, kl_standard_normal, normal_log_prob
 from lit_gen.distributions.mixtures import choose, log_mixture, log_of_full_normals
+from lit_gen.precision import logsumexp
 
 
 class Distribution(ABC):
@@ -110,7 +111,7 @@ class FullMixture(Distribution):
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log Σ_c π_c N(z; μ_c, L_c L_cᵀ)."""
-        return torch.logsumexp(log_of_full_normals(z, self.means, self.factors) + self.log_weights, -1)
+        return logsumexp(log_of_full_normals(z, self.means, self.factors) + self.log_weights, -1)
 
     def sample(self, noise: Tensor, temperature: float = 1.0) -> Tensor:
         """μ_c + temperature L_c ε."""

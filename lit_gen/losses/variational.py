@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from lit_gen.losses.terms import Terms
-from lit_gen.precision import float32_or_better
+from lit_gen.precision import float32_or_better, logsumexp
 
 
 @float32_or_better
 def log_mean_exp(log_weights: Tensor) -> Tensor:
     """log (1/K) Σ_k exp(log w_k) over the first dimension of ``(K, *)``, in log space throughout."""
-    return torch.logsumexp(log_weights, 0) - math.log(len(log_weights))
+    return logsumexp(log_weights, 0) - math.log(len(log_weights))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from lit_gen.distributions.gaussian import bound_log_scale
 from lit_gen.distributions.likelihoods.base import LEVELS, EightBitLikelihood, inside, to_images
-from lit_gen.precision import float32_or_better
+from lit_gen.precision import float32_or_better, logsumexp
 
 
 class DiscretisedLogistic(EightBitLikelihood):
@@ -75,7 +75,7 @@ class DiscretisedLogisticMixture(EightBitLikelihood):
         """Nats `(N,)` of levels `x`."""
         log_weights, mean, raw = self._split(params)
         levels = level_log_prob(x.unsqueeze(-4), mean, raw).sum(-3)
-        return (log_weights + levels).logsumexp(-3).sum((-2, -1))
+        return logsumexp(log_weights + levels, -3).sum((-2, -1))
 
     @float32_or_better
     def mean(self, params: Tensor) -> Tensor:
