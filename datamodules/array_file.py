@@ -60,7 +60,7 @@ class ArrayFile:
         try:
             self.members = _read_headers(path)
         except (*DAMAGE, TypeError) as error:
-            raise ValueError(f"path={path!r}: not a readable .npz or .npy file: {error}") from error
+            raise ValueError(f"{path}: not a readable .npz or .npy file: {error}") from error
         named = {key.removesuffix(ending): member for key, member in self.members.items() if key.endswith(ending)}
         if not named:
             raise ValueError(f"ending={ending!r}: {path} holds {', '.join(self.members)}, of which none ends so")

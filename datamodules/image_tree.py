@@ -196,7 +196,7 @@ class ImageTree:
         strays = [folder + file for folder, file in names if "/" not in file]
         if strays and len(classes) > 1:
             raise ValueError(
-                f"{self.root}: {strays[0]}{f' and {len(strays) - 1} more' if len(strays) > 1 else ''} lie beside the "
+                f"{self.root}: {strays[0]}{f' and {len(strays) - 1} more lie' if len(strays) > 1 else ' lies'} beside the "
                 f"folders of the {len(classes)} classes; move them, or give labels='none'"
             )
 

@@ -165,7 +165,9 @@ def look_at_files(
             f"{paged[0][1]}); only the first is read (pages='all' reads each of a TIFF)"
         )
         notes = [*notes, paging]
-    return Found(sizes, channels, _range(values), sum(sizes.values()), left_out, tuple(notes), tuple(errors))
+    return Found(
+        dict(sizes), dict(channels), _range(values), sum(sizes.values()), dict(left_out), tuple(notes), tuple(errors)
+    )
 
 
 def look_in_memory(datasets: Sequence[BatchDataset], look: int | None, white: float = 255) -> Found:
@@ -179,6 +181,24 @@ def look_in_memory(datasets: Sequence[BatchDataset], look: int | None, white: fl
             if images.ndim == 4:
                 values.append((float(images.min()), float(images.max()), white))
     return Found(values=_range(values), looked=looked)
+
+
+def joined(parts: Mapping[str, Found]) -> Found:
+    """What several readers found, as one; kinds and notes say which."""
+    sizes: Counter[tuple[int, ...]] = Counter()
+    channels: Counter[str] = Counter()
+    for part in parts.values():
+        sizes.update(part.sizes)
+        channels.update(part.channels)
+    return Found(
+        dict(sizes),
+        dict(channels),
+        _range([part.values for part in parts.values() if part.values is not None]),
+        sum(part.looked for part in parts.values()),
+        {f"{what} of {name}": count for name, part in parts.items() for what, count in part.left_out.items()},
+        tuple(f"{name}: {note}" for name, part in parts.items() for note in part.notes),
+        tuple(error for part in parts.values() for error in part.errors),
+    )
 
 
 def class_counts(dataset: Any, names: Sequence[str]) -> dict[str, int]:

@@ -12,6 +12,7 @@ from datamodules.datasets import SPLITS, BatchDataset, Split
 from datamodules.domains import DOMAINS, Augmented, Domains, OneDomain, Subset, UnpairedSampler, random_crops
 from datamodules.image_files import ImageFiles, find_images
 from datamodules.loader import Loader, ResumableLoader
+from datamodules.summary import LOOKED, Found, Summary, joined, look_in_memory
 
 
 class TwoDomains(DataModule):
@@ -71,6 +72,18 @@ class TwoDomains(DataModule):
             if len(getattr(splits["train"], domain)) == 0:
                 raise ValueError(f"{self.name}: domain {domain} has no training images")
         return splits
+
+    def summary(self, look: int | None = LOOKED) -> Summary:
+        """What was found in each domain, as ``train a``, ``train b`` and so on."""
+        sizes = {f"{split} {domain}": len(part) for split in SPLITS for domain, part in self._parts(split).items()}
+        return Summary(self.name, sizes, tuple(self.image_shape), {}, self.found(look))
+
+    def found(self, look: int | None) -> Found:
+        """The values of some images of both domains."""
+        return look_in_memory([part for split in SPLITS for part in self._parts(split).values()], look)
+
+    def _parts(self, split: Split) -> dict[str, BatchDataset]:
+        return {domain: getattr(self.dataset(split), domain) for domain in DOMAINS}
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Turns both domains' images into float32, and crops and mirrors those of training, on the device."""
@@ -195,6 +208,11 @@ class UnpairedDataModule(TwoDomains):
     def num_classes(self) -> int:
         """Number of classes of the domain that has more; labels stay those of the data modules."""
         return max(self.a.num_classes, self.b.num_classes)
+
+    def found(self, look: int | None) -> Found:
+        """What the data modules find; of each alone where both are one."""
+        modules = {"a": self.a} if self.b is self.a else {"a": self.a, "b": self.b}
+        return joined({domain: module.found(look) for domain, module in modules.items()})
 
     def prepare_data(self) -> None:
         """Downloads what the data modules download."""

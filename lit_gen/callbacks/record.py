@@ -42,6 +42,11 @@ class RunRecord(L.Callback):
         if summary is None or trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
             return
         found = summary()
+        if errors := found.found.errors:
+            raise ValueError(
+                f"{errors[0]} ({len(errors)} of {found.found.looked + len(errors)} files looked at can't be read; "
+                "lit-gen check lists all)"
+            )
         for line in (found.line(), *(f"warning: {text}" for text in found.warnings)):
             print(f"lit-gen: {line}", file=sys.stderr)
         if self._folder is not None:
