@@ -16,6 +16,8 @@ from PIL import ExifTags, Image, ImageOps
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff", ".jfif", ".jpe", ".avif", ".gif")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "PPM", "TIFF", "AVIF")  # what a file may be, whatever its name says
 GREY_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+KINDS = {"1": "bilevel", "L": "grey", "I": "32-bit grey", "F": "float grey", "P": "palette", "LA": "grey with alpha"}
+KINDS |= {"RGBA": "RGB with alpha", **dict.fromkeys(GREY_16_BIT[:-1], "16-bit grey")}
 MAX_PIXELS = 2 * 89_478_485  # Pillow's own limit against files that unpack to more than the memory
 # What Pillow and zipfile raise for malformed files.
 UNREADABLE: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError)
@@ -65,16 +67,22 @@ DEFAULT = Reading()
 
 @dataclass(frozen=True)
 class Header:
-    """What an image file's header says: (H, W) as stored, Pillow's mode, and the number of pages or frames."""
+    """What an image file's header says: (H, W) as stored, Pillow's mode, pages or frames, whether it has alpha."""
 
     size: tuple[int, int]
     mode: str
-    pages: int
+    pages: int = 1
+    alpha: bool = False
 
     @property
     def grey(self) -> bool:
         """Whether there is one channel."""
         return self.mode in ("1", "L", "F", *GREY_16_BIT)
+
+    @property
+    def kind(self) -> str:
+        """The mode in words."""
+        return KINDS.get(self.mode, self.mode)
 
 
 def decode(
@@ -116,7 +124,7 @@ def read_header(file: str | IO[bytes], name: str, reading: Reading = DEFAULT) ->
             pages = getattr(opened, "n_frames", 1)
         except UNREADABLE:  # the first page may be whole
             pages = 1
-        return Header((opened.height, opened.width), opened.mode, pages)
+        return Header((opened.height, opened.width), opened.mode, pages, opened.has_transparency_data)
 
 
 def read_extremes(file: str | IO[bytes], name: str, reading: Reading = DEFAULT) -> tuple[float, float, float]:

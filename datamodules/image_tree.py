@@ -195,9 +195,10 @@ class ImageTree:
         classes = {file.split("/")[0] for _, file in names if "/" in file}
         strays = [folder + file for folder, file in names if "/" not in file]
         if strays and len(classes) > 1:
+            more = f" and {len(strays) - 1} more lie" if len(strays) > 1 else " lies"
             raise ValueError(
-                f"{self.root}: {strays[0]}{f' and {len(strays) - 1} more lie' if len(strays) > 1 else ' lies'} beside the "
-                f"folders of the {len(classes)} classes; move them, or give labels='none'"
+                f"{self.root}: {strays[0]}{more} beside the folders of the {len(classes)} classes; move what is no "
+                "class out of the folder, or give labels='none'"
             )
 
     def _numbered_on(self) -> bool:

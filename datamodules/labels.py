@@ -128,6 +128,8 @@ class LabelFile:
             ValueError: a file without a label, or labels that are of several kinds.
         """
         assert self.labels is not None
+        if not names:
+            return np.zeros(0, dtype=np.int64)
         stems = {name.rpartition(".")[0]: label for name, label in self.labels.items() if "." in name}
         found = []
         for name in names:

@@ -59,7 +59,7 @@ class ShardImages(BatchDataset):
         if suffix != "npy":
             return read_header(io.BytesIO(content), name, self.reading)
         array = read_array(content, name)
-        return Header(array.shape[1:], "array", 1)
+        return Header(array.shape[1:], "array")
 
     def extremes(self, i: int) -> tuple[float, float, float]:
         """The least and largest stored value of image i, and the one that becomes white."""

@@ -144,6 +144,7 @@ def look_at_files(
     sizes: Counter[tuple[int, ...]] = Counter()
     channels: Counter[str] = Counter()
     errors, paged, values = [], [], []
+    transparent = 0
     total = sum(map(len, datasets))
     for dataset in datasets:
         files: Any = dataset
@@ -156,9 +157,15 @@ def look_at_files(
                 errors.append(str(error))
                 continue
             sizes[header.size] += 1
-            channels[header.mode] += 1
+            channels[header.kind] += 1
+            transparent += header.alpha and files.reading.alpha == "white"
             if header.pages > 1 and files.pages is None:
                 paged.append((files.described(i), header.pages))
+    if transparent:
+        alpha = (
+            f"{transparent} of {sum(sizes.values())} files looked at have an alpha channel: transparent pixels are laid"
+        )
+        notes = [*notes, f"{alpha} on white (alpha='drop' leaves it out, as pytorch-fid and clean-fid do)"]
     if paged:
         paging = (
             f"{len(paged)} of {sum(sizes.values())} files looked at hold several pages or frames ({paged[0][0]}: "

@@ -2,15 +2,20 @@
 
 from abc import abstractmethod
 from collections import Counter
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
+from zipfile import is_zipfile
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 
 from datamodules.base import DataModule
 from datamodules.datasets import SPLITS, BatchDataset, Split
+from datamodules.decoding import DEFAULT, Reading
 from datamodules.domains import DOMAINS, Augmented, Domains, OneDomain, Subset, UnpairedSampler, random_crops
-from datamodules.image_files import ImageFiles, find_images
+from datamodules.image_files import ImageFiles
+from datamodules.image_tree import ImageTree
 from datamodules.loader import Loader, ResumableLoader
 from datamodules.summary import LOOKED, Found, Summary, joined, look_in_memory
 
@@ -35,7 +40,7 @@ class TwoDomains(DataModule):
         load_size: side, or (height, width), to which training images are enlarged before a random crop of their own
             size is taken (bicubic, on the device; 286 for 256 in CycleGAN); None for neither.
         predict_domain: the domain of the images that are to be translated by predict.
-        predict_folder: folder whose images predict translates, at any depth; None for the domain's test split.
+        predict_folder: folder or .zip whose images predict translates, at any depth; None for the domain's test split.
         **kwargs: batch_size, num_workers, flip and seed of `DataModule`. batch_size counts the images of one domain.
     """
 
@@ -51,8 +56,8 @@ class TwoDomains(DataModule):
         super().__init__(**kwargs)
         if predict_domain not in DOMAINS:
             raise ValueError(f"predict_domain={predict_domain!r}: must be 'a' or 'b'")
-        if predict_folder is not None and not Path(predict_folder).is_dir():
-            raise FileNotFoundError(f"predict_folder={predict_folder!r}: there is no such folder")
+        if predict_folder is not None and not Path(predict_folder).is_dir() and not is_zipfile(predict_folder):
+            raise FileNotFoundError(f"predict_folder={predict_folder!r}: there is no such folder or .zip")
         self.load_size = (load_size, load_size) if isinstance(load_size, int) else load_size
         self.predict_domain: str = predict_domain
         self.predict_folder = predict_folder
@@ -125,8 +130,22 @@ class TwoDomains(DataModule):
         if len(self.image_shape) != 3 or self.image_shape[0] not in (1, 3):
             raise ValueError(f"predict_folder: files are read as images of 1 or 3 channels, not {self.image_shape}")
         channels, height, width = self.image_shape
-        files = [str(Path(self.predict_folder) / name) for name in find_images(self.predict_folder)]
-        return ImageFiles(files, torch.zeros(len(files), dtype=torch.int64), (channels, height, width))
+        tree = self._predict_tree
+        if tree.left_out:
+            told = ", ".join(f"{count} {what}" for what, count in tree.left_out.items())
+            rank_zero_warn(f"predict_folder={self.predict_folder!r}: left out {told}")
+        files = [tree.path("train", name) for name in tree.listing.images]
+        none = torch.zeros(len(files), dtype=torch.int64)
+        return ImageFiles(files, none, (channels, height, width), self._predict_reading, tree.archive)
+
+    @cached_property
+    def _predict_tree(self) -> ImageTree:
+        assert self.predict_folder is not None
+        return ImageTree(self.predict_folder, splits="none", labels="none")
+
+    @property
+    def _predict_reading(self) -> Reading:
+        return DEFAULT
 
     @property
     def prediction_names(self) -> list[str] | None:
@@ -136,7 +155,7 @@ class TwoDomains(DataModule):
         """
         if self.predict_folder is None:
             return None
-        files = find_images(self.predict_folder)
+        files = self._predict_tree.listing.images
         stems = [file.rpartition(".")[0] for file in files]
         count = Counter(stems)
         return [stem if count[stem] == 1 else file for stem, file in zip(stems, files, strict=True)]
@@ -203,6 +222,16 @@ class UnpairedDataModule(TwoDomains):
     def image_shape(self) -> tuple[int, ...]:
         """(C, H, W) of both domains."""
         return self.a.image_shape
+
+    @property
+    def _predict_reading(self) -> Reading:
+        """That of the domain's training images."""
+        return getattr(getattr(self, self.predict_domain), "reading", DEFAULT)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes of the domain that has more."""
+        return max(self.a.class_names, self.b.class_names, key=len)
 
     @property
     def num_classes(self) -> int:

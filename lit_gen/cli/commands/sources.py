@@ -113,7 +113,7 @@ def read_source(
     """
     reading = Reading(white, alpha)  # type: ignore[arg-type]
     if Path(path).is_dir() and next(Path(path).glob("*.tar"), None) is not None:
-        return datamodules.StreamingDataModule(path, image_size=size, white=white, alpha=reading.alpha)
+        return _shards(path, split, size, reading)
     if Path(path).is_dir() or (Path(path).is_file() and path.lower().endswith(".zip")):
         return _files(path, split, size, reading)
     if not Path(path).is_file():
@@ -137,10 +137,12 @@ def read_source(
 def same_classes(source: Any, names: Sequence[str]) -> None:
     """Numbers a source's classes as another's of these names: the names say which class is which, not the order.
 
+    Classes that are mere numbers, on either side, keep them.
+
     Raises:
         ValueError: a class that the others don't have.
     """
-    if not isinstance(source, Source) or not names or not source.class_names or source.class_names == tuple(names):
+    if not isinstance(source, Source) or any(_is_unnamed(side) for side in (source.class_names, names)):
         return
     strange = sorted(set(source.class_names) - set(names))
     if strange:
@@ -148,6 +150,10 @@ def same_classes(source: Any, names: Sequence[str]) -> None:
     dataset: Any = source.dataset("")
     numbers = torch.tensor([list(names).index(name) for name in source.class_names])
     dataset.labels, source.class_names = numbers[dataset.labels], tuple(names)
+
+
+def _is_unnamed(names: Sequence[str]) -> bool:
+    return tuple(names) == tuple(map(str, range(len(names))))
 
 
 def tell(*sources: Any) -> None:
@@ -168,12 +174,11 @@ def _files(path: str, split: str, size: int | None, reading: Reading) -> Source:
     dataset = ImageFiles(paths, labels, (3, 1, 1), reading, tree.archive)
     headers = [dataset.header(i) for i in range(len(files))]
     sizes, grey = {header.size for header in headers}, all(header.grey for header in headers)
-    if size is None and len(sizes) > 1:
-        told = ", ".join(f"{height}x{width}" for height, width in sorted(sizes)[:3])
-        raise ValueError(f"{path}: images of {len(sizes)} sizes ({told}, …); state one to scale them to by --size")
+    if size is None:
+        _check_sizes(path, sizes)
     height, width = next(iter(sizes)) if size is None else (size, size)
     dataset.image_shape = (1 if grey else 3, height, width)
-    resize = "none" if sizes == {(height, width)} else f"bicubic antialiased to cover {size}x{size}, centre crop"
+    resize = _resize(sizes, size)
     empty = tree.empty_folders
     notes = [f"no image that can be read in the folder {listed(empty)}"] if empty else []
 
@@ -181,6 +186,29 @@ def _files(path: str, split: str, size: int | None, reading: Reading) -> Source:
         return look_at_files([dataset], tree.left_out, notes, look)
 
     return Source(dataset, tree.class_names, datamodules.DataModule.to_float, resize=resize, path=path, found=found)
+
+
+def _shards(path: str, split: Any, size: int | None, reading: Reading) -> Source:
+    data = datamodules.StreamingDataModule(path, image_size=size, white=reading.white, alpha=reading.alpha)
+    dataset: Any = data.dataset(split)
+    if len(dataset) == 0:
+        raise ValueError(f"{path}: no images of --split {split} in the shards")
+    sizes = {dataset.header(i).size for i in range(len(dataset))}
+    if size is None:
+        _check_sizes(path, sizes)
+    resize = _resize(sizes, size)
+    return Source(dataset, data.class_names, data.to_float, resize=resize, path=path, found=data.found)
+
+
+def _check_sizes(path: str, sizes: set[tuple[int, int]]) -> None:
+    if len(sizes) > 1:
+        told = ", ".join(f"{height}x{width}" for height, width in sorted(sizes)[:3])
+        raise ValueError(f"{path}: images of {len(sizes)} sizes ({told}, …); state one to scale them to by --size")
+
+
+def _resize(sizes: set[tuple[int, int]], size: int | None) -> str:
+    whole = size is None or sizes == {(size, size)}
+    return "none" if whole else f"bicubic antialiased to cover {size}x{size}, centre crop"
 
 
 def _arrays(path: str, split: str, values: str, white: float | None) -> Source:
