@@ -66,13 +66,15 @@ def _few(summary: Summary, counts: Mapping[str, int]) -> list[str]:
 def _twice(places: Mapping[int, list[tuple[str, int]]], name: Callable[[str, int], str]) -> list[str]:
     """Notes on images with the same pixels; worse where they are in several splits."""
     notes = []
-    groups = [found for found in places.values() if len(found) > 1]
-    across = [found for found in groups if len({split for split, _ in found}) > 1]
-    for told, what in ((groups, "with the same pixels"), (across, "of them in several splits, so that scores flatter")):
-        if told:
-            pairs = [" = ".join(name(*place) for place in (found[0], found[-1])) for found in told[:TOLD]]
-            count = sum(len(found) - 1 for found in told)
-            notes.append(f"{count} images {what}: {'; '.join(pairs)}{'; …' if len(told) > TOLD else ''}")
+    across, within = [], []
+    for found in places.values():
+        if len(found) > 1:
+            (across if len({split for split, _ in found}) > 1 else within).append(found)
+    for groups, what in ((across, "are in several splits, so that scores flatter"), (within, "occur more than once")):
+        if groups:
+            pairs = [" = ".join(name(*place) for place in (found[0], found[-1])) for found in groups[:TOLD]]
+            more = "; …" if len(groups) > TOLD else ""
+            notes.append(f"{len(groups)} pictures {what}, pixel for pixel: {'; '.join(pairs)}{more}")
     return notes
 
 

@@ -158,7 +158,7 @@ class ImageFolderDataModule(DataModule):
             if self.pages == "all":
                 counts = pages_of(paths, self.tree.archive, self.reading)
                 paths = [path for path, count in zip(paths, counts, strict=True) for _ in range(count)]
-                labels = labels.repeat_interleave(torch.tensor(counts))
+                labels = labels.repeat_interleave(torch.tensor(counts, dtype=torch.int64))
                 pages = np.array([page for count in counts for page in range(count)], dtype=int)
             parts[split] = {"paths": paths, "labels": labels, "pages": pages}
         common: dict[str, Any] = {"reading": self.reading, "archive": self.tree.archive}

@@ -48,8 +48,8 @@ def run(arguments: list[str]) -> None:
         print(f"warning: {warning}")
     for error in summary.found.errors:
         print(f"error: {error}")
-    errors = len(summary.found.errors)
-    print(f"{errors} error{'s' * (errors != 1)}, {len(summary.warnings)} warnings")
+    errors, warnings = len(summary.found.errors), len(summary.warnings)
+    print(f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}")
     if errors:
         sys.exit(1)
 
