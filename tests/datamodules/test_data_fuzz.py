@@ -72,7 +72,29 @@ KEYS = st.sampled_from(
         "a/b",
     ]
 )
-ARRAYS = st.dictionaries(KEYS, st.builds(np.ones, SHAPES, DTYPES), min_size=1, max_size=4)
+STRANGE = st.dictionaries(KEYS, st.builds(np.ones, SHAPES, DTYPES), min_size=1, max_size=4)
+
+
+@st.composite
+def sensible(draw):
+    """Images of one shape and type with labels of one form, in some splits, and perhaps an array of no use."""
+    images, labels = draw(st.sampled_from([("x_{}", "y_{}"), ("{}_images", "{}_labels"), ("{}", "{}_labels")]))
+    shape = draw(st.sampled_from([(4, 4), (4, 5, 3), (3, 4, 5), (2,)]))
+    dtype = "float32" if shape == (2,) else draw(st.sampled_from(["uint8", "uint16", "bool"]))
+    kind = draw(st.sampled_from(["none", "numbers", "gaps", "words", "one-hot"]))
+    arrays = {}
+    for name in ["train", *draw(st.lists(st.sampled_from(["Valid", "testing"]), unique=True))]:
+        count = draw(st.integers(2, 9))
+        numbers = np.array(draw(st.lists(st.integers(0, 2), min_size=count, max_size=count)))
+        forms = {"numbers": numbers, "gaps": numbers * 10**9, "words": np.array([*"abc"])[numbers]}
+        forms["one-hot"] = np.eye(3)[numbers]
+        arrays[images.format(name)] = np.ones((count, *shape), dtype)
+        if kind != "none":
+            arrays[labels.format(name)] = forms[kind]
+    return arrays | draw(st.sampled_from([{}, {"more": np.zeros(3)}]))
+
+
+ARRAYS = st.one_of(sensible(), STRANGE)
 
 
 def fuzzed(examples):
@@ -140,6 +162,7 @@ def arrays_are_accounted_for(arrays, options):
         if told is not None:
             largest = max(len(array) for array in arrays.values())
             assert max(told["images"].values()) <= largest
+            assert set(told["left_out"]) <= {f"array {key!r}" for key in arrays}
             assert 0 < len(arrays) - len(told["left_out"]) <= 2 * len(SPLITS)
 
 
