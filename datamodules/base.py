@@ -201,8 +201,8 @@ class DataModule(L.LightningDataModule, ABC):
             told = ", ".join(empty[:5]) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
             raise ValueError(
                 f"{self.name}: no training image of {len(empty)} of {len(counts)} classes ({told}), which "
-                "conditional=True would draw all the same; leave them out (of numbers with gaps by renumber=True), or "
-                "train without conditional"
+                "conditional=True would draw all the same; leave them out, which for numbers with gaps renumber=True "
+                "does, or train without conditional"
             )
 
     def _process(self) -> tuple[int, int]:

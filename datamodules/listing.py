@@ -9,6 +9,7 @@ from typing import IO, Any
 import numpy as np
 
 from datamodules.decoding import EXTENSIONS, UNREADABLE, is_image
+from datamodules.splits import split_named
 
 HIDDEN = (".", "__MACOSX")  # beginnings of names that are not looked at
 
@@ -96,7 +97,7 @@ def list_folder(folder: str, follow_links: bool = False) -> Listing:
 class Archive:
     """The files of a .zip, opened anew in every process: workers that share one handle would read each other's bytes.
 
-    A single folder that holds everything, as archives often have, is no part of the names.
+    A single folder that holds everything, as archives often have, is no part of the names unless it says a split.
 
     Args:
         path: the file.
@@ -115,8 +116,8 @@ class Archive:
         self._prefix = ""
         names = [name for name in self._opened().namelist() if not name.endswith("/") and not _hidden(name)]
         tops = {name.partition("/")[0] for name in names}
-        if len(tops) == 1 and all("/" in name for name in names):
-            self._prefix = f"{tops.pop()}/"
+        if len(tops) == 1 and all("/" in name for name in names) and split_named(top := tops.pop()) is None:
+            self._prefix = f"{top}/"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_process": -1, "_zip": None}
