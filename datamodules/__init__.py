@@ -11,6 +11,7 @@ from datamodules.mnist import FashionMNISTDataModule, MNISTDataModule
 from datamodules.recoloured import RecolouredDigitsDataModule
 from datamodules.stacked import StackedMNISTDataModule
 from datamodules.streaming import StreamingDataModule
+from datamodules.summary import Summary
 from datamodules.unpaired import UnpairedDataModule
 
 __all__ = [
@@ -28,5 +29,6 @@ __all__ = [
     "Split",
     "StackedMNISTDataModule",
     "StreamingDataModule",
+    "Summary",
     "UnpairedDataModule",
 ]

@@ -1,7 +1,9 @@
 """The headers and arrays of a .npz or .npy file, read without pickle."""
 
+import re
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -9,11 +11,14 @@ from typing import IO
 import numpy as np
 
 from datamodules.datasets import SPLITS, Split
+from datamodules.splits import split_named, splits_named
 
 PATTERNS = (("x_{}", "y_{}"), ("{}_images", "{}_labels"), ("{}", "{}_labels"))
+UNDIVIDED = (("images", "labels"), ("arr_0", "arr_1"))  # np.savez(path, images, labels) names them arr_0 and arr_1
+CLASS_NAMES = ("class_names", "label_names")
 HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
-DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError)
+DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -34,27 +39,40 @@ class ArrayFile:
     Args:
         path: the file.
         ending: takes only the arrays whose names end so, and reads their names without it.
+        images: the name of the images, with ``{}`` in the place of the split's name if there are splits; None finds
+            them.
+        labels: the same for the labels; ``none`` for no labels.
+
+    Attributes:
+        splits: images and labels of each split; those of an undivided file count as training images.
+        divided: whether names say splits.
+        left_out: names of arrays that are not used.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: another suffix, a damaged file, names that say no split, or no images.
     """
 
-    def __init__(self, path: str, ending: str = ""):
+    def __init__(self, path: str, ending: str = "", images: str | None = None, labels: str | None = None):
         if not Path(path).is_file():
             raise FileNotFoundError(f"path={path!r}: there is no such file; a .npz or .npy file is accepted")
         self.path = path
         try:
             self.members = _read_headers(path)
-        except DAMAGE as error:
-            raise ValueError(f"path={path!r}: not a readable .npz or .npy file: {error}") from error
+        except (*DAMAGE, TypeError) as error:
+            raise ValueError(f"{path}: not a readable .npz or .npy file: {error}") from error
         named = {key.removesuffix(ending): member for key, member in self.members.items() if key.endswith(ending)}
         if not named:
             raise ValueError(f"ending={ending!r}: {path} holds {', '.join(self.members)}, of which none ends so")
-        self.splits = _find_splits(path, named)
-        for images, _ in self.splits.values():
-            if 0 in images.shape or not images.shape:
-                raise ValueError(f"{path}: {images} holds no images")
+        self.names = next(
+            (named.pop(key) for key in CLASS_NAMES if key in named and named[key].dtype.kind == "U"), None
+        )
+        self.splits, self.divided = _find_splits(path, named, images, labels)
+        for found, _ in self.splits.values():
+            if 0 in found.shape or not found.shape:
+                raise ValueError(f"{path}: {found} holds no images")
+        used = {member.key for pair in self.splits.values() for member in pair if member is not None}
+        self.left_out = sorted(member.key for member in named.values() if member.key not in used)
 
     def array(self, member: Member) -> np.ndarray:
         """Reads one array."""
@@ -88,25 +106,62 @@ def _read_header(key: str, file: IO[bytes]) -> Member:
     return Member(key, shape, dtype)
 
 
-def _find_splits(path: str, members: dict[str, Member]) -> dict[Split, tuple[Member, Member | None]]:
-    """Images and labels of each split by their names; the only images of a file count as training images."""
-    for pattern in PATTERNS:
-        names = {split: [part.format(split) for part in pattern] for split in SPLITS}
-        found = {split: (members[x], members.get(y)) for split, (x, y) in names.items() if x in members}
-        if "train" in found:
-            break
+def _find_splits(
+    path: str, members: Mapping[str, Member], images: str | None, labels: str | None
+) -> tuple[dict[Split, tuple[Member, Member | None]], bool]:
+    """Images and labels of each split by their names, and whether these say splits."""
+    if images is not None:
+        found, divided = _named(path, members, "images", images), "{}" in images
+    elif len(members) == 1:
+        found, divided = {"train": next(iter(members.values()))}, False
     else:
-        if "images" in members:
-            found = {"train": (members["images"], members.get("labels"))}
-        elif len(members) == 1:
-            found = {"train": (next(iter(members.values())), None)}
-        else:
-            raise ValueError(
-                f"{path} holds {', '.join(members) or 'nothing'}; accepted are x_train, y_train, x_val, ..., "
-                "or train_images, train_labels, val_images, ..., or train, val, test, or images and labels, or a "
-                "single array"
-            )
-    if len({labels is None for _, labels in found.values()}) > 1:
-        without = ", ".join(images.key for images, labels in found.values() if labels is None)
-        raise ValueError(f"{path} has labels for some splits but not for {without}; give all of them or none")
+        found, labels, divided = _recognised(path, members, labels)
+    told = {} if labels in (None, "none") else _named(path, members, "labels", labels)
+    pairs = {split: (member, told.get(split)) for split, member in found.items()}
+    without = [member.key for member, label in pairs.values() if label is None]
+    if 0 < len(without) < len(pairs):
+        raise ValueError(
+            f"{path} has labels for some splits but not for {', '.join(without)}; give all of them or none"
+        )
+    return pairs, divided
+
+
+def _recognised(
+    path: str, members: Mapping[str, Member], labels: str | None
+) -> tuple[dict[Split, Member], str | None, bool]:
+    """Images of each split and the pattern of the labels' names, by the usual names; whether there are splits."""
+    tables = [(_matches(path, members, images), images, usual) for images, usual in PATTERNS]
+    for found, _, usual in sorted(tables, key=lambda table: "train" not in table[0]):
+        if found:
+            has_labels = bool(_matches(path, members, usual))
+            return found, labels or (usual if has_labels else None), True
+    folded = {key.casefold(): key for key in members}
+    for image, usual in UNDIVIDED:
+        if image in folded:
+            return {"train": members[folded[image]]}, labels or folded.get(usual), False
+    raise ValueError(
+        f"{path} holds {', '.join(members) or 'nothing'}; accepted are x_train, y_train, x_val, ..., or train_images, "
+        "train_labels, val_images, ..., or train, val, test, or images and labels, or arr_0 and arr_1, or a single "
+        "array; or name them: images=..., labels=..., with {} for the split"
+    )
+
+
+def _matches(path: str, members: Mapping[str, Member], pattern: str) -> dict[Split, Member]:
+    """The arrays whose names are the pattern with a split's name in the place of {}, in whatever case."""
+    form = re.compile(re.escape(pattern).replace(r"\{\}", "(.+)"), re.IGNORECASE | re.DOTALL)
+    words = {match[1]: member for key, member in members.items() if (match := form.fullmatch(key))}
+    words = {word: member for word, member in words.items() if split_named(word) is not None}
+    found = {split: words[word] for split, word in splits_named(words, path).items()}
+    return {split: found[split] for split in SPLITS if split in found}
+
+
+def _named(path: str, members: Mapping[str, Member], option: str, pattern: str) -> dict[Split, Member]:
+    """The arrays that an option, or a usual name, says."""
+    found: dict[Split, Member]
+    if "{}" in pattern:
+        found = _matches(path, members, pattern)
+    else:
+        found = {"train": members[pattern]} if pattern in members else {}
+    if not found:
+        raise ValueError(f"{option}={pattern!r}: {path} holds {', '.join(members) or 'nothing'}")
     return found

@@ -13,4 +13,5 @@ class CIFAR10DataModule(TorchvisionDataModule):
     name = "cifar10"
     image_shape = (3, 32, 32)
     num_classes = 10
+    class_names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
     torchvision_class = "CIFAR10"

@@ -35,36 +35,53 @@ class BatchDataset(Dataset[tuple[Tensor, Tensor]]):
 
 
 class InMemoryDataset(BatchDataset):
-    """Images (N, C, H, W) or points (N, D) held in one tensor, with labels (N,) or none (then all 0)."""
+    """Images (N, C, H, W) or points (N, D) held in one tensor, with labels (N,) or none (then all 0).
 
-    def __init__(self, images: Tensor, labels: Tensor | None = None):
-        self.images = images
-        self.labels = torch.zeros(len(images), dtype=torch.int64) if labels is None else labels
+    Args:
+        images: the tensor.
+        labels: class of each image.
+        rows: of the tensor and labels that are the data set (n,), so that several share them; None for all.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor | None = None, rows: Tensor | None = None):
+        self._images, self._rows = images, rows
+        labels = torch.zeros(len(images), dtype=torch.int64) if labels is None else labels
+        self.labels = labels if rows is None else labels[rows]
+
+    @property
+    def images(self) -> Tensor:
+        """The images; a copy where the tensor holds more."""
+        return self._images if self._rows is None else self._images[self._rows]
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.labels)
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         index = torch.tensor(indices)
-        return self.images.index_select(0, index), self.labels.index_select(0, index)
+        rows = index if self._rows is None else self._rows[index]
+        return self._images.index_select(0, rows), self.labels.index_select(0, index)
 
 
 class RandomFlip(BatchDataset):
     """Mirrors each image left to right with probability one half.
 
     The decision is one bit of a hash of (seed, epoch, index): the same whichever process or worker loads the
-    image, and whether the run was interrupted or not. The loader calls `set_epoch` before an epoch's workers
-    start.
+    image, and whether the run was interrupted or not. The loader calls `set_epoch` before an epoch begins.
     """
 
     def __init__(self, dataset: BatchDataset, seed: int):
         self.dataset = dataset
         self.seed = seed
-        self.epoch = 0
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # which workers that persist see too
+
+    @property
+    def epoch(self) -> int:
+        """The epoch whose decisions are taken."""
+        return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
         """Draws new decisions."""
-        self.epoch = epoch
+        self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
         return len(self.dataset)

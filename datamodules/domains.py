@@ -79,17 +79,22 @@ class Augmented(Domains):
     """The training split, with the random numbers of each image's crop and flip as a third entry, ``(N, 3)`` float32.
 
     They are in [0, 1), a hash of (seed, epoch, domain, index): the same whichever process or worker loads the image,
-    and whether the run was interrupted or not. The loader calls `set_epoch` before an epoch's workers start.
+    and whether the run was interrupted or not. The loader calls `set_epoch` before an epoch begins.
     """
 
     def __init__(self, domains: Domains, seed: int):
         super().__init__(domains.a, domains.b)
         self.seed = seed
-        self.epoch = 0
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # which workers that persist see too
+
+    @property
+    def epoch(self) -> int:
+        """The epoch whose numbers are drawn."""
+        return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
         """Draws new numbers."""
-        self.epoch = epoch
+        self._epoch.fill_(epoch)
 
     def __getitems__(self, indices: Sequence[int | tuple[int, int]]) -> Any:
         # Trainer(overfit_batches=...) counts through the longer domain.

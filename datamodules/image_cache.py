@@ -15,9 +15,11 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from datamodules.image_files import ImageFiles, decode
+from datamodules.decoding import DEFAULT, Reading
+from datamodules.image_files import ImageFiles
+from datamodules.listing import Archive
 
-VERSION = 1  # of the layout and of what `decode` does to an image
+VERSION = 2  # of the layout and of what `decode` does to an image
 SHARED_MEMORY = "/dev/shm"  # where Linux keeps what processes share; containers often give it 64 MiB
 CHECK = 4  # bytes of a checksum
 
@@ -73,16 +75,28 @@ class CachedImageFiles(ImageFiles):
         labels: class of each file (N,).
         cache: holds these files, and perhaps others.
         slots: number of each file in the cache (N,).
+        reading: as in `ImageFiles`.
+        archive: as in `ImageFiles`.
+        pages: as in `ImageFiles`.
     """
 
-    def __init__(self, paths: Iterable[str], labels: Tensor, cache: PixelCache, slots: np.ndarray):
+    def __init__(
+        self,
+        paths: Iterable[str],
+        labels: Tensor,
+        cache: PixelCache,
+        slots: np.ndarray,
+        reading: Reading = DEFAULT,
+        archive: Archive | None = None,
+        pages: np.ndarray | None = None,
+    ):
         channels, height, width = cache.pixels.shape[1:]
-        super().__init__(paths, labels, (channels, height, width))
+        super().__init__(paths, labels, (channels, height, width), reading, archive, pages)
         self.cache = cache
         self.slots = slots
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        images = self.cache.take(self.slots[indices], lambda i: decode(self.paths[indices[i]], self.image_shape))
+        images = self.cache.take(self.slots[indices], lambda i: self.decoded(indices[i]))
         return torch.from_numpy(images), self.labels[torch.tensor(indices)]
 
 
@@ -103,22 +117,27 @@ def in_memory(count: int, image_shape: tuple[int, int, int]) -> PixelCache:
     return PixelCache(memory, count, image_shape)
 
 
-def on_disk(paths: Sequence[str], image_shape: tuple[int, int, int], root: str, folder: Path) -> PixelCache:
-    """The cache of these files in `folder`: the one that an earlier or another process began, or a new one.
+def on_disk(
+    stamps: Sequence[str], image_shape: tuple[int, int, int], root: str, folder: Path, reading: Reading = DEFAULT
+) -> PixelCache:
+    """The cache of some images in `folder`: the one that an earlier or another process began, or a new one.
 
     Its name is a hash of everything that the pixels depend on. One of the same root whose files were others, by name,
     size or time, is deleted; processes that read it go on.
 
+    Args:
+        stamps: what tells each image from others (N,): name, size, time.
+        image_shape: (C, H, W).
+        root: where the images come from.
+        folder: where the cache is kept.
+        reading: what the files' values mean.
+
     Raises:
         ValueError: the folder can't be written, or has too little space.
     """
-    place = _digest([str(VERSION), PIL.__version__, str(image_shape), os.path.realpath(root)])
-    states = (os.stat(path) for path in paths)
-    content = _digest(
-        f"{path.removeprefix(root).lstrip('/')}\0{state.st_size}\0{state.st_mtime_ns}"
-        for path, state in zip(paths, states, strict=True)
-    )
-    path, size, argument = folder / f"{place}-{content}.pixels", needed_bytes(len(paths), image_shape), "cache='disk'"
+    place = _digest([str(VERSION), PIL.__version__, str(image_shape), os.path.realpath(root), str(reading)])
+    path, count = folder / f"{place}-{_digest(stamps)}.pixels", len(stamps)
+    size, argument = needed_bytes(count, image_shape), "cache='disk'"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for stale in folder.glob(f"{place}-*.pixels"):
@@ -128,11 +147,11 @@ def on_disk(paths: Sequence[str], image_shape: tuple[int, int, int], root: str, 
         held = path.stat().st_blocks * 512 if path.exists() else 0
         free = shutil.disk_usage(folder).free
         if size - held > free:
-            raise _too_small(argument, len(paths), image_shape, f"in {folder}, {free:,} are available")
-        return map_file(str(path), len(paths), image_shape)
+            raise _too_small(argument, count, image_shape, f"in {folder}, {free:,} are available")
+        return map_file(str(path), count, image_shape)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _too_small(argument, len(paths), image_shape, f"in {folder}: {error}") from error
+            raise _too_small(argument, count, image_shape, f"in {folder}: {error}") from error
         raise ValueError(f"cache_folder={str(folder)!r}: can't be used: {error}") from error
 
 

@@ -1,156 +1,120 @@
-"""Image files: finding them, and decoding them to uint8 of one shape."""
+"""Image files as a data set: decoded to uint8 of one shape whenever they are asked for."""
 
 import os
-import struct
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from datamodules.datasets import BatchDataset
+from datamodules.decoding import DEFAULT, EXTENSIONS, Header, Reading, decode, read_extremes, read_header
+from datamodules.listing import Archive, Names, list_folder, no_images
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "PPM", "TIFF")  # what a file may be, whatever its name says
-GREY_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
-# What Pillow raises for malformed files.
-_UNREADABLE: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError)
-_UNREADABLE += (OverflowError, struct.error, zlib.error, Image.DecompressionBombError)
-
-
-class Names(Sequence[str]):
-    """Strings in one piece of memory: a million paths that workers share without copying them page by page."""
-
-    def __init__(self, names: Iterable[str]):
-        encoded = [os.fsencode(name) for name in names]
-        self._text = b"".join(encoded)
-        self._ends = np.cumsum([0, *map(len, encoded)])
-
-    def __len__(self) -> int:
-        return len(self._ends) - 1
-
-    def __getitem__(self, i: Any) -> Any:
-        if isinstance(i, slice):
-            return [self[j] for j in range(*i.indices(len(self)))]
-        i = range(len(self))[i]
-        return os.fsdecode(self._text[self._ends[i] : self._ends[i + 1]])
+__all__ = ["EXTENSIONS", "ImageFiles", "Names", "decode", "find_images", "pages_of", "read_header"]
+PAGED = (".tif", ".tiff")
 
 
 class ImageFiles(BatchDataset):
     """Image files as uint8 (C, H, W), decoded at every access.
 
     Args:
-        paths: the files.
-        labels: class of each file (N,).
+        paths: the files; names in the archive if there is one.
+        labels: class of each image (N,).
         image_shape: (C, H, W) of the result, with C 1 or 3.
+        reading: what the files' values mean.
+        archive: holds the files.
+        pages: page of each image within its file (N,); None for the first of every file.
     """
 
-    def __init__(self, paths: Iterable[str], labels: Tensor, image_shape: tuple[int, int, int]):
+    def __init__(
+        self,
+        paths: Iterable[str],
+        labels: Tensor,
+        image_shape: tuple[int, int, int],
+        reading: Reading = DEFAULT,
+        archive: Archive | None = None,
+        pages: np.ndarray | None = None,
+    ):
         self.paths = Names(paths)
         self.labels = labels
         self.image_shape = image_shape
+        self.reading = reading
+        self.archive = archive
+        self.pages = pages
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        images = np.stack([decode(self.paths[i], self.image_shape) for i in indices])
+        images = np.stack([self.decoded(i) for i in indices])
         return torch.from_numpy(images), self.labels[torch.tensor(indices)]
+
+    def decoded(self, i: int) -> np.ndarray:
+        """Image i, uint8 (C, H, W)."""
+        page = 0 if self.pages is None else int(self.pages[i])
+        return decode(self.opened(i), self.image_shape, self.described(i), self.reading, page)
+
+    def header(self, i: int) -> Header:
+        """What the file of image i says of itself."""
+        return read_header(self.opened(i), self.described(i), self.reading)
+
+    def extremes(self, i: int) -> tuple[float, float, float]:
+        """The least and largest stored value of image i, and the one that becomes white."""
+        return read_extremes(self.opened(i), self.described(i), self.reading)
+
+    def opened(self, i: int) -> str | IO[bytes]:
+        """What the decoder takes: a path, or a file of the archive."""
+        return self.paths[i] if self.archive is None else self.archive.open(self.paths[i])
+
+    def described(self, i: int) -> str:
+        """What errors call image i."""
+        path = self.paths[i]
+        name = path if self.archive is None else f"{self.archive.path}/{path}"
+        return name if self.pages is None or not self.pages[i] else f"{name}, page {self.pages[i]}"
+
+    def stamps(self) -> Iterator[str]:
+        """What the pixels depend on: shape and reading, then each file's name, size and time (CRC in an archive)."""
+        yield f"{self.image_shape}{'' if self.reading == DEFAULT else self.reading}"
+        for i, path in enumerate(self.paths):
+            page = "" if self.pages is None else f"\n{self.pages[i]}"
+            yield f"{Path(path).name}\n{file_stamp(path, self.archive)}{page}"
+
+
+def file_stamp(path: str, archive: Archive | None = None) -> str:
+    """What tells a file from an earlier one of its name: size and time, in an archive size and checksum."""
+    if archive is not None:
+        return archive.stamp(path)
+    status = os.stat(path)
+    return f"{status.st_size}\n{status.st_mtime_ns}"
 
 
 def find_images(folder: str | Path, follow_links: bool = False) -> list[str]:
-    """Paths ``a/b.png``, relative to `folder`, of the images below it, sorted; hidden ones are passed over.
-
-    Every folder is listed once and no file is asked for anything but its name. Links to folders inside are passed over,
-    since those are read anyway.
-
-    Args:
-        folder: where to look.
-        follow_links: read what links lead to outside of `folder` too, every such folder once.
+    """Paths ``a/b.png``, relative to `folder`, of the images below it, sorted; as in `list_folder`.
 
     Raises:
         FileNotFoundError: there is no such folder.
         ValueError: no file below it has one of the `EXTENSIONS`, or a link leads out of it.
     """
-    folder = str(folder)
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"root: there is no folder {folder!r}")
-    root, found, unread, outside = os.path.realpath(folder), [], [""], set()
-    while unread:
-        below = unread.pop()
-        with os.scandir(os.path.join(folder, below)) as entries:
-            for entry in entries:
-                path, is_image = below + entry.name, entry.name.lower().endswith(EXTENSIONS)
-                if entry.name.startswith("."):
-                    continue
-                is_folder = entry.is_dir()
-                if (is_folder or is_image) and entry.is_symlink():
-                    target = os.path.realpath(entry.path)
-                    inside = os.path.commonpath([root, target]) == root
-                    if not inside and not follow_links:
-                        raise ValueError(
-                            f"{entry.path}: a link that leads out of the folder, to {target}; copy what it leads to, "
-                            "or give ImageFolderDataModule follow_links=True"
-                        )
-                    if is_folder and (inside or target in outside):
-                        continue
-                    outside.add(target)
-                if is_folder:
-                    unread.append(f"{path}/")
-                elif is_image:
-                    found.append(path)
+    found = list_folder(str(folder), follow_links).images
     if not found:
-        raise ValueError(f"root: no image below {folder!r}; accepted are {', '.join(EXTENSIONS)}")
-    return sorted(found)
+        raise no_images(str(folder))
+    return found
 
 
-def decode(file: str | IO[bytes], image_shape: tuple[int, int, int], name: str | None = None) -> np.ndarray:
-    """Reads an image, turns it upright, scales it to cover (H, W), crops the centre: uint8 (C, H, W).
-
-    Args:
-        file: its path, or the file.
-        image_shape: (C, H, W).
-        name: what an error calls it; by default the path.
+def pages_of(paths: list[str], archive: Archive | None, reading: Reading) -> list[int]:
+    """Number of pages of each file, by the headers of TIFF files; 1 for all others.
 
     Raises:
-        ValueError: the file can't be read as an image; names it.
+        ValueError: a file can't be read; names it.
     """
-    channels, height, width = image_shape
-    try:
-        with Image.open(file, formats=FORMATS) as opened:
-            image = _eight_bits(ImageOps.exif_transpose(opened), "L" if channels == 1 else "RGB")
-    except _UNREADABLE as error:
-        raise ValueError(f"{name or file}: not a readable image: {error}") from error
-    pixels = np.asarray(ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC))
-    return pixels.reshape(height, width, channels).transpose(2, 0, 1)
+    return [_pages(path, archive, reading) if path.lower().endswith(PAGED) else 1 for path in paths]
 
 
-def read_header(file: str | IO[bytes], name: str) -> tuple[tuple[int, int], bool]:
-    """Height and width of an image, and whether it is grey, without decoding it.
-
-    Raises:
-        ValueError: the file can't be read as an image; names it.
-    """
-    try:
-        with Image.open(file, formats=FORMATS) as opened:
-            return (opened.height, opened.width), opened.mode in ("1", "L", *GREY_16_BIT)
-    except _UNREADABLE as error:
-        raise ValueError(f"{name}: not a readable image: {error}") from error
-
-
-def _eight_bits(image: Image.Image, mode: str) -> Image.Image:
-    """Converts to mode L or RGB: 16-bit grey by v / 257, transparency on white."""
-    if image.mode in GREY_16_BIT:
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError("grey values outside 0..65535")
-        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
-    elif image.mode == "F":
-        raise ValueError("floating-point pixels; 8 or 16 bits are accepted")
-    elif image.has_transparency_data:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    return image.convert(mode)
+def _pages(path: str, archive: Archive | None, reading: Reading) -> int:
+    if archive is None:
+        return read_header(path, path, reading).pages
+    with archive.open(path) as file:
+        return read_header(file, f"{archive.path}/{path}", reading).pages

@@ -1,4 +1,4 @@
-"""Any folder of image files, decoded while training."""
+"""Any folder or .zip of image files, decoded while training."""
 
 import hashlib
 import os
@@ -8,32 +8,35 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from datamodules.base import DataModule
 from datamodules.datasets import SPLITS, BatchDataset, Split, check_shares, split_sizes
+from datamodules.decoding import MAX_PIXELS, Reading
 from datamodules.image_cache import CachedImageFiles, cache_folder, in_memory, on_disk
-from datamodules.image_files import ImageFiles, find_images
+from datamodules.image_files import ImageFiles, file_stamp, pages_of
+from datamodules.image_tree import ImageTree
+from datamodules.summary import Found, listed, look_at_files
 
 
 class ImageFolderDataModule(DataModule):
-    """Images of any size under a folder, at any depth: png, jpg, webp, bmp, ppm, tif.
+    """Images of any size under a folder, or in a .zip, at any depth: png, jpg, webp, bmp, ppm, tif, avif, gif.
 
     What is on disk:
         * ``root/cat/1.png``, ``root/dog/x/2.jpg``: the folders right under root are the classes, in sorted
-          order, if there are at least two and no image lies in root itself; otherwise the images have no
-          labels.
-        * ``root/train/...``, ``root/val/...``, ``root/test/...``: if train is the only folder or has val or
-          test beside it, these are the splits, with the classes under each. A split without a folder is taken
-          from train by its share.
+          order, if there are at least two; an image beside them in root is an error. Without such folders the
+          images have no labels.
+        * ``root/train/...``, ``root/val/...``, ``root/test/...``: the splits, with the classes under each, in
+          whatever case and also as training, trainset; valid, validation, dev, eval; testing, testset. A split
+          without a folder is taken from train by its share. Other folders beside them are an error.
+        * ``root/dataset.json``, as StyleGAN's tool writes it, in a folder or a .zip: it says the labels.
 
     The split by shares is fixed: images are ranked by a hash of their path below root. Hidden files and
-    folders are passed over.
+    folders are passed over; files of other formats are counted in the run's line of what was found.
 
     Each image is turned upright (EXIF), scaled with antialiasing (bicubic) so that it just covers
-    `image_size`, cropped at the centre, and converted to `channels`. Transparency is laid on white; 16-bit
-    grey is scaled to 8 bits. Files are decoded when a batch needs them, so `num_workers` above 0 is
-    advisable, and at every access unless there is a cache.
+    `image_size`, cropped at the centre, and converted to `channels`. Of animations the first frame is read.
+    Files are decoded when a batch needs them, so `num_workers` above 0 is advisable, and at every access unless
+    there is a cache.
 
     A cache holds the uint8 images of all splits, channels * height * width bytes each: 0.9 GB for 70,000 of
     3 x 64 x 64, 14 GB at 256, which is why there is none by default. Every image is decoded once, by whichever
@@ -41,7 +44,7 @@ class ImageFolderDataModule(DataModule):
     data are read first, not during a run.
 
     Args:
-        root: the folder.
+        root: the folder, or the .zip.
         image_size: side of the square images, or (height, width).
         channels: 3 for RGB, 1 for grey.
         val_share: share of images for validation where no folder val is given; 0 for none.
@@ -53,7 +56,19 @@ class ImageFolderDataModule(DataModule):
             decodes at every access.
         cache_folder: where ``disk`` keeps its files; by default ``lit-gen/images`` in ``$XDG_CACHE_HOME`` or
             ``~/.cache``.
-        **kwargs: batch_size, num_workers, flip and seed of `DataModule`.
+        splits: ``none`` takes folders named like splits as any others.
+        labels: ``none``, or a .csv or .json file of labels by file name, below root or elsewhere; ``auto`` takes
+            folders, or a ``dataset.json``.
+        renumber: make classes only of the numbers that occur in a file of labels, named by them; None does so where
+            fewer than one number in ten occurs.
+        white: the stored value that becomes white, 4095 for 12 bits in 16-bit files, 1 for masks of 0 and 1; None for
+            the type's own, 255 or 65,535. Larger values are an error.
+        alpha: transparent pixels are laid on ``white``, or the alpha channel is left out (``drop``), as
+            pytorch-fid and clean-fid do.
+        pages: of TIFF files with several, ``first`` or ``all``, each of which is an image; those of one file stay in
+            one split.
+        max_pixels: larger pictures are refused before they are unpacked.
+        **kwargs: batch_size, num_workers, flip, seed and the loader's options of `DataModule`.
     """
 
     def __init__(
@@ -66,6 +81,13 @@ class ImageFolderDataModule(DataModule):
         follow_links: bool = False,
         cache: Literal["none", "ram", "disk"] = "none",
         cache_folder: str | None = None,
+        splits: Literal["auto", "none"] = "auto",
+        labels: str = "auto",
+        renumber: bool | None = None,
+        white: float | None = None,
+        alpha: Literal["white", "drop"] = "white",
+        pages: Literal["first", "all"] = "first",
+        max_pixels: int = MAX_PIXELS,
         **kwargs: Any,
     ):
         root = os.fspath(root)
@@ -79,14 +101,22 @@ class ImageFolderDataModule(DataModule):
             raise ValueError(f"cache={cache!r}: must be 'none', 'ram' or 'disk'")
         if cache_folder is not None and cache != "disk":
             raise ValueError(f"cache_folder={cache_folder!r}: only cache='disk' has one, not cache={cache!r}")
+        for name, value, accepted in (("splits", splits, ("auto", "none")), ("pages", pages, ("first", "all"))):
+            if value not in accepted:
+                raise ValueError(f"{name}={value!r}: must be {' or '.join(map(repr, accepted))}")
         check_shares(val_share, test_share)
         self.name = Path(root).resolve().name
         self.root = root
-        self.val_share = val_share
-        self.test_share = test_share
-        self.follow_links = follow_links
-        self.cache = cache
-        self.cache_folder = cache_folder
+        self.val_share, self.test_share = val_share, test_share
+        self.cache, self.cache_folder = cache, cache_folder
+        self.pages = pages
+        self.reading = Reading(white, alpha, max_pixels)
+        self._tree: dict[str, Any] = {
+            "follow_links": follow_links,
+            "splits": splits,
+            "labels": labels,
+            "renumber": renumber,
+        }
         self._shape = (int(channels), height, width)
 
     @property
@@ -96,15 +126,23 @@ class ImageFolderDataModule(DataModule):
 
     @property
     def num_classes(self) -> int:
-        """Number of class folders; lists the files and opens none."""
-        return len(self.classes)
+        """Number of classes; lists the files and opens none."""
+        return len(self.class_names)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of their labels; empty if the images have no labels."""
+        return self.tree.class_names
+
+    @property
+    def classes(self) -> list[str]:
+        """`class_names` as a list."""
+        return list(self.class_names)
 
     @cached_property
-    def classes(self) -> list[str]:
-        """Names of the class folders, in the order of their labels; empty if the images have no labels."""
-        files = [file for _, listed in self._files.values() for file in listed]
-        folders = sorted({file.split("/")[0] for file in files})
-        return folders if len(folders) > 1 and all("/" in file for file in files) else []
+    def tree(self) -> ImageTree:
+        """What is below root, by name."""
+        return ImageTree(self.root, **self._tree)
 
     def read(self) -> dict[Split, BatchDataset]:
         """Divides the list of files; they are decoded batch by batch.
@@ -113,45 +151,64 @@ class ImageFolderDataModule(DataModule):
             FileNotFoundError: root isn't there.
             ValueError: no image below root, or too few to divide; or no space for the cache.
         """
-        given = dict(self._files)
-        folder, files = given.pop("train")
-        val_share = 0 if "val" in given else self.val_share
-        test_share = 0 if "test" in given else self.test_share
-        _, val, test = split_sizes(len(files), val_share, test_share, self.root)
-        ranked = sorted(files, key=lambda file: hashlib.sha256(file.encode()).digest())
-        cut = {"val": ranked[:val], "test": ranked[val : val + test], "train": ranked[val + test :]}
-        parts = {split: given.get(split, (folder, sorted(cut[split]))) for split in SPLITS}
-        paths = {split: [os.path.join(below, file) for file in files] for split, (below, files) in parts.items()}
-        labels = {split: self._labels(files) for split, (_, files) in parts.items()}
+        parts: dict[Split, dict[str, Any]] = {}
+        for split, (place, files) in self._divided().items():
+            paths, labels = [self.tree.path(place, file) for file in files], self.tree.labels(place, files)
+            pages = None
+            if self.pages == "all":
+                counts = pages_of(paths, self.tree.archive, self.reading)
+                paths = [path for path, count in zip(paths, counts, strict=True) for _ in range(count)]
+                labels = labels.repeat_interleave(torch.tensor(counts, dtype=torch.int64))
+                pages = np.array([page for count in counts for page in range(count)], dtype=int)
+            parts[split] = {"paths": paths, "labels": labels, "pages": pages}
+        common: dict[str, Any] = {"reading": self.reading, "archive": self.tree.archive}
         if self.cache == "none":
-            return {split: ImageFiles(paths[split], labels[split], self._shape) for split in SPLITS}
-        every = sorted(path for listed in paths.values() for path in listed)  # the same whatever the shares
+            return {split: ImageFiles(image_shape=self._shape, **common, **parts[split]) for split in SPLITS}
+        return self._cached(parts, common)
+
+    def _divided(self) -> dict[Split, tuple[Split, list[str]]]:
+        """The files of each split, and under which folder's split they lie."""
+        given = {split: files for split, (_, files) in self.tree.parts.items()}
+        if "train" not in given:
+            raise ValueError(f"{self.root}: only the splits {', '.join(given)}, and no folder train to train on")
+        val_share, test_share = (
+            0.0 if split in given else share for split, share in (("val", self.val_share), ("test", self.test_share))
+        )
+        files = given["train"]
+        _, val, test = split_sizes(len(files), val_share, test_share, self.root)
+        ranked = sorted(files, key=lambda file: hashlib.sha256(os.fsencode(file)).digest())
+        cut = {"val": ranked[:val], "test": ranked[val : val + test], "train": ranked[val + test :]}
+        return {
+            split: (split, given[split]) if split in given and split != "train" else ("train", sorted(cut[split]))
+            for split in SPLITS
+        }
+
+    def _cached(self, parts: dict[Split, dict[str, Any]], common: dict[str, Any]) -> dict[Split, BatchDataset]:
+        keys = {
+            split: list(
+                zip(part["paths"], [0] * len(part["paths"]) if part["pages"] is None else part["pages"], strict=True)
+            )
+            for split, part in parts.items()
+        }
+        every = sorted(key for listed in keys.values() for key in listed)  # the same whatever the shares
         if self.cache == "ram":
             cache = in_memory(len(every), self._shape)
         else:
-            cache = on_disk(every, self._shape, self.root, cache_folder(self.cache_folder))
-        slot = {path: i for i, path in enumerate(every)}
+            stamps = [
+                f"{path.removeprefix(self.root).lstrip('/')}\0{file_stamp(path, self.tree.archive)}\0{page}"
+                for path, page in every
+            ]
+            cache = on_disk(stamps, self._shape, self.root, cache_folder(self.cache_folder), self.reading)
+        slot = {key: i for i, key in enumerate(every)}
         return {
-            split: CachedImageFiles(paths[split], labels[split], cache, np.array([slot[p] for p in paths[split]], int))
-            for split in SPLITS
-        }
-
-    @cached_property
-    def _files(self) -> dict[Split, tuple[str, list[str]]]:
-        """Folder and relative paths of each split on disk; only train where root is not divided."""
-        found = find_images(self.root, self.follow_links)
-        folders = {file.partition("/")[0] for file in found if "/" in file}
-        if "train" not in folders or not (folders == {"train"} or folders & {"val", "test"}):
-            return {"train": (self.root, found)}
-        return {
-            split: (
-                os.path.join(self.root, split),
-                [file[len(split) + 1 :] for file in found if file.startswith(f"{split}/")],
+            split: CachedImageFiles(
+                cache=cache, slots=np.array([slot[key] for key in keys[split]], int), **common, **parts[split]
             )
             for split in SPLITS
-            if split in folders
         }
 
-    def _labels(self, files: list[str]) -> Tensor:
-        label = {name: i for i, name in enumerate(self.classes)}
-        return torch.tensor([label.get(file.split("/")[0], 0) for file in files], dtype=torch.int64)
+    def found(self, look: int | None) -> Found:
+        """Sizes, channels and values of at most `look` files, all if None, and what is left out."""
+        empty = self.tree.empty_folders
+        notes = [f"no image that can be read in the folder {listed(empty)}"] if empty else []
+        return look_at_files([self.dataset(split) for split in SPLITS], self.tree.left_out, notes, look)

@@ -25,6 +25,9 @@ class MixtureDataModule(DataModule):
         batch_size: points per update over all processes; divisible by their number.
         num_workers: processes that load batches; 0 loads them in the main process.
         seed: seed of the training data's order; None takes the run's seed.
+        persistent_workers: as in `DataModule`.
+        pin_memory: as in `DataModule`.
+        prefetch_factor: as in `DataModule`.
     """
 
     image_shape = (2,)
@@ -38,8 +41,11 @@ class MixtureDataModule(DataModule):
         batch_size: int = 64,
         num_workers: int = 0,
         seed: int | None = None,
+        persistent_workers: bool = False,
+        pin_memory: bool = False,
+        prefetch_factor: int | None = None,
     ):
-        super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
+        super().__init__(batch_size, num_workers, False, seed, persistent_workers, pin_memory, prefetch_factor)
         if kind not in ("ring", "grid"):
             raise ValueError(f"kind={kind!r}: must be 'ring' or 'grid'")
         if num_points < 1:

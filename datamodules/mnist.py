@@ -20,4 +20,7 @@ class FashionMNISTDataModule(MNISTDataModule):
     """Fashion-MNIST (arXiv:1708.07747): clothing, files under ``root/FashionMNIST/raw``, else as MNIST."""
 
     name = "fashion_mnist"
+    class_names = (
+        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+    )  # fmt: skip
     torchvision_class = "FashionMNIST"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from datamodules.base import DataModule
 from datamodules.datasets import SPLITS
-from datamodules.shards import INDEX, ShardIndex
+from datamodules.shard_index import INDEX, ShardIndex
 
 CHUNK = 1000  # images read at once
 
@@ -58,7 +58,7 @@ def write_shards(data: DataModule, folder: str | Path, images_per_shard: int = 1
                             sample["cls"] = str(int(label)).encode()
                         writer.write(sample)
         with open(unfinished / INDEX, "wb") as file:
-            np.savez_compressed(file, **asdict(ShardIndex.of(unfinished)))
+            np.savez_compressed(file, **asdict(ShardIndex.of(unfinished).named(data.class_names)))
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from datamodules.base import DataModule
 from datamodules.datasets import SPLITS, BatchDataset, Split
-from datamodules.image_files import read_header
+from datamodules.decoding import MAX_PIXELS, Reading, read_header
+from datamodules.labels import Classes
 from datamodules.loader import ShuffledSampler
-from datamodules.shards import SUFFIXES, ShardImages, ShardIndex, read_array
+from datamodules.shard_index import SUFFIXES, ShardIndex
+from datamodules.shards import ShardImages, read_array
+from datamodules.summary import Found, look_at_files
 
 
 class WindowSampler(ShuffledSampler):
@@ -46,10 +51,12 @@ class StreamingDataModule(DataModule):
     """Images, or points, from tar files of the WebDataset format in a folder.
 
     What is on disk, uncompressed: ``root/train-000000.tar``, …, ``root/val-000000.tar``, …, ``root/test-000000.tar``, …
-    The splits are said by the names; files that say none are training images, and a split without files is empty. In
-    them ``a.png`` (or jpg, jpeg, webp, npy) with ``a.cls``, a number from 0, is one sample; other members are passed
-    over. ``scripts/make_shards.py`` writes such a folder from any data module, with an ``index.npz`` of where the
-    images begin; without a current one the headers are read at the start, which takes a minute or so for a million.
+    The splits are said by a word of the names, as those of `ImageFolderDataModule`'s folders; where none says train,
+    files that say nothing are training images, and a split without files is empty. In them ``a.png`` (or another
+    format, or npy) with ``a.cls``, a number from 0, or ``a.json`` with a ``label``, a number or a word, is one sample;
+    other members are counted and passed over. ``scripts/make_shards.py`` writes such a folder from any data module,
+    with an ``index.npz`` of where the images begin; without a current one the headers are read at the start, which
+    takes a minute or so for a million.
 
     The order is a function of (seed, epoch) and the same for any number of processes and workers; every process reads
     only its own images. A resumed run goes on in the middle of an epoch and reads nothing of what it leaves out.
@@ -62,7 +69,12 @@ class StreamingDataModule(DataModule):
         channels: 3 for RGB, 1 for grey; None takes the first picture's.
         window: images among which the order is random; shards follow each other at random as well. Larger ones mix
             better, smaller ones read from fewer shards at a time.
-        **kwargs: batch_size, num_workers, flip and seed of `DataModule`.
+        renumber: make classes only of the numbers that occur, named by them; None does so where fewer than one number
+            in ten occurs.
+        white: the stored value of pictures that becomes white; None for the type's own.
+        alpha: transparent pixels are laid on ``white``, or the alpha channel is left out (``drop``).
+        max_pixels: larger pictures are refused before they are unpacked.
+        **kwargs: batch_size, num_workers, flip, seed and the loader's options of `DataModule`.
     """
 
     def __init__(
@@ -71,6 +83,10 @@ class StreamingDataModule(DataModule):
         image_size: int | tuple[int, int] | None = None,
         channels: Literal[1, 3] | None = None,
         window: int = 10_000,
+        renumber: bool | None = None,
+        white: float | None = None,
+        alpha: Literal["white", "drop"] = "white",
+        max_pixels: int = MAX_PIXELS,
         **kwargs: Any,
     ):
         root = os.fspath(root)
@@ -85,6 +101,8 @@ class StreamingDataModule(DataModule):
         self.name = Path(root).resolve().name
         self.root = root
         self.window = window
+        self.renumber = renumber
+        self.reading = Reading(white, alpha, max_pixels)
         self._size, self._channels = size, channels
 
     @cached_property
@@ -105,19 +123,50 @@ class StreamingDataModule(DataModule):
             content = file.read(int(self.index.length[row]))
         if SUFFIXES[self.index.suffix[row]] == "npy":
             return read_array(content, f"{path}: its first array").shape
-        size, grey = read_header(io.BytesIO(content), f"{path}: its first image")
-        height, width = self._size or size
-        return (self._channels or (1 if grey else 3), height, width)
+        header = read_header(io.BytesIO(content), f"{path}: its first image", self.reading)
+        height, width = self._size or header.size
+        return (self._channels or (1 if header.grey else 3), height, width)
 
     @property
     def num_classes(self) -> int:
-        """The largest class + 1, from the index; 0 without ``.cls``."""
-        return int(self.index.label.max(initial=-1)) + 1
+        """Number of classes, from the index; 0 without labels."""
+        return len(self.class_names)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, from the index."""
+        return self._classes.names
+
+    @cached_property
+    def _classes(self) -> Classes:
+        labels = self.index.label
+        if len(labels) == 0 or labels.min() < 0:
+            return Classes()
+        try:
+            return Classes.of([labels], self.renumber, self.index.words.tolist())
+        except ValueError as error:
+            raise ValueError(f"root: {self.root}: {error}") from error
 
     def read(self) -> dict[Split, BatchDataset]:
         """Divides the index; the images are read batch by batch."""
-        shape = self.image_shape
-        return {split: ShardImages(Path(self.root), self.index, self.index.split(split), shape) for split in SPLITS}
+        rows = {split: self.index.split(split) for split in SPLITS}
+        return {
+            split: ShardImages(
+                Path(self.root), self.index, rows[split], self._labels(rows[split]), self.image_shape, self.reading
+            )
+            for split in SPLITS
+        }
+
+    def _labels(self, rows: np.ndarray) -> Tensor:
+        if not self.class_names:
+            return torch.zeros(len(rows), dtype=torch.int64)
+        return self._classes.numbers(self.index.label[rows])
+
+    def found(self, look: int | None) -> Found:
+        """Sizes, channels and values of at most `look` images, all if None, and what is left out."""
+        return look_at_files(
+            [self.dataset(split) for split in SPLITS], self.index.passed_over(Path(self.root)), (), look
+        )
 
     def order(self, dataset: Any, rank: int, world_size: int, seed: int) -> WindowSampler:
         """Shards at random, images at random within windows."""

@@ -3,16 +3,22 @@
 import inspect
 from abc import abstractmethod
 from collections import Counter
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
+from zipfile import is_zipfile
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 
 from datamodules.base import DataModule
 from datamodules.datasets import SPLITS, BatchDataset, Split
+from datamodules.decoding import DEFAULT, Reading
 from datamodules.domains import DOMAINS, Augmented, Domains, OneDomain, Subset, UnpairedSampler, random_crops
-from datamodules.image_files import ImageFiles, find_images
+from datamodules.image_files import ImageFiles
+from datamodules.image_tree import ImageTree
 from datamodules.loader import Loader, ResumableLoader
+from datamodules.summary import LOOKED, Found, Summary, joined, look_in_memory
 
 
 class TwoDomains(DataModule):
@@ -35,7 +41,7 @@ class TwoDomains(DataModule):
         load_size: side, or (height, width), to which training images are enlarged before a random crop of their own
             size is taken (bicubic, on the device; 286 for 256 in CycleGAN); None for neither.
         predict_domain: the domain of the images that are to be translated by predict.
-        predict_folder: folder whose images predict translates, at any depth; None for the domain's test split.
+        predict_folder: folder or .zip whose images predict translates, at any depth; None for the domain's test split.
         **kwargs: batch_size, num_workers, flip and seed of `DataModule`. batch_size counts the images of one domain.
     """
 
@@ -51,8 +57,8 @@ class TwoDomains(DataModule):
         super().__init__(**kwargs)
         if predict_domain not in DOMAINS:
             raise ValueError(f"predict_domain={predict_domain!r}: must be 'a' or 'b'")
-        if predict_folder is not None and not Path(predict_folder).is_dir():
-            raise FileNotFoundError(f"predict_folder={predict_folder!r}: there is no such folder")
+        if predict_folder is not None and not Path(predict_folder).is_dir() and not is_zipfile(predict_folder):
+            raise FileNotFoundError(f"predict_folder={predict_folder!r}: there is no such folder or .zip")
         self.load_size = (load_size, load_size) if isinstance(load_size, int) else load_size
         self.predict_domain: str = predict_domain
         self.predict_folder = predict_folder
@@ -73,9 +79,21 @@ class TwoDomains(DataModule):
                 raise ValueError(f"{self.name}: domain {domain} has no training images")
         return splits
 
+    def summary(self, look: int | None = LOOKED) -> Summary:
+        """What was found in each domain, as ``train a``, ``train b`` and so on."""
+        sizes = {f"{split} {domain}": len(part) for split in SPLITS for domain, part in self._parts(split).items()}
+        return Summary(self.name, sizes, tuple(self.image_shape), {}, self.found(look))
+
+    def found(self, look: int | None) -> Found:
+        """The values of some images of both domains."""
+        return look_in_memory([part for split in SPLITS for part in self._parts(split).values()], look)
+
+    def _parts(self, split: Split) -> dict[str, BatchDataset]:
+        return {domain: getattr(self.dataset(split), domain) for domain in DOMAINS}
+
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Turns both domains' images into float32, and crops and mirrors those of training, on the device."""
-        return {domain: self._prepared(*part) for domain, part in batch.items()}
+        return self.in_precision({domain: self._prepared(*part) for domain, part in batch.items()})
 
     def _prepared(self, images: torch.Tensor, labels: torch.Tensor, chances: Any = None) -> Any:
         images = self.to_float(images)
@@ -113,8 +131,22 @@ class TwoDomains(DataModule):
         if len(self.image_shape) != 3 or self.image_shape[0] not in (1, 3):
             raise ValueError(f"predict_folder: files are read as images of 1 or 3 channels, not {self.image_shape}")
         channels, height, width = self.image_shape
-        files = [str(Path(self.predict_folder) / name) for name in find_images(self.predict_folder)]
-        return ImageFiles(files, torch.zeros(len(files), dtype=torch.int64), (channels, height, width))
+        tree = self._predict_tree
+        if tree.left_out:
+            told = ", ".join(f"{count} {what}" for what, count in tree.left_out.items())
+            rank_zero_warn(f"predict_folder={self.predict_folder!r}: left out {told}")
+        files = [tree.path("train", name) for name in tree.listing.images]
+        none = torch.zeros(len(files), dtype=torch.int64)
+        return ImageFiles(files, none, (channels, height, width), self._predict_reading, tree.archive)
+
+    @cached_property
+    def _predict_tree(self) -> ImageTree:
+        assert self.predict_folder is not None
+        return ImageTree(self.predict_folder, splits="none", labels="none")
+
+    @property
+    def _predict_reading(self) -> Reading:
+        return DEFAULT
 
     @property
     def prediction_names(self) -> list[str] | None:
@@ -124,7 +156,7 @@ class TwoDomains(DataModule):
         """
         if self.predict_folder is None:
             return None
-        files = find_images(self.predict_folder)
+        files = self._predict_tree.listing.images
         stems = [file.rpartition(".")[0] for file in files]
         count = Counter(stems)
         return [stem if count[stem] == 1 else file for stem, file in zip(stems, files, strict=True)]
@@ -193,9 +225,24 @@ class UnpairedDataModule(TwoDomains):
         return self.a.image_shape
 
     @property
+    def _predict_reading(self) -> Reading:
+        """That of the domain's training images."""
+        return getattr(getattr(self, self.predict_domain), "reading", DEFAULT)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes of the domain that has more."""
+        return max(self.a.class_names, self.b.class_names, key=len)
+
+    @property
     def num_classes(self) -> int:
         """Number of classes of the domain that has more; labels stay those of the data modules."""
         return max(self.a.num_classes, self.b.num_classes)
+
+    def found(self, look: int | None) -> Found:
+        """What the data modules find; of each alone where both are one."""
+        modules = {"a": self.a} if self.b is self.a else {"a": self.a, "b": self.b}
+        return joined({domain: module.found(look) for domain, module in modules.items()})
 
     def prepare_data(self) -> None:
         """Downloads what the data modules download."""

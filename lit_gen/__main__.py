@@ -18,6 +18,7 @@ use what is trained:
 
 look around:
   list        the shipped models and configs
+  check       what a folder, archive or array of images holds, and every file that can't be read
   doctor      versions, devices, precisions, weights and accounts found
 
 lit-gen COMMAND --help tells the options of each."""

@@ -1,6 +1,8 @@
-"""What is left of a run: the trained model with its card, and the id by which trackers know the run."""
+"""What is left of a run: the data found, the trained model with its card, the id by which trackers know the run."""
 
+import json
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,12 +11,16 @@ import lightning.pytorch as L
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 
+from lit_gen.files import whole_file
 from lit_gen.modules import GenerativeModule
 from lit_gen.tracking.code_version import code_version
 
 
 class RunRecord(L.Callback):
-    """Writes the model at the end of ``fit``, also after Ctrl-C, and keeps the id of a W&B run in checkpoints.
+    """Says what the data are, writes the model at the end of ``fit``, and keeps the id of a W&B run in checkpoints.
+
+    What a data module's ``summary()`` tells is printed before training, and written to ``data.json``. The model is
+    written after Ctrl-C too.
 
     The folder ``model`` under the trainer's log directory is one of `lit_gen.save_pretrained`, with a card of data,
     steps, seed, last scores and commit; W&B gets it as an artifact ``model-<id>`` of the type model.
@@ -31,8 +37,22 @@ class RunRecord(L.Callback):
         self._folder = None if directory is None else Path(directory)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Learn where the run begins."""
+        """Learn where the run begins, and say what it learns from."""
         self._first_step = trainer.global_step
+        summary = getattr(trainer.datamodule, "summary", None)  # type: ignore[attr-defined]
+        if summary is None or trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
+            return
+        found = summary()
+        if errors := found.found.errors:
+            raise ValueError(
+                f"{errors[0]} ({len(errors)} of {found.found.looked + len(errors)} files looked at can't be read; "
+                "lit-gen check lists all)"
+            )
+        for line in (found.line(), *(f"warning: {text}" for text in found.warnings)):
+            print(f"lit-gen: {line}", file=sys.stderr)
+        if self._folder is not None:
+            with whole_file(self._folder / "data.json") as file:
+                file.write((json.dumps(found.as_dict(), indent=2) + "\n").encode())
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the model."""

@@ -63,7 +63,7 @@ class ScoreHistograms(L.Callback):
 
     def _of_translations(self, data: Any, module: CycleGAN) -> dict[str, Tensor]:
         batch = _spread(data, max(2, self.num_samples // PATCHES), 1)
-        images = {domain: data.to_float(batch[domain][0].to(module.device)) for domain in ("a", "b")}
+        images = {domain: data.to_float(batch[domain][0].to(module.device)).to(module.dtype) for domain in ("a", "b")}
         with module.evaluating():
             return {
                 "real_scores_a": module.discriminator_a(images["a"]),

@@ -59,6 +59,7 @@ OWN_COMMANDS = (
     "export",
     "list",
     "doctor",
+    "check",
 )  # modules of lit_gen.cli.commands, without a Trainer
 
 

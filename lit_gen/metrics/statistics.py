@@ -6,7 +6,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -63,11 +63,9 @@ def fingerprint_data(dataset: Any) -> str:
     digest = hashlib.sha256(str(len(dataset)).encode())
     if isinstance(images := getattr(dataset, "images", None), Tensor):
         _add(digest, images)
-    elif isinstance(paths := getattr(dataset, "paths", None), Sequence):
-        digest.update(str(getattr(dataset, "image_shape", None)).encode())
-        for path in paths:
-            status = os.stat(path)
-            digest.update(f"{Path(path).name}\n{status.st_size}\n{status.st_mtime_ns}\n".encode())
+    elif callable(stamps := getattr(dataset, "stamps", None)):
+        for stamp in stamps():
+            digest.update(f"{stamp}\n".encode(errors="surrogateescape"))
     elif len(dataset):
         spread = np.linspace(0, len(dataset) - 1, min(len(dataset), SPOT_CHECKS)).astype(int)
         _add(digest, dataset.__getitems__(spread.tolist())[0])

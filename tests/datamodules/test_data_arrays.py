@@ -133,7 +133,7 @@ FILES = {
     "nan": ({"points": NAN}, r"'points' float32 \(20, 2\).*row 7 is \[0.0, nan\] \(1 such"),
     "overflow": ({"points": np.full((4, 2), 1e300)}, "must be finite, but row 0"),
     "lengths": ({"images": images(9, 4, 4), "labels": np.arange(8)}, r"'labels' int64 \(8,\).*\(9,\).*'images' uint8"),
-    "one_hot": ({"images": images(3, 4, 4), "labels": np.eye(3, dtype=int)}, r"'labels' int64 \(3, 3\)"),
+    "one_hot": ({"images": images(3, 4, 4), "labels": np.eye(3, dtype=int) * 2}, r"'labels' int64 \(3, 3\)"),
     "float_labels": ({"images": images(3, 4, 4), "labels": np.zeros(3)}, "'labels' float64"),
     "negative": ({"images": images(3, 4, 4), "labels": np.array([0, -1, 1])}, "holds -1"),
     "names": ({"imgs": images(3, 4, 4), "lat": np.zeros(3)}, "holds imgs, lat; accepted are x_train"),

@@ -129,17 +129,21 @@ class Nothing(L.LightningModule):
 @pytest.mark.filterwarnings("ignore")
 def test_checkpoints_hold_plain_values_and_rebuild_the_module(tmp_path):
     path = tmp_path / "images.npz"
+    loading = {"persistent_workers": False, "pin_memory": False, "prefetch_factor": None}
     np.savez(path, images=np.zeros((50, 4, 4), dtype=np.uint8))
     for data, expected in (
         (
             ArrayDataModule(path, batch_size=8, val_share=0.2),
             {"path": str(path), "layout": "auto", "val_share": 0.2, "test_share": 0.1, "batch_size": 8}
-            | {"num_workers": 0, "flip": False, "seed": None, "ending": ""},
+            | {"num_workers": 0, "flip": False, "seed": None, "ending": "", "images": None, "labels": None}
+            | {"renumber": None, "white": None}
+            | loading,
         ),
         (
             MixtureDataModule(num_points=100, batch_size=8, seed=4),
             {"kind": "grid", "num_points": 100, "scale": None, "std": None, "batch_size": 8, "flip": False}
-            | {"num_workers": 0, "seed": 4},
+            | {"num_workers": 0, "seed": 4}
+            | loading,
         ),
     ):
         trainer = L.Trainer(

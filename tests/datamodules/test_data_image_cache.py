@@ -33,8 +33,9 @@ def root(tmp_path):
 @pytest.fixture
 def decoded(monkeypatch):
     """Names of the files decoded in this process, in their order."""
-    names, usual = [], image_cache.decode
-    monkeypatch.setattr(image_cache, "decode", lambda file, shape: names.append(file[-6:]) or usual(file, shape))
+    names, usual = [], image_cache.CachedImageFiles.decoded
+    record = lambda self, i: names.append(self.paths[i][-6:]) or usual(self, i)  # noqa: E731
+    monkeypatch.setattr(image_cache.CachedImageFiles, "decoded", record)
     return names
 
 

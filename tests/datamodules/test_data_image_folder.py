@@ -58,14 +58,16 @@ def test_folders_right_under_root_are_the_classes(tmp_path):
         ]
 
 
-def test_a_single_folder_or_an_image_beside_the_folders_means_no_classes(tmp_path):
+def test_a_single_folder_means_no_classes_and_an_image_beside_class_folders_is_an_error(tmp_path):
     for i in range(5):
         picture(tmp_path / "celebrities" / f"{i}.png")
     assert ImageFolderDataModule(str(tmp_path)).num_classes == 0
     picture(tmp_path / "others" / "0.png")
     assert ImageFolderDataModule(str(tmp_path)).num_classes == 2
     picture(tmp_path / "0.png")
-    assert ImageFolderDataModule(str(tmp_path)).num_classes == 0
+    with pytest.raises(ValueError, match=r"0\.png lies? beside the folders of the 2 classes; .*labels='none'"):
+        ImageFolderDataModule(str(tmp_path)).num_classes  # noqa: B018
+    assert ImageFolderDataModule(str(tmp_path), labels="none").num_classes == 0
 
 
 def test_folders_train_val_and_test_are_the_splits(tmp_path):

@@ -13,8 +13,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from PIL import Image
 
 from datamodules import ArrayDataModule, DigitsDataModule, StreamingDataModule
+from datamodules.shard_index import INDEX, ShardIndex
 from datamodules.shard_writer import write_shards
-from datamodules.shards import INDEX, ShardIndex
 
 rng = np.random.default_rng(0)
 

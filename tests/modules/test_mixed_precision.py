@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import ExponentialLR
 from datamodules import DigitsDataModule
 from lit_gen import GAN, VAE, WGANGP
 from lit_gen.callbacks import FaultPolicy
+from lit_gen.cli.app import main
 from lit_gen.losses import R1
 from lit_gen.modules.adversarial import GANDraw
 from lit_gen.networks import DCGANDiscriminator, DCGANGenerator
@@ -225,3 +226,31 @@ def test_why_weights_of_16_bits_are_refused():
     moved = [average.network.weight.item() - 1 for average in averages]
     assert moved[0] == pytest.approx(0.5 * (1 - 0.5**0.1), rel=1e-3)
     assert moved[1] == 0
+
+
+@pytest.mark.parametrize("config", ["gan_digits", "vae_digits", "cyclegan_digits"])
+def test_shipped_configs_train_and_validate_in_float64(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = {"precision": "64-true", "max_steps": 2, "val_check_interval": 2, "accelerator": "cpu"}
+    main(["fit", f"--config={config}", *(f"--trainer.{name}={value}" for name, value in options.items())])
+    (last,) = tmp_path.rglob("last.ckpt")
+    weights = torch.load(last, weights_only=True)["state_dict"]
+    assert {value.dtype for value in weights.values() if value.is_floating_point()} == {torch.float64}
+
+
+def test_batches_come_in_the_trainers_precision():
+    seen = []
+
+    class Watch(GAN):
+        def training_step(self, batch, batch_idx):
+            seen.append(batch[0].dtype)
+            super().training_step(batch, batch_idx)
+
+        def validation_step(self, batch, batch_idx):
+            seen.append(batch[0].dtype)
+
+    for precision, dtype in {"64-true": torch.float64, "32-true": torch.float32, "bf16-mixed": torch.float32}.items():
+        seen.clear()
+        trainer = L.Trainer(accelerator="cpu", max_steps=1, limit_val_batches=1, precision=precision, barebones=True)
+        trainer.fit(build(Watch), datamodule=DigitsDataModule(batch_size=32))
+        assert set(seen) == {dtype}

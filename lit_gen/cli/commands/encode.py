@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lit_gen.cli.commands.sources import read_source
+from lit_gen.cli.commands.sources import add_reading, read_source, tell
 from lit_gen.files import whole_file
 from lit_gen.pretrained.loading import from_pretrained
 
@@ -19,12 +19,17 @@ def parser() -> argparse.ArgumentParser:
     text = "Embeds images as means of q(z|x)."
     command = argparse.ArgumentParser("lit-gen encode", description=text, allow_abbrev=False)
     command.add_argument("source", help="a checkpoint of a VAE, a folder of save_pretrained, or a shipped name")
-    command.add_argument("images", help="a folder of images, an .npz or .npy file, or a checkpoint (its data)")
+    command.add_argument(
+        "images", help="a folder, .zip or shards of images, an .npz or .npy file, or a checkpoint (its data)"
+    )
     command.add_argument("--split", default="test", choices=("train", "val", "test"), help="of data with splits (test)")
     command.add_argument("--size", type=int, help="side to scale image files to (antialiased, centre crop)")
     command.add_argument("--values", default="uint8", choices=("uint8", "unit", "signed"), help="range of the images")
+    add_reading(command)
     command.add_argument("--trust", nargs="+", default=[], help="packages of your own whose classes the model names")
-    command.add_argument("--out", default="latents.npz", help="an .npz with latents (N, D) and labels (N,)")
+    command.add_argument(
+        "--out", default="latents.npz", help="an .npz with latents (N, D), labels (N,), class_names (K,)"
+    )
     return command
 
 
@@ -41,7 +46,7 @@ def run(arguments: list[str]) -> None:
     module: Any = from_pretrained(options.source, trusted=options.trust)
     if not hasattr(module, "encode"):
         raise ValueError(f"{options.source}: a {type(module).__name__} has no encoder")
-    data = read_source(options.images, options.split, options.values, options.size)
+    data = read_source(options.images, options.split, options.values, options.size, (), options.alpha, options.white)
     if tuple(data.image_shape) != module.image_shape:
         raise ValueError(f"{options.images}: images of shape {tuple(data.image_shape)}, not {module.image_shape}")
     dataset, latents, classes = data.dataset(options.split), [], []
@@ -52,5 +57,7 @@ def run(arguments: list[str]) -> None:
         classes.append(labels)
     z = torch.cat(latents)
     with whole_file(options.out) as file:
-        np.savez_compressed(file, latents=z.numpy(), labels=torch.cat(classes).numpy())
+        names = np.array(data.class_names, dtype=str)
+        np.savez_compressed(file, latents=z.numpy(), labels=torch.cat(classes).numpy(), class_names=names)
+    tell(data)
     print(f"lit-gen: {len(z)} latents of {z.shape[1]} dimensions in {options.out}")

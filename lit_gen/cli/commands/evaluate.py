@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lit_gen.callbacks.evaluate import choose_extractor
-from lit_gen.cli.commands.sources import read_source
+from lit_gen.cli.commands.sources import add_reading, read_source, same_classes, tell
 from lit_gen.files import whole_file
 from lit_gen.metrics.bank import Features
 from lit_gen.metrics.extractors import Extractor
@@ -54,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     add("--split", default="test", choices=("train", "val", "test"), help="of data that have splits (test)")
     add("--values", default="uint8", choices=("uint8", "unit", "signed"), help="range of float images: [0, 1], [-1, 1]")
     add("--size", type=int, help="side to scale image files to (antialiased, centre crop); without it they stay")
+    add_reading(command)
     add("--seed", type=int, default=0, help="of a checkpoint's samples, and of random subsets (0)")
     add("--batch_size", type=int, default=500, help="images at once (500)")
     add("--capacity", type=int, default=10_000, help="features kept for scores of single images (10,000)")
@@ -81,7 +82,7 @@ def run(arguments: list[str]) -> None:
     if options.scores and "all" not in options.scores:
         check_names(options.scores)
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
-        real, samples, extractor = compare(options, bars)
+        real, samples, extractor, sources = compare(options, bars)
     comparison, values, lines = Comparison(samples, real, options.seed), {}, []
     for group in groups(options.scores, comparison):
         count = len(samples.rows) if SCORES[group].needs in ("rows", "labels") else samples.moments.count
@@ -89,6 +90,7 @@ def run(arguments: list[str]) -> None:
             name = protocol_name(score, extractor.name, count, extractor.frechet)
             values[name] = value
             lines.append((name, f"{value:.6g}", SCORES[group].describes))
+    tell(*sources)
     if options.json:
         write_json(options.json, {**protocol(options, real, samples, extractor), "scores": values})
     width = max(len(name) for name, *_ in lines)
@@ -98,12 +100,15 @@ def run(arguments: list[str]) -> None:
         print(f"{name:<{width}}  {value:>12}  {describes}")
 
 
-def compare(options: argparse.Namespace, bars: Progress) -> tuple[Features, Features, Extractor]:
-    """Features of the real and of the generated images, and the extractor they are of."""
+def compare(options: argparse.Namespace, bars: Progress) -> tuple[Features, Features, Extractor, list[Any]]:
+    """Features of the real and of the generated images, the extractor they are of, and the sources read."""
     model: Any = load(options) if is_model(options.generated) else None
-    statistics, reading = is_statistics(options.real), (options.split, options.values, options.size, options.trust)
+    statistics = is_statistics(options.real)
+    reading = (options.split, options.values, options.size, options.trust, options.alpha, options.white)
     data: Any = None if statistics else read_source(options.real, *reading)
     generated: Any = None if model else read_source(options.generated, *reading)
+    if generated is not None and data is not None:
+        same_classes(generated, data.class_names)
     described = data or generated
     if described is None and options.generated.endswith(".ckpt"):
         described = read_source(options.generated, *reading)
@@ -138,7 +143,7 @@ def compare(options: argparse.Namespace, bars: Progress) -> tuple[Features, Feat
         read = images_of(generated, options.split, extractor, options.device)
     bar = bars.add_task("generated images", total=count)
     bank = collect(read, count, extractor, advance=lambda n: bars.advance(bar, n), **place)
-    return real, bank.compute(), extractor
+    return real, bank.compute(), extractor, [source for source in (data, generated) if source is not None]
 
 
 def is_model(path: str) -> bool:
@@ -229,6 +234,8 @@ def protocol(options: argparse.Namespace, real: Features, samples: Features, ext
         "extractor_sha256": fingerprint_extractor(extractor),
         "values": options.values,
         "size": options.size,
+        "alpha": options.alpha,
+        "white": options.white,
         "seed": options.seed,
         "batch_size": options.batch_size,
         "torch": torch.__version__,

@@ -1,7 +1,9 @@
-"""What ``lit-gen evaluate`` compares: folders of images, arrays, and the data of a checkpoint."""
+"""What ``lit-gen evaluate`` and ``encode`` read: images in folders, archives, shards, arrays; a checkpoint's data."""
 
+import argparse
 import importlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +12,17 @@ import torch
 from torch import Tensor
 
 import datamodules
+from datamodules.array_file import Member
 from datamodules.datasets import BatchDataset, InMemoryDataset
-from datamodules.image_files import ImageFiles, find_images, read_header
+from datamodules.decoding import Reading
+from datamodules.image_files import ImageFiles
+from datamodules.image_tree import ImageTree
+from datamodules.summary import LOOKED, Found, Summary, class_counts, listed, look_at_files, look_in_memory
+from lit_gen.cli.support import rank_zero_note
 from lit_gen.metrics.inputs import to_signed
-from lit_gen.metrics.statistics import DAMAGE
 from lit_gen.pretrained.stored import checkpoint_config
 
 CHANNELS = (1, 3)
-SPLIT_NAMES = ("x_{}", "{}_images")
-LABEL_NAMES = {"images": "labels", "x_{}": "y_{}", "{}_images": "{}_labels"}
 
 
 class Source:
@@ -26,10 +30,12 @@ class Source:
 
     Args:
         dataset: uint8 or float images ``(N, C, H, W)``, or points ``(N, D)``, with labels.
-        num_classes: 0 without labels.
+        class_names: of the labels 0 to K − 1; empty without labels.
         to_float: turns images into the extractor's [-1, 1].
         values: what the stored numbers mean, as in `to_signed`; part of the protocol.
         resize: how files came to their size.
+        path: where the images are.
+        found: looks at as many of the images as it is told, for the summary.
     """
 
     name = "images"
@@ -37,13 +43,21 @@ class Source:
     def __init__(
         self,
         dataset: BatchDataset,
-        num_classes: int,
+        class_names: Sequence[str],
         to_float: Callable[[Tensor], Tensor],
         values: str = "uint8",
         resize: str = "none",
+        path: str = "",
+        found: Callable[[int | None], Found] | None = None,
     ) -> None:
-        self._dataset, self.num_classes, self.to_float = dataset, num_classes, to_float
-        self.values, self.resize = values, resize
+        self._dataset, self.class_names, self.to_float = dataset, tuple(class_names), to_float
+        self.values, self.resize, self.path = values, resize, path
+        self.found = found or (lambda look: look_in_memory([dataset], look))
+
+    @property
+    def num_classes(self) -> int:
+        """0 without labels."""
+        return len(self.class_names)
 
     def dataset(self, split: str) -> BatchDataset:
         """The images, whatever the split is called."""
@@ -54,25 +68,54 @@ class Source:
         """``(C, H, W)`` or ``(D,)``."""
         return tuple(self._dataset.__getitems__([0])[0].shape[1:])
 
+    def summary(self, look: int | None = LOOKED) -> Summary:
+        """What was found, as of a data module."""
+        counts = class_counts(self._dataset, self.class_names)
+        return Summary(self.path, {"all": len(self._dataset)}, self.image_shape, counts, self.found(look))
 
-def read_source(path: str, split: str, values: str, size: int | None, trusted: Sequence[str] = ()) -> Any:
+
+def add_reading(command: argparse.ArgumentParser) -> None:
+    """Adds the options that say what image files mean."""
+    command.add_argument(
+        "--alpha",
+        default="white",
+        choices=("white", "drop"),
+        help="transparent pixels of files: laid on white, or the alpha channel left out as pytorch-fid does (white)",
+    )
+    command.add_argument("--white", type=float, help="the stored value that becomes white (255, or 65535 of 16 bits)")
+
+
+def read_source(
+    path: str,
+    split: str,
+    values: str,
+    size: int | None,
+    trusted: Sequence[str] = (),
+    alpha: str = "white",
+    white: float | None = None,
+) -> Any:
     """The images at a path, as a data module or a `Source`.
 
     Args:
-        path: a folder of image files, whose sub-folders are the classes; an ``.npz`` or ``.npy`` of images
-            ``(N, H, W)``, or with channels last or second, or of points ``(N, D)``; or a checkpoint, for the data it
-            has learned.
-        split: of an array file or checkpoint that has splits.
+        path: a folder or .zip of image files, whose sub-folders are the classes, or the splits with the classes; a
+            folder of shards (.tar); an ``.npz`` or ``.npy`` of images ``(N, H, W)``, or with channels last or second,
+            or of points ``(N, D)``; or a checkpoint, for the data it has learned.
+        split: of data that have splits.
         values: what float images mean: ``unit`` or ``signed``.
         size: side that image files of other sizes are scaled to; None refuses them.
         trusted: packages beside this library's whose data modules a checkpoint may name.
+        alpha: what becomes of transparent pixels, as in `Reading`.
+        white: the stored value of images that becomes white; None for the type's own.
 
     Raises:
         FileNotFoundError: nothing at the path.
-        ValueError: no images, images of several sizes, or float images whose range is not stated.
+        ValueError: no images, no such split, images of several sizes, or float images whose range is not stated.
     """
-    if Path(path).is_dir():
-        return _folder(path, size)
+    reading = Reading(white, alpha)  # type: ignore[arg-type]
+    if Path(path).is_dir() and next(Path(path).glob("*.tar"), None) is not None:
+        return _shards(path, split, size, reading)
+    if Path(path).is_dir() or (Path(path).is_file() and path.lower().endswith(".zip")):
+        return _files(path, split, size, reading)
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: there is no such file or folder")
     if path.endswith(".ckpt"):
@@ -84,65 +127,124 @@ def read_source(path: str, split: str, values: str, size: int | None, trusted: S
             raise ValueError(f"{path}: its data {data['class_path']} is no class of this library; --trust its package")
         return getattr(importlib.import_module(package), kind)(**data["init_args"])
     if path.endswith((".npz", ".npy")):
-        return _arrays(path, split, values)
-    raise ValueError(f"{path}: accepted are folders of images, .npz and .npy files, and checkpoints (.ckpt)")
-
-
-def _folder(path: str, size: int | None) -> Source:
-    root = Path(path)
-    names = find_images(root)
-    headers = {read_header(str(root / name), str(root / name)) for name in names}
-    shapes, grey = {shape for shape, _ in headers}, all(grey for _, grey in headers)
-    if size is None and len(shapes) > 1:
-        told = ", ".join(f"{height}x{width}" for height, width in sorted(shapes)[:3])
-        raise ValueError(f"{path}: images of {len(shapes)} sizes ({told}, …); state one to scale them to by --size")
-    shape = (1 if grey else 3, *(next(iter(shapes)) if size is None else (size, size)))
-    folders = sorted({name.split("/")[0] for name in names if "/" in name})
-    labelled = len(folders) > 1 and all("/" in name for name in names)
-    labels = torch.tensor([folders.index(name.split("/")[0]) if labelled else 0 for name in names])
-    files = ImageFiles([str(root / name) for name in names], labels, shape)
-    resize = "none" if shapes == {shape[1:]} else f"bicubic antialiased to cover {size}x{size}, centre crop"
-    return Source(files, len(folders) if labelled else 0, datamodules.DataModule.to_float, resize=resize)
-
-
-def _arrays(path: str, split: str, values: str) -> Source:
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        arrays = {"images": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
-    except DAMAGE as error:
-        raise ValueError(f"{path}: not a readable .npz or .npy file ({error})") from None
-    names = {form.format(split): form for form in ("images", *SPLIT_NAMES)}
-    name = next((name for name in names if name in arrays), next(iter(arrays)) if len(arrays) == 1 else None)
-    if name is None:
-        raise ValueError(f"{path} holds {', '.join(arrays)}: no images, x_{split} or {split}_images (--split {split})")
-    images = torch.from_numpy(_channels_first(path, name, arrays[name]))
-    given = arrays.get(LABEL_NAMES[names[name]].format(split)) if name in names else None
-    if given is not None and given.dtype.kind not in "iu":
-        raise ValueError(f"{path}: {LABEL_NAMES[names[name]].format(split)} {given.dtype}: labels are whole numbers")
-    labels = None if given is None else torch.from_numpy(given.astype(np.int64).reshape(-1))
-    if labels is not None and len(labels) != len(images):
-        raise ValueError(f"{path}: {len(labels)} labels for {len(images)} images")
-    num_classes = 0 if labels is None or len(labels) == 0 else int(labels.max()) + 1
-    dataset = InMemoryDataset(images, labels)
-    if images.ndim == 2:
-        return Source(dataset, num_classes, lambda points: points.float(), values="points")
-    if images.dtype == torch.uint8:
-        return Source(dataset, num_classes, datamodules.DataModule.to_float)
-    if values == "uint8":
-        raise ValueError(f"{path}: {name} is {arrays[name].dtype}; state its range by --values unit or --values signed")
-    return Source(dataset, num_classes, lambda x: to_signed(x, values), values=values)  # type: ignore[arg-type]
-
-
-def _channels_first(path: str, name: str, array: np.ndarray) -> np.ndarray:
-    if array.size == 0 or array.ndim == 0 or (array.dtype.kind != "f" and array.dtype != np.uint8):
-        raise ValueError(f"{path}: {name} {array.dtype} {array.shape}: images are uint8 or float, and at least one")
-    if array.ndim == 2 and array.dtype.kind == "f":
-        return array
-    if array.ndim == 3:
-        return array[:, None]
-    if array.ndim == 4 and (array.shape[1] in CHANNELS) != (array.shape[3] in CHANNELS):
-        return np.ascontiguousarray(array.transpose(0, 3, 1, 2)) if array.shape[3] in CHANNELS else array
+        return _arrays(path, split, values, white)
     raise ValueError(
-        f"{path}: {name} {array.shape}: expected (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels, or "
-        "points (N, D)"
+        f"{path}: accepted are folders, .zip files and shards (.tar in a folder) of images, .npz and .npy files, and "
+        "checkpoints (.ckpt)"
     )
+
+
+def same_classes(source: Any, names: Sequence[str]) -> None:
+    """Numbers a source's classes as another's of these names: the names say which class is which, not the order.
+
+    Classes that are mere numbers, on either side, keep them.
+
+    Raises:
+        ValueError: a class that the others don't have.
+    """
+    if not isinstance(source, Source) or any(_is_unnamed(side) for side in (source.class_names, names)):
+        return
+    strange = sorted(set(source.class_names) - set(names))
+    if strange:
+        raise ValueError(f"{source.path}: the classes {listed(strange)} are none of the real images' ({listed(names)})")
+    dataset: Any = source.dataset("")
+    numbers = torch.tensor([list(names).index(name) for name in source.class_names])
+    dataset.labels, source.class_names = numbers[dataset.labels], tuple(names)
+
+
+def _is_unnamed(names: Sequence[str]) -> bool:
+    return tuple(names) == tuple(map(str, range(len(names))))
+
+
+def tell(*sources: Any) -> None:
+    """Says what was found in each, a line and one for each warning, beside the results."""
+    for source in sources:
+        summary = source.summary() if hasattr(source, "summary") else None
+        for line in () if summary is None else (summary.line(), *(f"warning: {text}" for text in summary.warnings)):
+            rank_zero_note(line)
+
+
+def _files(path: str, split: str, size: int | None, reading: Reading) -> Source:
+    tree = ImageTree(path)
+    part: Any = split if tree.divided else "train"
+    if part not in tree.parts:
+        raise ValueError(f"{path}: no images of --split {split}; there are {', '.join(tree.parts)}")
+    files = tree.parts[part][1]
+    paths, labels = [tree.path(part, file) for file in files], tree.labels(part, files)
+    dataset = ImageFiles(paths, labels, (3, 1, 1), reading, tree.archive)
+    headers = [dataset.header(i) for i in range(len(files))]
+    sizes, grey = {header.size for header in headers}, all(header.grey for header in headers)
+    if size is None:
+        _check_sizes(path, sizes)
+    height, width = next(iter(sizes)) if size is None else (size, size)
+    dataset.image_shape = (1 if grey else 3, height, width)
+    resize = _resize(sizes, size)
+    empty = tree.empty_folders
+    notes = [f"no image that can be read in the folder {listed(empty)}"] if empty else []
+
+    def found(look: int | None) -> Found:
+        return look_at_files([dataset], tree.left_out, notes, look)
+
+    return Source(dataset, tree.class_names, datamodules.DataModule.to_float, resize=resize, path=path, found=found)
+
+
+def _shards(path: str, split: Any, size: int | None, reading: Reading) -> Source:
+    data = datamodules.StreamingDataModule(path, image_size=size, white=reading.white, alpha=reading.alpha)
+    dataset: Any = data.dataset(split)
+    if len(dataset) == 0:
+        raise ValueError(f"{path}: no images of --split {split} in the shards")
+    sizes = {dataset.header(i).size for i in range(len(dataset))}
+    if size is None:
+        _check_sizes(path, sizes)
+    resize = _resize(sizes, size)
+    return Source(dataset, data.class_names, data.to_float, resize=resize, path=path, found=data.found)
+
+
+def _check_sizes(path: str, sizes: set[tuple[int, int]]) -> None:
+    if len(sizes) > 1:
+        told = ", ".join(f"{height}x{width}" for height, width in sorted(sizes)[:3])
+        raise ValueError(f"{path}: images of {len(sizes)} sizes ({told}, …); state one to scale them to by --size")
+
+
+def _resize(sizes: set[tuple[int, int]], size: int | None) -> str:
+    whole = size is None or sizes == {(size, size)}
+    return "none" if whole else f"bicubic antialiased to cover {size}x{size}, centre crop"
+
+
+def _arrays(path: str, split: str, values: str, white: float | None) -> Source:
+    data = datamodules.ArrayDataModule(path, white=white)
+    part: Any = split if data.file.divided else "train"
+    if part not in data.file.splits:
+        raise ValueError(
+            f"{path} holds {', '.join(data.file.members)}: no images, x_{split} or {split}_images (--split {split})"
+        )
+    member, _ = data.file.splits[part]
+    _check_array(path, member)
+    if member.dtype.kind != "f" or len(member.shape) == 2 or white is not None:
+        points = member.dtype.kind == "f" and len(member.shape) == 2
+        told = "points" if points else "uint8"
+        return Source(data.part(part), data.class_names, data.to_float, values=told, path=path, found=data.found)
+    if values == "uint8":
+        raise ValueError(f"{path}: {member.key} is {member.dtype}; state its range by --values unit or --values signed")
+    array = data.file.array(member)
+    array = array[:, None] if array.ndim == 3 else array
+    array = array if array.shape[1] in CHANNELS else np.ascontiguousarray(array.transpose(0, 3, 1, 2))
+    dataset = InMemoryDataset(torch.from_numpy(array), data.labels(part))
+
+    def found(look: int | None) -> Found:
+        return replace(look_in_memory([dataset], look, white=1), left_out=data.left_out)
+
+    to_float: Any = lambda x: to_signed(x, values)  # type: ignore[arg-type]  # noqa: E731
+    return Source(dataset, data.class_names, to_float, values=values, path=path, found=found)
+
+
+def _check_array(path: str, member: Member) -> None:
+    """Refuses arrays that are no images, from their header."""
+    shape, name = member.shape, f"{path}: {member.key} {member.dtype} {member.shape}"
+    if member.dtype.kind not in "fbiu" or 0 in shape or not shape:
+        raise ValueError(f"{name}: images are uint8, uint16, bool or float, and at least one")
+    one_axis = len(shape) == 4 and (shape[1] in CHANNELS) != (shape[3] in CHANNELS)
+    if not (one_axis or len(shape) == 3 or (len(shape) == 2 and member.dtype.kind == "f")):
+        raise ValueError(
+            f"{name}: expected (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels, or points (N, D)"
+        )

@@ -1,0 +1,229 @@
+"""Image files of any format as 8-bit pixels of one shape: orientation, transparency, the value that is white."""
+
+import os
+import struct
+import threading
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Any, Literal
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff", ".jfif", ".jpe", ".avif", ".gif")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "PPM", "TIFF", "AVIF")  # what a file may be, whatever its name says
+GREY_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+KINDS = {"1": "bilevel", "L": "grey", "I": "32-bit grey", "F": "float grey", "P": "palette", "LA": "grey with alpha"}
+KINDS |= {"RGBA": "RGB with alpha", **dict.fromkeys(GREY_16_BIT[:-1], "16-bit grey")}
+MAX_PIXELS = 2 * 89_478_485  # Pillow's own limit against files that unpack to more than the memory
+# What Pillow and zipfile raise for malformed files.
+UNREADABLE: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError)
+UNREADABLE += (OverflowError, struct.error, zlib.error, zipfile.BadZipFile, RuntimeError, Image.DecompressionBombError)
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_opening = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the values of image files become 8-bit pixels.
+
+    Args:
+        white: the stored value that becomes 255; smaller ones follow in proportion, larger ones are an error. None is
+            that of the type, 255 or 65,535; floats need one.
+        alpha: transparent pixels are laid on ``white``, or the alpha channel is left out (``drop``), as pytorch-fid,
+            clean-fid and torch-fidelity do.
+        max_pixels: larger pictures are refused before they are unpacked.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    white: float | None = None
+    alpha: Literal["white", "drop"] = "white"
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        if self.white is not None and not 0 < self.white < float("inf"):
+            raise ValueError(f"white={self.white}: must be above 0, the stored value that becomes white")
+        if self.alpha not in ("white", "drop"):
+            raise ValueError(f"alpha={self.alpha!r}: must be 'white' or 'drop'")
+        if self.max_pixels < 1:
+            raise ValueError(f"max_pixels={self.max_pixels}: must be at least 1")
+
+
+DEFAULT = Reading()
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an image file's header says: (H, W) as stored, Pillow's mode, pages or frames, whether it has alpha."""
+
+    size: tuple[int, int]
+    mode: str
+    pages: int = 1
+    alpha: bool = False
+
+    @property
+    def grey(self) -> bool:
+        """Whether there is one channel."""
+        return self.mode in ("1", "L", "F", *GREY_16_BIT)
+
+    @property
+    def kind(self) -> str:
+        """The mode in words."""
+        return KINDS.get(self.mode, self.mode)
+
+
+def decode(
+    file: str | IO[bytes],
+    image_shape: tuple[int, int, int],
+    name: str | None = None,
+    reading: Reading = DEFAULT,
+    page: int = 0,
+) -> np.ndarray:
+    """Reads an image, turns it upright, scales it to cover (H, W), crops the centre: uint8 (C, H, W).
+
+    Args:
+        file: its path, or the file.
+        image_shape: (C, H, W).
+        name: what an error calls it; by default the path.
+        reading: what its values mean.
+        page: of a file of several pages.
+
+    Raises:
+        ValueError: the file can't be read as an image; names it.
+    """
+    channels, height, width = image_shape
+    with _readable(file, name, reading) as opened:
+        if page:
+            opened.seek(page)
+        image = eight_bits(_upright(opened), "L" if channels == 1 else "RGB", reading)
+    pixels = np.asarray(ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC))
+    return pixels.reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def read_header(file: str | IO[bytes], name: str, reading: Reading = DEFAULT) -> Header:
+    """An image's header, without decoding it.
+
+    Raises:
+        ValueError: the file can't be read as an image; names it.
+    """
+    with _readable(file, name, reading) as opened:
+        try:
+            pages = getattr(opened, "n_frames", 1)
+        except UNREADABLE:  # the first page may be whole
+            pages = 1
+        return Header((opened.height, opened.width), opened.mode, pages, opened.has_transparency_data)
+
+
+def read_extremes(file: str | IO[bytes], name: str, reading: Reading = DEFAULT) -> tuple[float, float, float]:
+    """The least and largest stored value of an image, alpha left out, and the one that becomes white.
+
+    Raises:
+        ValueError: the file can't be read as an image; names it.
+    """
+    with _readable(file, name, reading) as opened:
+        image = opened if opened.mode in ("L", "F", *GREY_16_BIT) else opened.convert("RGB")
+        extremes: Any = image.getextrema()
+        pairs = extremes if isinstance(extremes[0], tuple) else [extremes]
+        return min(low for low, _ in pairs), max(high for _, high in pairs), reading.white or _white(image.mode)
+
+
+@contextmanager
+def _readable(file: str | IO[bytes], name: str | None, reading: Reading) -> Iterator[Image.Image]:
+    """The opened image; what goes wrong within is an error that names the file."""
+    told = name or (file if isinstance(file, str) else "image")
+    formats = (*FORMATS, "GIF") if told.lower().endswith(".gif") else FORMATS
+    try:
+        with _opening:  # Pillow's limit is one for all files, and has no number in its message
+            usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                opened = Image.open(file, formats=formats)
+            finally:
+                Image.MAX_IMAGE_PIXELS = usual
+        with opened:
+            pixels = opened.width * opened.height
+            if pixels > reading.max_pixels:
+                raise ValueError(
+                    f"{opened.width} x {opened.height} are {pixels:,} pixels, more than max_pixels={reading.max_pixels}"
+                )
+            yield opened
+    except UNREADABLE as error:
+        raise ValueError(f"{told}: not a readable image: {error}") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned as its orientation tag says; one whose tags can't be read is taken to be upright."""
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except UNREADABLE:
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
+def eight_bits(image: Image.Image, mode: str, reading: Reading = DEFAULT) -> Image.Image:
+    """Converts to mode L or RGB: values by `reading.white`, transparency by `reading.alpha`.
+
+    Raises:
+        ValueError: values below 0 or above white, or floats without a white.
+    """
+    if image.mode == "F" and reading.white is None:
+        raise ValueError("floating-point pixels; say the value that becomes white, white=1.0 for [0, 1]")
+    if image.mode in ("F", *GREY_16_BIT):
+        return Image.fromarray(to_bytes(np.asarray(image), reading.white or _white(image.mode))).convert(mode)
+    if image.has_transparency_data:
+        image = _scaled(image.convert("RGBA"), reading.white)
+        if reading.alpha == "white":
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return image.convert("RGB").convert(mode)
+    if image.mode not in ("1", "L"):
+        image = image.convert("RGB")  # from Lab, say, there is no other way to grey
+    return (image if image.mode == "1" else _scaled(image, reading.white)).convert(mode)
+
+
+def to_bytes(values: np.ndarray, white: float) -> np.ndarray:
+    """255 v / white, rounded, as uint8; any shape.
+
+    Raises:
+        ValueError: values outside 0..white, or NaN.
+    """
+    low, high = (values.min(), values.max()) if values.size else (0, 0)
+    if not (low >= 0 and high <= white):
+        raise ValueError(f"values {low}..{high} outside 0..{white:g}; give a white of at least the largest")
+    if values.dtype == np.uint8 and white == 255:
+        return values
+    if values.dtype.kind in "ui" and values.dtype.itemsize <= 2:
+        table = np.floor(np.arange(int(high) + 1) * 255.0 / white + 0.5).astype(np.uint8)
+        return table[values]
+    return np.floor(values * (255.0 / white) + 0.5).astype(np.uint8)
+
+
+def _scaled(image: Image.Image, white: float | None) -> Image.Image:
+    if white is None or white == 255:
+        return image
+    extremes: Any = image.getextrema()
+    highs = [extremes[1]] if image.mode == "L" else [high for _, high in extremes[:3]]
+    if max(highs) > white:
+        raise ValueError(f"values up to {max(highs)} outside 0..{white:g}; give a white of at least the largest")
+    table = [min(255, int(value * 255 / white + 0.5)) for value in range(256)]
+    return image.point(table * len(highs) + (list(range(256)) if image.mode == "RGBA" else []))
+
+
+def _white(mode: str) -> float:
+    return 65535 if mode in GREY_16_BIT else 255
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name has the suffix of a format that is read."""
+    return os.path.basename(name).lower().endswith(EXTENSIONS)

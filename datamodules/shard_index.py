@@ -1,0 +1,200 @@
+"""Where the images of WebDataset's shards begin, and their labels: tar files whose headers are read once."""
+
+import json
+import os
+import re
+import tarfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from datamodules.array_file import DAMAGE
+from datamodules.datasets import Split
+from datamodules.decoding import EXTENSIONS
+from datamodules.splits import split_in
+
+INDEX = "index.npz"
+# Indices hold places in this list: new suffixes come last.
+_FIRST = ("png", "jpg", "jpeg", "webp", "npy")
+SUFFIXES = (*_FIRST, *(suffix[1:] for suffix in EXTENSIONS if suffix[1:] not in _FIRST))
+LABEL_KEYS = ("label", "class", "cls", "class_name")  # in a sample's .json
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """Where the images of a folder's shards are: a row for each, in the order of the shards and of their members.
+
+    Args:
+        shards: names of the tar files, sorted.
+        sizes: bytes of each, by which an index that is out of date is told.
+        shard: number of each image's shard (N,).
+        offset: where its bytes begin (N,).
+        length: how many there are (N,).
+        suffix: its place in `SUFFIXES` (N,).
+        label: its label (N,), -1 without one; a place in `words` where labels are words.
+        words: labels that are words, sorted, or the names of the classes by number; empty if neither is known.
+        left_out: kinds of members that are no part of a sample (M,), and files beside the shards.
+        counts: how many there are of each kind (M,).
+    """
+
+    shards: np.ndarray
+    sizes: np.ndarray
+    shard: np.ndarray
+    offset: np.ndarray
+    length: np.ndarray
+    suffix: np.ndarray
+    label: np.ndarray
+    words: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype="U1"))
+    left_out: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype="U1"))
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    @classmethod
+    def of(cls, folder: Path) -> "ShardIndex":
+        """The index stored beside the shards if it is up to date, else one made by reading their headers.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+            ValueError: no shards, or one that is damaged or not of the format.
+        """
+        if not folder.is_dir():
+            raise FileNotFoundError(f"root: there is no folder {str(folder)!r}")
+        with os.scandir(folder) as entries:
+            found = sorted((e.name, e.stat().st_size) for e in entries if e.name.endswith(".tar") and e.is_file())
+        if not found:
+            raise ValueError(f"root: no shard (.tar) in {str(folder)!r}")
+        names, sizes = np.array([name for name, _ in found]), np.array([size for _, size in found])
+        stored = cls._stored(folder / INDEX)
+        if stored is not None and np.array_equal(stored.shards, names) and np.array_equal(stored.sizes, sizes):
+            return stored
+        left_out: Counter[str] = Counter()
+        rows = [(i, *row) for i, name in enumerate(names) for row in read_headers(folder / str(name), left_out)]
+        kinds = {type(row[4]) for row in rows}
+        if len(kinds) > 1:
+            what = "a label and some have none" if type(None) in kinds else "numbers as labels and some have words"
+            raise ValueError(f"root: some samples of {str(folder)!r} have {what}")
+        words = sorted({label for *_, label in rows if isinstance(label, str)})
+        place = {word: i for i, word in enumerate(words)}
+        labels = [-1 if label is None else place[label] if isinstance(label, str) else label for *_, label in rows]
+        shard, offset, length, suffix = np.array([row[:4] for row in rows], dtype=np.int64).reshape(len(rows), 4).T
+        return cls(
+            names,
+            sizes,
+            shard,
+            offset,
+            length,
+            suffix,
+            label=np.array(labels, dtype=np.int64),
+            words=np.array(words, dtype=str),
+            left_out=np.array([*left_out], dtype=str),
+            counts=np.array([*left_out.values()], dtype=np.int64),
+        )
+
+    def passed_over(self, folder: Path) -> dict[str, int]:
+        """Members that are no part of a sample, and files beside the shards, by kind."""
+        counts = Counter(dict(zip(self.left_out.tolist(), self.counts.tolist(), strict=True)))
+        for path in folder.iterdir():
+            if path.suffix != ".tar" and path.name != INDEX:
+                counts["hidden" if path.name.startswith(".") else f"{path.suffix or path.name} beside the shards"] += 1
+        return {what: count for what, count in counts.items() if count}
+
+    def named(self, names: Sequence[str]) -> "ShardIndex":
+        """The same with names of the classes by number."""
+        return replace(self, words=np.array(names, dtype=str))
+
+    @classmethod
+    def _stored(cls, path: Path) -> "ShardIndex | None":
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return cls(**{name: archive[name] for name in cls.__dataclass_fields__ if name in archive.files})
+        except (OSError, TypeError, *DAMAGE):
+            return None
+
+    def split(self, name: Split) -> np.ndarray:
+        """Rows of the images whose shard's name says this split; ``train`` where no shard says that.
+
+        Raises:
+            ValueError: a name that says no split beside one that says train, or several splits.
+        """
+        said = [split_in(Path(str(shard)).stem) for shard in self.shards]
+        if "train" in said and None in said:
+            raise ValueError(
+                f"root: {self.shards[said.index(None)]} says no split, beside {self.shards[said.index('train')]}; a "
+                "split is a word of the name: train, val or test"
+            )
+        mine = np.array([(split or "train") == name for split in said])
+        return np.flatnonzero(mine[self.shard])
+
+
+def read_headers(path: Path, left_out: Counter[str]) -> Iterator[tuple[int, int, int, int | str | None]]:
+    """Offset, length, suffix and label of each sample's image.
+
+    Args:
+        path: the shard.
+        left_out: counts the members that are no part of a sample, by suffix.
+
+    Raises:
+        ValueError: not an uncompressed tar, or a sample without exactly one image.
+    """
+    try:
+        with tarfile.open(path, "r:") as tar:
+            yield from _samples(tar, path, left_out)
+    except (tarfile.TarError, EOFError) as error:
+        raise ValueError(f"{path}: not a whole, uncompressed tar file: {error}") from None
+
+
+def _samples(
+    tar: tarfile.TarFile, path: Path, left_out: Counter[str]
+) -> Iterator[tuple[int, int, int, int | str | None]]:
+    key, image = "", None
+    label: int | str | None = None
+    for member in tar:
+        tar.members = []  # type: ignore[attr-defined]  # else all headers stay in memory
+        match = re.fullmatch(r"((?:.*/|)[^.]+)\.([^/]*)", member.name)  # WebDataset's rule
+        if match is None or not member.isreg() or member.issparse():
+            left_out["members that are no file of a sample"] += not member.isdir()
+            continue
+        if match[1] != key:
+            if key:
+                yield *_required(image, key, path), label
+            key, image, label = match[1], None, None
+        suffix = match[2].lower()
+        if suffix in SUFFIXES:
+            if image is not None:
+                raise ValueError(f"{path}: sample {key} has more than one image")
+            image = (member.offset_data, member.size, SUFFIXES.index(suffix))
+        elif suffix == "cls":
+            content = tar.extractfile(member)
+            text = content.read(20).strip() if content else b""
+            if not text.isdigit() or int(text) >= 2**63 - 1:
+                raise ValueError(f"{path}: {member.name} holds {text!r}; a class is a number from 0")
+            label = int(text)
+        elif suffix == "json":
+            label = _label_of(tar, member, path) if label is None else label
+        else:
+            left_out[f".{suffix}"] += 1
+    if key:
+        yield *_required(image, key, path), label
+
+
+def _label_of(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> int | str | None:
+    """The label that a sample's .json says, None if it says none."""
+    content = tar.extractfile(member)
+    try:
+        told = json.loads(content.read()) if content else None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: {member.name} is not readable: {error}") from None
+    label = next((told[key] for key in LABEL_KEYS if key in told), None) if isinstance(told, dict) else None
+    if label is None or isinstance(label, str):
+        return label
+    if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < 2**63 - 1:
+        raise ValueError(f"{path}: {member.name} holds the label {label!r}; a number from 0 or a word is accepted")
+    return label
+
+
+def _required(image: tuple[int, int, int] | None, key: str, path: Path) -> tuple[int, int, int]:
+    if image is None:
+        raise ValueError(f"{path}: sample {key} has no image; accepted are {', '.join(SUFFIXES)}")
+    return image

@@ -1,0 +1,86 @@
+"""``lit-gen check``: what a folder, archive, array or shards of images hold, and every file that can't be read."""
+
+import argparse
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import datamodules
+from datamodules.checking import check
+from datamodules.decoding import MAX_PIXELS
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    text = (
+        "Says what data hold in one line, warns of what is likely a mistake, and lists every file that can't be read."
+    )
+    command = argparse.ArgumentParser("lit-gen check", description=text, allow_abbrev=False)
+    add = command.add_argument
+    add("data", help="a folder or .zip of images, a folder of shards (.tar), an .npz or .npy file")
+    add("--image_size", type=int, help="side that pictures are to be scaled to; smaller ones are told")
+    add("--channels", type=int, default=3, choices=(1, 3), help="of pictures (3)")
+    add("--white", type=float, help="the stored value that becomes white")
+    add("--alpha", default="white", choices=("white", "drop"), help="what becomes of transparent pixels (white)")
+    add("--pages", default="first", choices=("first", "all"), help="of TIFF files with several (first)")
+    add("--splits", default="auto", choices=("auto", "none"), help="none takes folders named like splits as classes")
+    add("--labels", help="none, or a file of labels, or the name of an array; found by default")
+    add("--images", help="name of the array of images, with {} for the split's name")
+    add("--max_pixels", type=int, default=MAX_PIXELS, help=f"larger pictures are refused ({MAX_PIXELS})")
+    return command
+
+
+def run(arguments: list[str]) -> None:
+    """Read everything, and print what was found.
+
+    Exits with status 1 if there is an error, after all of them are listed.
+
+    Raises:
+        FileNotFoundError: no such file or folder.
+        ValueError: data of no such kind, or whose layout is not clear.
+    """
+    options = parser().parse_args(arguments)
+    data = data_at(options)
+    summary = check(data)
+    print(summary.line())
+    for warning in summary.warnings:
+        print(f"warning: {warning}")
+    for error in summary.found.errors:
+        print(f"error: {error}")
+    errors, warnings = len(summary.found.errors), len(summary.warnings)
+    print(f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}")
+    if errors:
+        sys.exit(1)
+
+
+def data_at(options: argparse.Namespace) -> datamodules.DataModule:
+    """The data module that reads what is at the path.
+
+    Raises:
+        FileNotFoundError: no such file or folder.
+        ValueError: data of no such kind.
+    """
+    path = Path(options.data)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no such file or folder")
+    whole: dict[str, Any] = {"val_share": 0, "test_share": 0}
+    files: dict[str, Any] = {"white": options.white, "alpha": options.alpha, "max_pixels": options.max_pixels}
+    if path.is_dir() and any(path.glob("*.tar")):
+        return datamodules.StreamingDataModule(str(path), options.image_size, options.channels, **files)
+    if path.is_dir() or (path.suffix.lower() == ".zip" and zipfile.is_zipfile(path)):
+        data = datamodules.ImageFolderDataModule(
+            str(path),
+            options.image_size or 64,
+            options.channels,
+            pages=options.pages,
+            splits=options.splits,
+            labels=options.labels or "auto",
+            **files,
+            **whole,
+        )
+        return data
+    if path.suffix in (".npz", ".npy"):
+        keys = {"images": options.images, "labels": options.labels, "white": options.white}
+        return datamodules.ArrayDataModule(str(path), **keys, **whole)
+    raise ValueError(f"{path}: accepted are folders and .zip files of images, folders of shards (.tar), .npz and .npy")

@@ -1,0 +1,119 @@
+"""``lit-gen check``, and what evaluate and encode read: the same folders, archives, shards and arrays as fit."""
+
+import json
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lit_gen.cli.app import main
+from lit_gen.cli.commands.sources import read_source, same_classes
+
+rng = np.random.default_rng(0)
+KINDS = ("ant", "bee", "cat")
+
+
+@pytest.fixture(scope="module")
+def forms(tmp_path_factory):
+    """24 pictures of 8 x 8 of three classes as a folder, a .zip, shards and an array, each with a split of 6."""
+    root = tmp_path_factory.mktemp("forms")
+    images, labels = rng.integers(256, size=(30, 8, 8), dtype=np.uint8), np.arange(30) % 3
+    np.savez(root / "array.npz", x_training=images[:24], y_training=np.array(KINDS)[labels[:24]],
+             x_Valid=images[24:], y_Valid=np.array(KINDS)[labels[24:]])  # fmt: skip
+    (root / "shards").mkdir()
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        path = root / "folder" / ("Training" if i < 24 else "Valid") / KINDS[label] / f"{i:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+        with tarfile.open(root / "shards" / ("train-0.tar" if i < 24 else "val-0.tar"), "a") as tar:
+            tar.add(path, f"{i:02d}.png")
+            (root / "label.json").write_text(json.dumps({"label": KINDS[label]}))
+            tar.add(root / "label.json", f"{i:02d}.json")
+    with zipfile.ZipFile(root / "archive.zip", "w") as archive:
+        for path in sorted((root / "folder").rglob("*.png")):
+            archive.write(path, f"folder/{path.relative_to(root / 'folder')}")
+    return root
+
+
+@pytest.mark.parametrize("form", ["folder", "archive.zip", "shards", "array.npz"])
+def test_the_same_data_in_every_form(forms, form, capsys):
+    main(["check", str(forms / form), "--channels", "1", "--image_size", "8"])
+    out = capsys.readouterr().out
+    assert "30 images (train 24, val 6, test 0), 1 x 8 x 8" in out
+    assert "3 classes (ant 8, bee 8, cat 8 for training)" in out
+    assert "0 errors" in out
+    by_label, reference = (read_source(str(forms / f), "val", "uint8", None) for f in (form, "array.npz"))
+    assert by_label.class_names == KINDS
+    parts = []
+    for source in (by_label, reference):
+        images, labels = source.dataset("val").__getitems__(list(range(6)))
+        parts.append(
+            sorted((KINDS[label], image.tobytes()) for image, label in zip(images.numpy(), labels, strict=True))
+        )
+    assert parts[0] == parts[1]
+    main(["evaluate", str(forms / form), str(forms / "array.npz"), "--split=val", "--extractor=pixels", "--scores=fd"])
+    told = capsys.readouterr()
+    assert float(told.out.splitlines()[1].split()[1]) == pytest.approx(0, abs=1e-6)
+    assert f"lit-gen: {forms / form}: 6 images" in told.err or f"lit-gen: {form}: 6 images" in told.err
+
+
+def test_encodings_keep_the_names_of_classes(forms, tmp_path):
+    main(["encode", "vae_digits", str(forms / "archive.zip"), "--split=val", "--out", str(tmp_path / "z.npz")])
+    written = np.load(tmp_path / "z.npz")
+    assert written["class_names"].tolist() == list(KINDS)
+    assert [KINDS[label] for label in written["labels"]] == ["ant", "ant", "bee", "bee", "cat", "cat"]
+
+
+def test_classes_are_matched_by_name_not_by_order(tmp_path):
+    for side, kinds in (("real", KINDS), ("generated", KINDS[1:])):
+        for kind in kinds:
+            (tmp_path / side / kind).mkdir(parents=True)
+            Image.new("L", (8, 8), KINDS.index(kind)).save(tmp_path / side / kind / "0.png")
+    real, generated = (read_source(str(tmp_path / side), "test", "uint8", None) for side in ("real", "generated"))
+    assert generated.dataset("test").labels.tolist() == [0, 1]
+    same_classes(generated, real.class_names)
+    assert generated.dataset("test").labels.tolist() == [1, 2]
+    with pytest.raises(ValueError, match="the classes ant are none of the real images'"):
+        same_classes(read_source(str(tmp_path / "real"), "test", "uint8", None), KINDS[1:])
+
+
+def test_a_missing_split_is_told(forms, capsys):
+    for form in ("folder", "archive.zip", "shards", "array.npz"):
+        with pytest.raises(SystemExit) as stop:
+            main(["evaluate", str(forms / form), str(forms / form), "--extractor=pixels"])
+        assert stop.value.code == 2
+        assert "--split test" in capsys.readouterr().err
+
+
+def test_every_bad_file_is_listed_and_the_status_says_so(forms, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for i in range(4):
+        Image.new("L", (8, 8), i).save(f"{i}.png")
+    for name in ("a.png", "b.jpg"):
+        Path(name).write_bytes(b"no picture")
+    with pytest.raises(SystemExit) as stop:
+        main(["check", "."])
+    assert stop.value.code == 1
+    out = capsys.readouterr().out
+    assert "a.png: not a readable image" in out
+    assert "b.jpg: not a readable image" in out
+    assert "2 errors" in out
+    for arguments, message in ((["no"], "no: there is no such"), (["a.png"], "a.png: accepted are folders")):
+        with pytest.raises(SystemExit) as stop:
+            main(["check", *arguments])
+        assert stop.value.code == 2
+        assert message in capsys.readouterr().err
+
+
+def test_fit_says_what_it_found_and_writes_it(forms, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = ["--model=VAE", "--model.latent_dim=2", "--model.encoder=MLPEncoder", "--model.decoder=MLPDecoder"]
+    data = ["--data=ImageFolderDataModule", f"--data.root={forms / 'archive.zip'}", "--data.image_size=8"]
+    main(["fit", *model, *data, "--data.batch_size=8", "--trainer.max_steps=1", "--trainer.enable_progress_bar=false",
+          "--evaluate.extractor=null"])  # fmt: skip
+    assert "lit-gen: archive.zip: 30 images (train 22, val 6, test 2)" in capsys.readouterr().err
+    (path,) = tmp_path.glob("runs/*/*/data.json")
+    assert json.loads(path.read_text())["classes"].keys() == set(KINDS)
