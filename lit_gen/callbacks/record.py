@@ -40,14 +40,16 @@ class RunRecord(L.Callback):
         """Learn where the run begins, and say what it learns from."""
         self._first_step = trainer.global_step
         summary = getattr(trainer.datamodule, "summary", None)  # type: ignore[attr-defined]
-        if summary is None or trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
+        if summary is None or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        found = summary()
-        if errors := found.found.errors:
-            raise ValueError(
-                f"{errors[0]} ({len(errors)} of {found.found.looked + len(errors)} files looked at can't be read; "
-                "lit-gen check lists all)"
-            )
+        found, refusal = (summary(), "") if trainer.is_global_zero else (None, "")
+        if found is not None and (errors := found.found.errors):
+            looked = found.found.looked + len(errors)
+            refusal = f"{errors[0]} ({len(errors)} of {looked} files looked at can't be read; lit-gen check lists all)"
+        if refusal := trainer.strategy.broadcast(refusal):  # all processes end, none waits for one that has
+            raise ValueError(refusal)
+        if found is None:
+            return
         for line in (found.line(), *(f"warning: {text}" for text in found.warnings)):
             print(f"lit-gen: {line}", file=sys.stderr)
         if self._folder is not None:

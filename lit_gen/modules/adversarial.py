@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import repeat
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
@@ -10,7 +11,7 @@ from torch import Tensor
 from lit_gen.losses import Penalty
 from lit_gen.modules.base import Batch
 from lit_gen.modules.judge import Judge
-from lit_gen.modules.sampling import LatentVariableModel
+from lit_gen.modules.sampling import SAMPLE_BATCH, LatentVariableModel
 from lit_gen.networks import Discriminator, Generator
 from lit_gen.networks.layers import batch_comparisons
 from lit_gen.training.draw import Draw
@@ -131,12 +132,18 @@ class AdversarialModule(LatentVariableModel):
     def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """The discriminator's raw scores ``(N,)`` of images ``(N, *image_shape)`` in [-1, 1], in eval mode.
 
-        With ``pack`` = m they are ``(N/m,)``, of image i with i + N/m, i + 2N/m, …
+        With ``pack`` = m they are ``(N/m,)``, of image i with i + N/m, i + 2N/m, … A bounded number is scored at once,
+        unless the discriminator compares the samples of a batch.
         """
-        labels = None if labels is None else labels.to(self.device)
-        x = self.view.packing.pack(images.to(self.device, self.dtype))
+        x = self.view.packing.pack(images)
+        size = max(1, len(x)) if batch_comparisons(self.discriminator) else SAMPLE_BATCH
+        ys = repeat(None) if labels is None else labels.split(size)
         with self.evaluating():
-            return self.judge(labels)(x)
+            parts = [self._score(part, y) for part, y in zip(x.split(size), ys, strict=False)]
+        return torch.cat(parts)
+
+    def _score(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        return self.judge(None if labels is None else labels.to(self.device))(x.to(self.device, self.dtype))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Nothing by itself: callbacks score the samples at the end of the epoch."""

@@ -103,3 +103,16 @@ def test_bad_requests():
         gan().sample(-1)
     with pytest.raises(ValueError, match="labels"):
         gan().sample(2, labels=torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("options", [{}, {"norm": "batch"}, {"minibatch": "stddev"}], ids=str)
+def test_scores_are_of_any_number_of_images_and_of_bounded_memory(options, monkeypatch):
+    module = GAN((1, 8, 8), 4, discriminator=partial(MLPDiscriminator, width=8, depth=2, **options))
+    images, passes = torch.rand(10, 1, 8, 8), []
+    whole = module.score(images.double())
+    module.discriminator.register_forward_pre_hook(lambda _, inputs: passes.append(len(inputs[0])))
+    monkeypatch.setattr("lit_gen.modules.adversarial.SAMPLE_BATCH", 4)
+    torch.testing.assert_close(module.score(images), whole)
+    assert module.score(images[:0]).shape == (0,)
+    passes.remove(0)
+    assert passes == ([10] if "minibatch" in options else [4, 4, 2])
