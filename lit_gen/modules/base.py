@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
+from lit_gen.kernels import guard_convolutions
 from lit_gen.pretrained.specification import keep_own_arguments
 from lit_gen.pretrained.warm_start import initialise
 from lit_gen.training.averaging import ExponentialMovingAverage
@@ -49,6 +50,7 @@ class GenerativeModule(L.LightningModule):
         keep_own_arguments(self)
         if ema_half_life is not None and not ema_half_life > 0:
             raise ValueError(f"ema_half_life={ema_half_life}: a positive number of images, or null for no average")
+        guard_convolutions()
         self.automatic_optimization = False
         self.image_shape = tuple(image_shape)
         self.ema_half_life, self.ema_ramp_up, self.averages = ema_half_life, ema_ramp_up, nn.ModuleDict()
@@ -176,6 +178,7 @@ class GenerativeModule(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Learn this process's place and refuse what the update step can't do."""
+        guard_convolutions()  # in a process that the trainer started, too
         prepare(self.trainer)
         self.random = Randomness(self.trainer.global_rank, self.trainer.world_size)
 
