@@ -23,7 +23,7 @@ def transforming() -> bool:
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
-class Linear(Function):
+class OwnFunction(Function):
     """A function that a backward pass takes, by itself or, where `torch.func` maps that pass, as PyTorch's own."""
 
     @staticmethod
@@ -39,7 +39,7 @@ class Linear(Function):
         return cls.plain(*args) if mapped or transforming() else cls.apply(*args)
 
 
-class Convolution(Linear):
+class Convolution(OwnFunction):
     """w * x + b, `transposed` or not: linear in x and in w, as are all that follow."""
 
     @staticmethod
@@ -70,7 +70,7 @@ class Convolution(Linear):
         )
 
 
-class InputGradient(Linear):
+class InputGradient(OwnFunction):
     """∂⟨g, w * x⟩/∂x."""
 
     @staticmethod
@@ -96,7 +96,7 @@ class InputGradient(Linear):
         )
 
 
-class WeightGradient(Linear):
+class WeightGradient(OwnFunction):
     """∂⟨g, w * x⟩/∂w."""
 
     @staticmethod
@@ -138,7 +138,7 @@ class LeakyReLU(Function):
         return Slope.of(g, y.detach(), ctx.slope), None
 
 
-class Slope(Linear):
+class Slope(OwnFunction):
     """g where y > 0, slope g elsewhere: constant in y but for the kink."""
 
     @staticmethod
@@ -158,7 +158,7 @@ class Slope(Linear):
         return Slope.of(h, y, ctx.slope), None, None
 
 
-class AveragePool(Linear):
+class AveragePool(OwnFunction):
     """Means over windows: linear."""
 
     @staticmethod
@@ -175,7 +175,7 @@ class AveragePool(Linear):
         return Spread.of(g, ctx.shape, ctx.window), None
 
 
-class Spread(Linear):
+class Spread(OwnFunction):
     """The transposed map of the means."""
 
     @staticmethod

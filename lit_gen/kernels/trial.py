@@ -92,7 +92,7 @@ def _by_parts(kernel: Callable[..., Any], args: list[Any]) -> tuple[Tensor | Non
     sums: list[Tensor | None] = []
     rest = [in_float32(arg) for arg in args[len(batch) :]]
     for start in range(0, len(args[0]), rows):
-        maps = (args[i][start : start + rows].float() for i in batch)
+        maps = (in_float32(args[i][start : start + rows]) for i in batch)
         first, *others = as_tuple(kernel(*maps, *rest))
         of_maps += [] if first is None else [first.to(args[0].dtype)]
         pairs = zip(sums, others, strict=True)
@@ -125,8 +125,10 @@ def weight_of(args: tuple[Any, ...]) -> Tensor:
 
 
 def in_float32(arg: Any) -> Any:
-    """A tensor in float32; anything else as it is."""
-    return arg.float() if isinstance(arg, Tensor) else arg
+    """A tensor in float32, channels first, which is right where channels last is not; anything else as it is."""
+    if not isinstance(arg, Tensor):
+        return arg
+    return arg.to(torch.float32, memory_format=torch.contiguous_format)
 
 
 def _innermost(shape: tuple[int, ...]) -> Tensor:
