@@ -4,6 +4,7 @@ Any class of ``torch.optim`` is accepted in their place: ``--model.generator_opt
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 
@@ -17,7 +18,8 @@ class FusedAdam(torch.optim.Adam):
         betas: Of the moments.
         eps: Added to the root.
         weight_decay: Factor of the weights in the gradient.
-        fused: Whether in one pass; null for where it is the fastest and always fits: on a CPU.
+        fused: Whether in one pass; null for yes on a CPU, where that is the fastest and always fits, and for PyTorch's
+            own choice elsewhere.
     """
 
     def __init__(
@@ -32,8 +34,18 @@ class FusedAdam(torch.optim.Adam):
         params = list(params)
         if fused is None:
             groups = (group["params"] if isinstance(group, dict) else [group] for group in params)
-            fused = all(p.device.type == "cpu" and p.is_floating_point() for group in groups for p in group)
+            # Not False elsewhere: PyTorch takes all tensors at once by itself only where nothing is chosen.
+            fused = all(p.device.type == "cpu" and p.is_floating_point() for group in groups for p in group) or None
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over all but the implementation, which is chosen for the devices of these weights."""
+        saved = state_dict["param_groups"]
+        if len(saved) == len(self.param_groups):
+            own = [{name: group[name] for name in ("fused", "foreach")} for group in self.param_groups]
+            groups = [{**group, **implementation} for group, implementation in zip(saved, own, strict=True)]
+            state_dict = {**state_dict, "param_groups": groups}
+        super().load_state_dict(state_dict)
 
     def _accelerator_graph_capture_health_check(self) -> None:
         # At every step PyTorch asks the driver whether a GPU records a graph: 0.5 ms that a CPU's weights can spare.

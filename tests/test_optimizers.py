@@ -1,4 +1,5 @@
 import copy
+import importlib
 
 import pytest
 import torch
@@ -30,6 +31,56 @@ def test_groups_and_other_devices():
     weight = nn.Parameter(torch.zeros(2))
     assert GANAdam([{"params": [weight], "lr": 0.1}]).defaults["fused"]
     assert not GANAdam([nn.Parameter(torch.zeros(2, device="meta"))]).defaults["fused"]
+
+
+@pytest.mark.parametrize("optimizer", [GANAdam, VAEAdam, WGANGPAdam])
+def test_off_the_cpu_pytorch_chooses_and_takes_all_tensors_at_once(optimizer, monkeypatch):
+    """A meta tensor stands in for a GPU's."""
+    adam, base = map(importlib.import_module, ("torch.optim.adam", "torch.optim.optimizer"))
+    taken = []
+    for name in ("_single_tensor_adam", "_multi_tensor_adam", "_fused_adam"):
+        monkeypatch.setattr(adam, name, lambda *_, name=name, **__: taken.append(name))
+    devices = [*base._get_foreach_kernels_supported_devices(), "meta"]
+    monkeypatch.setattr(base, "_get_foreach_kernels_supported_devices", lambda: devices)
+    weight = nn.Parameter(torch.empty(3, device="meta"))
+    weight.grad = torch.empty(3, device="meta")
+    optimizer([weight]).step()
+    torch.optim.Adam([weight]).step()
+    assert taken == ["_multi_tensor_adam"] * 2
+
+
+def stepped(optimizer, device, **options):
+    weights = [nn.Parameter(torch.ones(2, device=device)) for _ in range(2)]
+    made = optimizer([{"params": weights[:1], "lr": 0.5}, {"params": weights[1:]}], **options)
+    for weight in weights:
+        weight.grad = torch.ones_like(weight)
+    made.step()
+    return made
+
+
+def implementations(optimizer):
+    return [(group["fused"], group["foreach"]) for group in optimizer.param_groups]
+
+
+def test_a_resumed_optimizer_keeps_the_implementation_of_its_own_device():
+    on_cpu = stepped(GANAdam, "cpu")
+    elsewhere = GANAdam([{"params": [nn.Parameter(torch.empty(2, device="meta"))]} for _ in range(2)])
+    elsewhere.load_state_dict(on_cpu.state_dict())
+    assert implementations(elsewhere) == [(None, None)] * 2
+    assert [group["lr"] for group in elsewhere.param_groups] == [0.5, 2e-4]
+    again = GANAdam([{"params": [nn.Parameter(torch.zeros(2))]} for _ in range(2)])
+    again.load_state_dict(elsewhere.state_dict() | {"state": on_cpu.state_dict()["state"]})
+    assert implementations(again) == [(True, None)] * 2
+    assert all(state["step"] == 1 for state in again.state.values())
+    chosen = stepped(GANAdam, "cpu", fused=False)
+    chosen.load_state_dict(on_cpu.state_dict())
+    assert implementations(chosen) == [(False, None)] * 2
+    assert on_cpu.state_dict()["param_groups"][0]["fused"] is True  # what was loaded is left as it was
+
+
+def test_groups_that_do_not_fit_are_refused_as_by_pytorch():
+    with pytest.raises(ValueError, match="different number of parameter groups"):
+        GANAdam([nn.Parameter(torch.zeros(2))]).load_state_dict(stepped(GANAdam, "cpu").state_dict())
 
 
 def test_steps_on_a_cpu_do_not_ask_for_an_accelerator(monkeypatch):

@@ -2,13 +2,15 @@
 
 import ctypes
 import sys
-from typing import Any
+from typing import Any, get_args
 
 import lightning.pytorch as L
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
-from lit_gen.kernels import FastConvolutions
+from lit_gen.kernels import FastConvolutions, guard_convolutions
+from lit_gen.kernels.guard import Choice
 from lit_gen.modules.base import GenerativeModule
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, LARGEST_THRESHOLD = -1, -3, 32 << 20  # of glibc's malloc.h
@@ -27,18 +29,31 @@ class Speed(L.Callback):
             on networks that are compiled.
         keep_memory: On a CPU, keep the memory that a step frees for the next one. The process then holds on to the
             most that it ever took.
+        guard: Keep bfloat16 convolutions on a CPU right, which PyTorch's are not on some processors: ``auto`` where a
+            trial finds them wrong, ``on`` anywhere, ``off`` nowhere. It holds for the whole process.
+
+    Raises:
+        ValueError: For another guard.
     """
 
     def __init__(
-        self, channels_last: bool = True, compile: bool = False, kernels: bool = True, keep_memory: bool = True
+        self,
+        channels_last: bool = True,
+        compile: bool = False,
+        kernels: bool = True,
+        keep_memory: bool = True,
+        guard: Choice = "auto",
     ) -> None:
+        if guard not in get_args(Choice):
+            raise ValueError(f"guard={guard!r}: 'auto', 'on' or 'off'")
         self.channels_last, self.compile = channels_last, compile
-        self.kernels, self.keep_memory = kernels, keep_memory
+        self.kernels, self.keep_memory, self.guard = kernels, keep_memory, guard
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Before the optimizers are made and a checkpoint is read."""
         convolutional = any(isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) for layer in pl_module.modules())
         on_cpu = trainer.strategy.root_device.type == "cpu"
+        guard_convolutions(self.guard)
         if self.channels_last and convolutional:
             arguments: Any = {"memory_format": torch.channels_last}
             pl_module.to(**arguments)
@@ -52,6 +67,15 @@ class Speed(L.Callback):
                     pl_module.get_submodule(name).compile()
         elif self.kernels and convolutional and on_cpu:
             pl_module.kernels = FastConvolutions
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Say what the guard has found in this process."""
+        guard = guard_convolutions()
+        if guard is not None and guard.wrong:
+            rank_zero_info(
+                f"{guard.wrong} shapes of convolutions or their gradients were computed in float32, as PyTorch's in 16 "
+                "bits are wrong there on this processor (docs/bfloat16.md)"
+            )
 
 
 def keep_freed_memory() -> None:

@@ -1,9 +1,11 @@
-"""Convolutions, activations and their derivatives in the forms that are computed fastest.
+"""Convolutions, activations and their derivatives in the forms that are computed fastest, and as they ought to be.
 
-Values are PyTorch's up to rounding. `FastConvolutions` is for training on a CPU, `DirectDoubleBackward` for gradient
-penalties on any device.
+Values are PyTorch's up to rounding. `FastConvolutions` is for training on a CPU, `DirectDoubleBackward` and
+`differentiable_attention` for gradient penalties on any device. `guard_convolutions` keeps bfloat16 convolutions right
+on processors where PyTorch's are not.
 """
 
-from lit_gen.kernels.modes import DirectDoubleBackward, FastConvolutions
+from lit_gen.kernels.guard import guard_convolutions
+from lit_gen.kernels.modes import DirectDoubleBackward, FastConvolutions, differentiable_attention
 
-__all__ = ["DirectDoubleBackward", "FastConvolutions"]
+__all__ = ["DirectDoubleBackward", "FastConvolutions", "differentiable_attention", "guard_convolutions"]

@@ -41,7 +41,7 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, settings: Settin
     out, into = (1, 0) if settings.transposed else (0, 1)
     few = weight.shape[out] <= FEW_CHANNELS and weight.shape[into] >= MANY_CHANNELS
     if few and x.device.type == "cpu":
-        if doubles(settings, weight.shape):
+        if settings.transposed and doubles(settings, weight.shape):
             return by_subpixels(x, weight, bias)
         if keeps_side(settings, weight.shape) and all(size % 2 == 0 for size in _sides(x, weight, settings)):
             return by_fours(x, weight, bias, settings.padding)

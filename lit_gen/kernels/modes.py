@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from lit_gen.kernels._functions import AveragePool, Convolution, LeakyReLU
+from lit_gen.kernels._functions import AveragePool, Convolution, LeakyReLU, transforming
 from lit_gen.kernels.forms import Settings, layout
 
 Own = Callable[..., Any]
 
 
 class Replacing(TorchFunctionMode):
-    """Within, the functions in `own` are this project's, as long as these take their arguments."""
+    """Within, the functions in `own` are this project's, as long as these take their arguments.
+
+    Under `torch.func` and forward-mode differentiation they are PyTorch's.
+    """
 
     own: ClassVar[dict[Any, Own]]
 
@@ -26,7 +31,7 @@ class Replacing(TorchFunctionMode):
     ) -> Any:
         """Replace the function, or call it."""
         kwargs = kwargs or {}
-        own = self.own.get(func)
+        own = None if transforming() else self.own.get(func)
         result = NotImplemented if own is None else own(self, *args, **kwargs)
         return func(*args, **kwargs) if result is NotImplemented else result
 
@@ -112,6 +117,14 @@ def _pair(value: Any) -> list[int]:
 
 CONVOLUTIONS: dict[Any, Own] = {torch.conv2d: conv2d, torch.conv_transpose2d: conv_transpose2d}
 ACTIVATIONS: dict[Any, Own] = {torch.relu: relu, F.relu: relu, F.leaky_relu: leaky_relu}
+
+
+def differentiable_attention() -> AbstractContextManager[None]:
+    """Within, `F.scaled_dot_product_attention` is made of functions that have second derivatives, on any device.
+
+    PyTorch's faster forms of it have a first one alone, and stop at a second.
+    """
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 class FastConvolutions(Replacing):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from lit_gen.kernels import DirectDoubleBackward
+from lit_gen.kernels import DirectDoubleBackward, differentiable_attention, guard_convolutions
 from lit_gen.networks.layers import batch_norm_layers, couples_batch
 from lit_gen.precision import float32_or_better
 
@@ -253,8 +253,10 @@ def _squared_norms(discriminator: Callable[[Tensor], Tensor], points: Tensor, di
     if isinstance(discriminator, nn.Module):
         dtype = next((parameter.dtype for parameter in discriminator.parameters()), dtype)
     points = points.detach().to(dtype).requires_grad_()
+    guard_convolutions()
     with (
         torch.enable_grad(),
+        differentiable_attention(),
         torch.compiler.set_stance("force_eager"),  # compiled networks have no double backward
         torch.autocast(device, enabled=False) if fp16 else nullcontext(),
     ):

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lit_gen.kernels import guard_convolutions
+
 
 class Extractor(nn.Module, ABC):
     """A fixed map from images to feature vectors, read by `extract`.
@@ -52,6 +54,7 @@ class Extractor(nn.Module, ABC):
             raise ValueError(
                 f"images of shape {tuple(images.shape)}: extractor {self.name!r} takes (N, *{self.image_shape})"
             )
+        guard_convolutions()
         self.eval()
         with torch.autocast(images.device.type, enabled=False):
             return self.classify(images.float())

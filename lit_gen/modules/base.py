@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from lit_gen.kernels import guard_convolutions
 from lit_gen.pretrained.specification import keep_own_arguments
 from lit_gen.pretrained.warm_start import initialise
 from lit_gen.training.held_out_means import HeldOutMeans
@@ -46,6 +47,7 @@ class GenerativeModule(UpdatingModule):
         super().__init__(ema_half_life, ema_ramp_up)
         self.save_hyperparameters()
         keep_own_arguments(self)
+        guard_convolutions()
         self.image_shape = tuple(image_shape)
         self.random = Randomness()
         self.seed: int | None = None
@@ -83,6 +85,7 @@ class GenerativeModule(UpdatingModule):
 
     def setup(self, stage: str) -> None:
         """Learn this process's place and refuse what the update step can't do."""
+        guard_convolutions()  # in a process that the trainer started, too
         prepare(self.trainer)
         self.trainer.precision_plugin.convert_module(self)  # before a checkpoint's weights, which would be rounded
         self.random = Randomness(self.trainer.global_rank, self.trainer.world_size)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from lit_gen.kernels import differentiable_attention
+
 T = TypeVar("T")
 Weights = dict[str, Tensor]
 
@@ -74,7 +76,11 @@ class Unroll(ABC):
         weights = {name: network.get_parameter(name).detach().requires_grad_() for name in names}
         device, state = next(network.parameters()).device.type, None
         fp16 = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
-        with torch.enable_grad(), torch.compiler.set_stance("force_eager"):  # no double backward in compiled networks
+        with (
+            torch.enable_grad(),
+            differentiable_attention(),
+            torch.compiler.set_stance("force_eager"),  # no double backward in compiled networks
+        ):
             for _ in range(self.steps):
                 with torch.autocast(device, enabled=False) if fp16 else nullcontext():  # nobody scales this loss
                     loss = with_weights(network, weights, inner)

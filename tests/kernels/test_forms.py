@@ -22,6 +22,8 @@ CASES = {
     "a whole map as kernel": (F.conv2d, (2, 16, 4, 4), (1, 16, 4, 4), (1, 0), set()),
     "more padding than kernel": (F.conv2d, (2, 16, 4, 4), (1, 16, 3, 3), (1, 3), set()),
     "even kernels": (F.conv2d, (2, 16, 7, 7), (2, 16, 4, 2), (1, 1), {"by_fours", "swapped"}),
+    "a halving to few": (F.conv2d, (2, 16, 8, 12), (4, 16, 4, 4), (2, 1), set()),
+    "a doubling of few": (F.conv_transpose2d, (2, 3, 4, 6), (3, 16, 4, 4), (2, 1), set()),
     "1 x 1": (F.conv2d, (2, 16, 4, 4), (3, 16, 1, 1), (1, 0), set()),
     "many channels": (F.conv2d, (2, 16, 4, 4), (16, 16, 3, 3), (1, 1), set()),
     "few to few": (F.conv2d, (2, 3, 4, 4), (3, 3, 3, 3), (1, 1), set()),

@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 
 from lit_gen import __version__
+from lit_gen.kernels.guard import told_error
+from lit_gen.kernels.trial import BOUND, error_here
 from lit_gen.metrics import SHIPPED, load_extractor
 from lit_gen.pretrained.shipped import configs_folder, list_configs, list_pretrained
 from lit_gen.tracking.loggers import logged_in
@@ -25,6 +27,7 @@ def run(arguments: list[str]) -> None:
         **{package: _version(package) for package in PACKAGES},
         "devices": _devices(),
         "precision": _precision(),
+        "convolutions": _convolutions(),
         "configs": f"{len(list_configs())} in {configs_folder()}",
         **{f"extractor {name}": _extractor(name) for name in SHIPPED},
         "models": ", ".join(list_pretrained()) or "none shipped",
@@ -62,6 +65,17 @@ def _precision() -> str:
 def _cpu_has_bf16() -> bool:
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16"))
+
+
+def _convolutions() -> str:
+    """Whether PyTorch's bfloat16 convolutions are right on this processor."""
+    error = error_here()
+    processor = "a processor with AMX" if torch.cpu.get_capabilities().get("amx_bf16", False) else "this processor"
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA")
+    where = processor if limit is None else f"{processor} under ONEDNN_MAX_CPU_ISA={limit}"
+    if error <= BOUND:
+        return f"bfloat16 right on {where}, {told_error(error)}: no guard needed"
+    return f"bfloat16 wrong on {where}, {told_error(error)}: guarded, in float32 where wrong (docs/bfloat16.md)"
 
 
 def _extractor(name: str) -> str:
