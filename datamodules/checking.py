@@ -66,7 +66,8 @@ def _few(summary: Summary, counts: Mapping[str, int]) -> list[str]:
 def _twice(places: Mapping[int, list[tuple[str, int]]], name: Callable[[str, int], str]) -> list[str]:
     """Notes on images with the same pixels; worse where they are in several splits."""
     notes = []
-    across, within = [], []
+    across: list[list[tuple[str, int]]] = []
+    within: list[list[tuple[str, int]]] = []
     for found in places.values():
         if len(found) > 1:
             (across if len({split for split, _ in found}) > 1 else within).append(found)

@@ -164,6 +164,8 @@ def test_stylegans_dataset_json_says_the_labels(tmp_path, form):
         return folder(root if form == "folder" else zipped(root), val_share=0, test_share=0)
 
     assert data().num_classes == 0  # folders through which the files are numbered on
+    assert "labels='folders'" in data().summary().warnings[0]
+    assert folder(root, labels="folders").class_names == ("00000", "00001", "00002")
     for labels, expected in (
         ([[name, i % 3] for i, name in enumerate(names)], [i % 3 for i in range(12)]),
         ([[name.replace("/", "\\"), np.eye(3, dtype=int)[i % 3].tolist()] for i, name in enumerate(names)], None),
@@ -205,6 +207,9 @@ def test_files_of_labels(tmp_path, name, content, names):
         assert len(data.dataset("train").labels.unique()) == len(names)
     (tmp_path / name).write_text("a,b,c\n1,2,3\n")
     with pytest.raises(ValueError, match="not a readable file of labels"):
+        folder(root, labels=str(tmp_path / name)).class_names  # noqa: B018
+    (tmp_path / name).write_text('{"labels": [["a.png", 1], ["a.png", 2]]}' if "json" in name else "a,b\na,1\na,2\n")
+    with pytest.raises(ValueError, match="has the labels 1 and 2"):
         folder(root, labels=str(tmp_path / name)).class_names  # noqa: B018
     with pytest.raises(FileNotFoundError, match=r"labels='nowhere\.csv'"):
         folder(root, labels="nowhere.csv").class_names  # noqa: B018
