@@ -103,8 +103,8 @@ class ImageTree:
             told.append(f"no image that can be read in the folder {listed(self._empty_folders)}")
         if self._chunked:
             told.append("folders of five digits through which files are numbered on are no classes (labels='folders')")
-        files = [*self._beside.values()] or [self._file]
-        labels = sum(len(file.labels or ()) for file in files if file is not None)
+        files = [*self._beside.values()] or ([] if self._file is None else [self._file])
+        labels = sum(len(file.labels or ()) for file in files)
         if labels > len(self.listing.images):
             told.append(f"{labels - len(self.listing.images)} labels are of files that are not there")
         return told
