@@ -43,9 +43,11 @@ class Classes:
             least: number of classes, if more are known than the labels show; as of one-hot rows.
 
         Raises:
-            ValueError: more names, or fewer, than the classes that labels call for.
+            ValueError: fewer names than classes, numbers beside words, or a million classes of few labels.
         """
         found = [np.unique(part) for part in labels if part.size]
+        if len({part.dtype.kind in "US" for part in found}) > 1:
+            raise ValueError("labels are numbers in some splits and words in others")
         values = np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
         if values.size == 0:
             return cls()

@@ -239,6 +239,12 @@ def test_labels_of_arrays_in_every_form(tmp_path):
         told = [data.class_names[i] for i in data.dataset("train").labels] if data.num_classes else []
         assert [told.count(name) for name in set(told)] == [2] * len(set(told))
         assert data.summary().found.left_out == ({"array 'labels'": 1} if names == () else {})
+    np.savez(tmp_path / "x.npz", images=images, labels=numbers, x_test=images[:2])
+    data = ArrayDataModule(tmp_path / "x.npz", val_share=0, test_share=0)
+    assert (data.num_classes, data.summary().found.left_out) == (3, {"array 'x_test'": 1})
+    np.savez(tmp_path / "x.npz", x_train=images, y_train=numbers, x_val=images, y_val=words)
+    with pytest.raises(ValueError, match="numbers in some splits and words in others"):
+        ArrayDataModule(tmp_path / "x.npz").num_classes  # noqa: B018
     np.savez(tmp_path / "x.npz", a=images, b=images)
     with pytest.raises(ValueError, match=r"images='c': .*x\.npz holds a, b"):
         ArrayDataModule(tmp_path / "x.npz", images="c").image_shape  # noqa: B018
