@@ -47,7 +47,7 @@ class Summary:
         name: of the data.
         images: number in each split.
         image_shape: (C, H, W) or (D,) as given to a model.
-        classes: training images of each class by name; empty without labels.
+        classes: training images of each class by name, or all where there are no splits; empty without labels.
         found: of the reader.
     """
 
@@ -65,7 +65,8 @@ class Summary:
         if self.classes:
             told = ", ".join(f"{name} {count:,}" for name, count in list(self.classes.items())[:TOLD])
             more = ", …" if len(self.classes) > TOLD else ""
-            parts.append(f"{len(self.classes)} classes ({told}{more} for training)")
+            whose = " for training" if "train" in self.images else ""
+            parts.append(f"{len(self.classes)} classes ({told}{more}{whose})")
         else:
             parts.append("no labels")
         if self.found.left_out:
