@@ -130,15 +130,17 @@ def _recognised(
     path: str, members: Mapping[str, Member], labels: str | None
 ) -> tuple[dict[Split, Member], str | None, bool]:
     """Images of each split and the pattern of the labels' names, by the usual names; whether there are splits."""
-    tables = [(_matches(path, members, images), images, usual) for images, usual in PATTERNS]
-    for found, _, usual in sorted(tables, key=lambda table: "train" not in table[0]):
-        if found:
-            has_labels = bool(_matches(path, members, usual))
-            return found, labels or (usual if has_labels else None), True
     folded = {key.casefold(): key for key in members}
-    for image, usual in UNDIVIDED:
-        if image in folded:
-            return {"train": members[folded[image]]}, labels or folded.get(usual), False
+    found: list[tuple[dict[Split, Member], str | None, bool]] = []
+    for images, usual in PATTERNS:
+        named = bool(_matches(path, members, usual))
+        found.append((_matches(path, members, images), labels or (usual if named else None), True))
+    for images, usual in UNDIVIDED:
+        whole: dict[Split, Member] = {"train": members[folded[images]]} if images in folded else {}
+        found.append((whole, labels or folded.get(usual), False))
+    for recognised in sorted(found, key=lambda table: "train" not in table[0]):
+        if recognised[0]:
+            return recognised
     raise ValueError(
         f"{path} holds {', '.join(members) or 'nothing'}; accepted are x_train, y_train, x_val, ..., or train_images, "
         "train_labels, val_images, ..., or train, val, test, or images and labels, or arr_0 and arr_1, or a single "

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from datamodules.datasets import SPLITS, BatchDataset, InMemoryDataset, RandomFlip, Split
 from datamodules.loader import Loader, ResumableLoader, ShardSampler, ShuffledSampler
-from datamodules.summary import LOOKED, Found, Summary, class_counts, look_in_memory
+from datamodules.summary import LOOKED, Found, Summary, class_counts, listed, look_in_memory
 
 FETCHED = 8  # batches, at least, that one indexing operation fetches from memory
 
@@ -202,9 +202,8 @@ class DataModule(L.LightningDataModule, ABC):
         counts = class_counts(dataset, self.class_names)
         empty = [name for name, count in counts.items() if count == 0]
         if empty:
-            told = ", ".join(empty[:5]) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
             raise ValueError(
-                f"{self.name}: no training image of {len(empty)} of {len(counts)} classes ({told}), which "
+                f"{self.name}: no training image of {len(empty)} of {len(counts)} classes ({listed(empty)}), which "
                 "conditional=True would draw all the same; leave them out, which for numbers with gaps renumber=True "
                 "does, or train without conditional"
             )

@@ -65,7 +65,7 @@ def _few(summary: Summary, counts: Mapping[str, int]) -> list[str]:
 
 def _twice(places: Mapping[int, list[tuple[str, int]]], name: Callable[[str, int], str]) -> list[str]:
     """Notes on images with the same pixels; worse where they are in several splits."""
-    notes: list[str] = []
+    notes = []
     across: list[list[tuple[str, int]]] = []
     within: list[list[tuple[str, int]]] = []
     for found in places.values():

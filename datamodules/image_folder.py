@@ -15,7 +15,7 @@ from datamodules.decoding import MAX_PIXELS, Reading
 from datamodules.image_cache import CachedImageFiles, cache_folder, in_memory, on_disk
 from datamodules.image_files import ImageFiles, file_stamp, pages_of
 from datamodules.image_tree import ImageTree
-from datamodules.summary import Found, listed, look_at_files
+from datamodules.summary import Found, look_at_files
 
 
 class ImageFolderDataModule(DataModule):
@@ -57,8 +57,8 @@ class ImageFolderDataModule(DataModule):
         cache_folder: where ``disk`` keeps its files; by default ``lit-gen/images`` in ``$XDG_CACHE_HOME`` or
             ``~/.cache``.
         splits: ``none`` takes folders named like splits as any others.
-        labels: ``none``, or a .csv or .json file of labels by file name, below root or elsewhere; ``auto`` takes
-            folders, or a ``dataset.json``.
+        labels: ``folders``, ``none``, or a .csv or .json file of labels by file name, below root or elsewhere;
+            ``auto`` takes a ``dataset.json`` if there is one, else folders.
         renumber: make classes only of the numbers that occur in a file of labels, named by them; None does so where
             fewer than one number in ten occurs.
         white: the stored value that becomes white, 4095 for 12 bits in 16-bit files, 1 for masks of 0 and 1; None for
@@ -209,6 +209,4 @@ class ImageFolderDataModule(DataModule):
 
     def found(self, look: int | None) -> Found:
         """Sizes, channels and values of at most `look` files, all if None, and what is left out."""
-        empty = self.tree.empty_folders
-        notes = [f"no image that can be read in the folder {listed(empty)}"] if empty else []
-        return look_at_files([self.dataset(split) for split in SPLITS], self.tree.left_out, notes, look)
+        return look_at_files([self.dataset(split) for split in SPLITS], self.tree.left_out, self.tree.notes, look)

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from datamodules.datasets import SPLITS, Split
+from datamodules.decoding import UNREADABLE
 from datamodules.labels import Classes, LabelFile
 from datamodules.listing import Archive, Listing, list_folder, no_images
 from datamodules.splits import split_named, splits_named
+from datamodules.summary import listed
 
 STYLEGAN = "dataset.json"  # the file of labels that StyleGAN's dataset_tool writes
 
@@ -30,7 +32,7 @@ class ImageTree:
         root: a folder, or a .zip.
         follow_links: read what links lead to outside of root; they are refused otherwise.
         splits: ``auto``, or ``none`` to take folders of such names as any others.
-        labels: ``auto``, ``none``, or a file of labels (`LabelFile`), as a path or below root.
+        labels: ``auto``, ``folders``, ``none``, or a file of labels (`LabelFile`), as a path or below root.
         renumber: as in `Classes.of`.
 
     Raises:
@@ -54,7 +56,9 @@ class ImageTree:
             raise no_images(root)
         self.parts = self._divide() if splits == "auto" else {"train": ("", self.listing.images)}
         self._file, self._beside = self._label_files(labels)
-        self._by_folder = labels == "auto" and not self._file and not self._numbered_on()
+        undecided = labels == "auto" and not self._file
+        self._by_folder = labels == "folders" or (undecided and not self._numbered_on())
+        self._chunked = undecided and not self._by_folder
         if self._by_folder:
             self._check_strays()
 
@@ -91,8 +95,22 @@ class ImageTree:
         counts["hidden"] = len(self.listing.hidden)
         return {what: count for what, count in sorted(counts.items()) if count}
 
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of the names, a sentence each."""
+        told = []
+        if self._empty_folders:
+            told.append(f"no image that can be read in the folder {listed(self._empty_folders)}")
+        if self._chunked:
+            told.append("folders of five digits through which files are numbered on are no classes (labels='folders')")
+        files = [*self._beside.values()] or ([] if self._file is None else [self._file])
+        labels = sum(len(file.labels or ()) for file in files)
+        if labels > len(self.listing.images):
+            told.append(f"{labels - len(self.listing.images)} labels are of files that are not there")
+        return told
+
     @cached_property
-    def empty_folders(self) -> list[str]:
+    def _empty_folders(self) -> list[str]:
         """Folders in the place of classes or splits without any image that could be read."""
         depths = (1, 2) if self.divided else (1,)
         full, others = (
@@ -146,7 +164,7 @@ class ImageTree:
 
     def _label_files(self, labels: str) -> tuple[LabelFile | None, dict[Split, LabelFile]]:
         """The file of labels of all splits, and those that lie in the splits' own folders."""
-        if labels == "none":
+        if labels in ("none", "folders"):
             return None, {}
         others = self.listing.others
         if labels == "auto":
@@ -160,15 +178,19 @@ class ImageTree:
         if labels in others:
             return self._read_labels(labels), {}
         if not Path(labels).is_file():
-            raise FileNotFoundError(f"labels={labels!r}: neither 'auto', 'none' nor a .csv or .json file")
+            raise FileNotFoundError(f"labels={labels!r}: neither 'auto', 'folders', 'none' nor a .csv or .json file")
         return LabelFile(Path(labels).read_bytes(), labels), {}
 
     def _read_labels(self, name: str) -> LabelFile:
-        if self.archive is not None:
-            with self.archive.open(name) as file:
-                return LabelFile(file.read(), f"{self.root}/{name}")
         path = os.path.join(self.root, name)
-        return LabelFile(Path(path).read_bytes(), path)
+        if self.archive is None:
+            return LabelFile(Path(path).read_bytes(), path)
+        with self.archive.open(name) as file:
+            try:
+                content = file.read()
+            except UNREADABLE as error:
+                raise ValueError(f"{path}: can't be read: {error}") from error
+        return LabelFile(content, path)
 
     def _raw(self, split: Split, files: Sequence[str]) -> np.ndarray:
         file = self._beside.get(split, self._file)

@@ -43,9 +43,11 @@ class Classes:
             least: number of classes, if more are known than the labels show; as of one-hot rows.
 
         Raises:
-            ValueError: more names, or fewer, than the classes that labels call for.
+            ValueError: fewer names than classes, numbers beside words, or a million classes of few labels.
         """
         found = [np.unique(part) for part in labels if part.size]
+        if len({part.dtype.kind in "US" for part in found}) > 1:
+            raise ValueError("labels are numbers in some splits and words in others")
         values = np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
         if values.size == 0:
             return cls()
@@ -151,7 +153,7 @@ def _rows_of_json(content: Any) -> dict[str, Any] | None:
     if labels is None:
         return None
     pairs = labels.items() if isinstance(labels, dict) else [(name, label) for name, label in labels]
-    return {str(name).replace("\\", "/"): label for name, label in pairs}
+    return _by_name([(str(name).replace("\\", "/"), label) for name, label in pairs])
 
 
 def _rows_of_csv(text: str) -> dict[str, Any]:
@@ -167,7 +169,15 @@ def _rows_of_csv(text: str) -> dict[str, Any]:
     if len(pairs) < len(rows):
         raise ValueError(f"{len(rows) - len(pairs)} lines have fewer columns than the titles")
     numbers = all(_is_number(label) for _, label in pairs)
-    return {name: int(label) if numbers else label for name, label in pairs}
+    return _by_name([(name, int(label) if numbers else label) for name, label in pairs])
+
+
+def _by_name(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, label in pairs:
+        if found.setdefault(name, label) != label:
+            raise ValueError(f"{name} has the labels {found[name]} and {label}")
+    return found
 
 
 def _column(titles: Sequence[str], accepted: Sequence[str]) -> int | None:

@@ -47,7 +47,7 @@ class Summary:
         name: of the data.
         images: number in each split.
         image_shape: (C, H, W) or (D,) as given to a model.
-        classes: training images of each class by name; empty without labels.
+        classes: training images of each class by name, or all where there are no splits; empty without labels.
         found: of the reader.
     """
 
@@ -65,7 +65,8 @@ class Summary:
         if self.classes:
             told = ", ".join(f"{name} {count:,}" for name, count in list(self.classes.items())[:TOLD])
             more = ", …" if len(self.classes) > TOLD else ""
-            parts.append(f"{len(self.classes)} classes ({told}{more} for training)")
+            whose = " for training" if "train" in self.images else ""
+            parts.append(f"{len(self.classes)} classes ({told}{more}{whose})")
         else:
             parts.append("no labels")
         if self.found.left_out:
@@ -141,40 +142,51 @@ def look_at_files(
         notes: as in `Found`; others are added.
         look: files to read; None for all.
     """
-    sizes: Counter[tuple[int, ...]] = Counter()
-    channels: Counter[str] = Counter()
-    errors, paged, values = [], [], []
-    transparent = 0
     total = sum(map(len, datasets))
+    looked = []
     for dataset in datasets:
-        files: Any = dataset
-        for place, i in enumerate(spread(len(files), look and -(-look * len(files) // max(total, 1)))):
-            try:
-                header = files.header(i)
-                if look is None or place % DECODED == 0:
-                    values.append(files.extremes(i))
-            except ValueError as error:
-                errors.append(str(error))
-                continue
-            sizes[header.size] += 1
-            channels[header.kind] += 1
-            transparent += header.alpha and files.reading.alpha == "white"
-            if header.pages > 1 and files.pages is None:
-                paged.append((files.described(i), header.pages))
-    if transparent:
-        alpha = (
-            f"{transparent} of {sum(sizes.values())} files looked at have an alpha channel: transparent pixels are laid"
-        )
-        notes = [*notes, f"{alpha} on white (alpha='drop' leaves it out, as pytorch-fid and clean-fid do)"]
-    if paged:
-        paging = (
-            f"{len(paged)} of {sum(sizes.values())} files looked at hold several pages or frames ({paged[0][0]}: "
-            f"{paged[0][1]}); only the first is read (pages='all' reads each of a TIFF)"
-        )
-        notes = [*notes, paging]
+        for place, i in enumerate(spread(len(dataset), look and -(-look * len(dataset) // max(total, 1)))):
+            looked.append((dataset, i, *_look(dataset, i, decoded=look is None or place % DECODED == 0)))
+    headers = [(files, i, header) for files, i, header, *_ in looked if header is not None]
+    values = [extremes for *_, extremes, _ in looked if extremes is not None]
     return Found(
-        dict(sizes), dict(channels), _range(values), sum(sizes.values()), dict(left_out), tuple(notes), tuple(errors)
+        sizes=dict(Counter(header.size for *_, header in headers)),
+        channels=dict(Counter(header.kind for *_, header in headers)),
+        values=_range(values),
+        looked=len(headers),
+        left_out=dict(left_out),
+        notes=(*notes, *_alpha_and_pages(headers)),
+        errors=tuple(error for *_, error in looked if error is not None),
     )
+
+
+def _look(files: Any, i: int, decoded: bool) -> tuple[Any, tuple[float, float, float] | None, str | None]:
+    """A file's header and values, or the error that it can't be read."""
+    try:
+        return files.header(i), files.extremes(i) if decoded else None, None
+    except ValueError as error:
+        return None, None, str(error)
+
+
+def _alpha_and_pages(headers: Sequence[tuple[Any, int, Any]]) -> list[str]:
+    """Notes on what is done with transparent pixels, and with files of several pages."""
+    notes = []
+    transparent = sum(header.alpha and files.reading.alpha == "white" for files, _, header in headers)
+    if transparent:
+        notes.append(
+            f"{transparent} of {len(headers)} files looked at have an alpha channel: transparent pixels are laid on "
+            "white (alpha='drop' leaves it out, as pytorch-fid and clean-fid do)"
+        )
+    paged = [
+        (files.described(i), header.pages) for files, i, header in headers if header.pages > 1 and files.pages is None
+    ]
+    if paged:
+        name, pages = paged[0]
+        notes.append(
+            f"{len(paged)} of {len(headers)} files looked at hold several pages or frames ({name}: {pages}); only the "
+            "first is read (pages='all' reads each of a TIFF)"
+        )
+    return notes
 
 
 def look_in_memory(datasets: Sequence[BatchDataset], look: int | None, white: float = 255) -> Found:

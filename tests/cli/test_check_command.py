@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from lit_gen.cli.app import main
@@ -58,6 +59,24 @@ def test_the_same_data_in_every_form(forms, form, capsys):
     told = capsys.readouterr()
     assert float(told.out.splitlines()[1].split()[1]) == pytest.approx(0, abs=1e-6)
     assert f"lit-gen: {forms / form}: 6 images" in told.err or f"lit-gen: {form}: 6 images" in told.err
+
+
+def test_values_are_scaled_alike_in_arrays_and_files(tmp_path, capsys):
+    values = rng.integers(0, 4096, (20, 8, 8), dtype=np.uint16)
+    values[0, 0] = 4095
+    np.save(tmp_path / "twelve.npy", values)
+    np.save(tmp_path / "eight.npy", np.floor(values * (255 / 4095) + 0.5).astype(np.uint8))
+    (tmp_path / "files").mkdir()
+    for i, image in enumerate(values):
+        Image.fromarray(image).save(tmp_path / "files" / f"{i:02d}.png")
+    expected = read_source(str(tmp_path / "eight.npy"), "test", "uint8", None).dataset("test").__getitems__([0, 7])[0]
+    for name in ("twelve.npy", "files"):
+        source = read_source(str(tmp_path / name), "test", "uint8", None, white=4095)
+        assert torch.equal(source.dataset("test").__getitems__([0, 7])[0], expected)
+        main(["evaluate", str(tmp_path / "eight.npy"), str(tmp_path / name), "--extractor=pixels", "--scores=fd"])
+        told = capsys.readouterr()
+        assert float(told.out.splitlines()[1].split()[1]) > 1  # as stored it is nearly black, and that is said
+        assert "warning: the largest value is 4095 where 65535 is white" in told.err
 
 
 def test_encodings_keep_the_names_of_classes(forms, tmp_path):

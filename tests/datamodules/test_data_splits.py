@@ -164,6 +164,8 @@ def test_stylegans_dataset_json_says_the_labels(tmp_path, form):
         return folder(root if form == "folder" else zipped(root), val_share=0, test_share=0)
 
     assert data().num_classes == 0  # folders through which the files are numbered on
+    assert "labels='folders'" in data().summary().warnings[0]
+    assert folder(root, labels="folders").class_names == ("00000", "00001", "00002")
     for labels, expected in (
         ([[name, i % 3] for i, name in enumerate(names)], [i % 3 for i in range(12)]),
         ([[name.replace("/", "\\"), np.eye(3, dtype=int)[i % 3].tolist()] for i, name in enumerate(names)], None),
@@ -206,6 +208,9 @@ def test_files_of_labels(tmp_path, name, content, names):
     (tmp_path / name).write_text("a,b,c\n1,2,3\n")
     with pytest.raises(ValueError, match="not a readable file of labels"):
         folder(root, labels=str(tmp_path / name)).class_names  # noqa: B018
+    (tmp_path / name).write_text('{"labels": [["a.png", 1], ["a.png", 2]]}' if "json" in name else "a,b\na,1\na,2\n")
+    with pytest.raises(ValueError, match="has the labels 1 and 2"):
+        folder(root, labels=str(tmp_path / name)).class_names  # noqa: B018
     with pytest.raises(FileNotFoundError, match=r"labels='nowhere\.csv'"):
         folder(root, labels="nowhere.csv").class_names  # noqa: B018
 
@@ -234,6 +239,12 @@ def test_labels_of_arrays_in_every_form(tmp_path):
         told = [data.class_names[i] for i in data.dataset("train").labels] if data.num_classes else []
         assert [told.count(name) for name in set(told)] == [2] * len(set(told))
         assert data.summary().found.left_out == ({"array 'labels'": 1} if names == () else {})
+    np.savez(tmp_path / "x.npz", images=images, labels=numbers, x_test=images[:2])
+    data = ArrayDataModule(tmp_path / "x.npz", val_share=0, test_share=0)
+    assert (data.num_classes, data.summary().found.left_out) == (3, {"array 'x_test'": 1})
+    np.savez(tmp_path / "x.npz", x_train=images, y_train=numbers, x_val=images, y_val=words)
+    with pytest.raises(ValueError, match="numbers in some splits and words in others"):
+        ArrayDataModule(tmp_path / "x.npz").num_classes  # noqa: B018
     np.savez(tmp_path / "x.npz", a=images, b=images)
     with pytest.raises(ValueError, match=r"images='c': .*x\.npz holds a, b"):
         ArrayDataModule(tmp_path / "x.npz", images="c").image_shape  # noqa: B018

@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     add("--alpha", default="white", choices=("white", "drop"), help="what becomes of transparent pixels (white)")
     add("--pages", default="first", choices=("first", "all"), help="of TIFF files with several (first)")
     add("--splits", default="auto", choices=("auto", "none"), help="none takes folders named like splits as classes")
-    add("--labels", help="none, or a file of labels, or the name of an array; found by default")
+    add("--labels", help="folders, none, or a file of labels, or the name of an array; found by default")
     add("--images", help="name of the array of images, with {} for the split's name")
     add("--max_pixels", type=int, default=MAX_PIXELS, help=f"larger pictures are refused ({MAX_PIXELS})")
     return command

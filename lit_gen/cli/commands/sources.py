@@ -179,11 +179,9 @@ def _files(path: str, split: str, size: int | None, reading: Reading) -> Source:
     height, width = next(iter(sizes)) if size is None else (size, size)
     dataset.image_shape = (1 if grey else 3, height, width)
     resize = _resize(sizes, size)
-    empty = tree.empty_folders
-    notes = [f"no image that can be read in the folder {listed(empty)}"] if empty else []
 
     def found(look: int | None) -> Found:
-        return look_at_files([dataset], tree.left_out, notes, look)
+        return look_at_files([dataset], tree.left_out, tree.notes, look)
 
     return Source(dataset, tree.class_names, datamodules.DataModule.to_float, resize=resize, path=path, found=found)
 
