@@ -81,6 +81,7 @@ class VariationalModule(LatentVariableModel, ABC):
         if not 0 < temperature < math.inf:
             raise ValueError(f"temperature={temperature}: a positive, finite factor on the scale of z")
         self.likelihood = likelihood
+        likelihood.batch_mean = self.batch_mean
         self.objective, self.encoder_steps, self.temperature = objective, encoder_steps, temperature
         self._settings = (optimizer, scheduler, clip_norm, accumulate), init_from  # until the players are defined
 

@@ -19,10 +19,15 @@ class BatchMeans:
     and every part is taken as far as there; then the mean is known to all. So it costs further passes only with
     ``accumulate`` above 1; they leave no trace in buffers, but layers that draw by themselves, such as dropout, draw
     other numbers in them. Between processes each mean is a message. Every part has to ask for as many.
+
+    Attributes:
+        processes: Their number.
+        share: Of the batch's samples, those of the part at hand.
     """
 
     def __init__(self) -> None:
         self.processes = 1
+        self.share = 1.0
         self._known: list[Tensor] = []
         self._asked = 0
         self._parts = 1
@@ -41,9 +46,10 @@ class BatchMeans:
         parts = list(draw.parts(count))
         self._known, self._parts = [], len(parts)
         if len(parts) > 1:
+            self.share = len(parts[0]) / len(draw)
             first = self._first(parts, objective, len(draw), list(networks))
         for i, part in enumerate(parts):
-            self._asked = 0
+            self._asked, self.share = 0, len(part) / len(draw)
             yield part, first if i == 0 and len(parts) > 1 else part.given_to(objective)
 
     def _first(self, parts: list[Draw], objective: Callable[..., Any], rows: int, networks: list[nn.Module]) -> Any:

@@ -10,7 +10,8 @@ from invariances import assert_invariant, fit, seeded
 from torch import nn
 from torch.nn import functional as F
 
-from lit_gen import GAN
+from lit_gen import GAN, VAE
+from lit_gen.distributions import OptimalSigmaGaussian
 from lit_gen.losses import R1, Hinge
 from lit_gen.modules import Draw, GenerativeModule, Memory, Player, View
 from lit_gen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator
@@ -203,3 +204,13 @@ def test_a_mean_over_parts_is_known_to_the_first_of_them_and_leaves_no_trace():
 @dataclass(frozen=True)
 class Rows(Draw):
     x: torch.Tensor
+
+
+def sigma_vae(accumulate=1):
+    networks = {"encoder": partial(MLPEncoder, width=16, depth=1), "decoder": partial(MLPDecoder, width=16, depth=1)}
+    return VAE(SHAPE, 4, likelihood=OptimalSigmaGaussian, ema_half_life=200, accumulate=accumulate, **networks)
+
+
+def test_a_likelihood_that_is_one_of_the_whole_batch(assert_same, tmp_path):
+    """Its σ is that of all parts and processes, and its running mean moves once an update."""
+    assert_invariant(sigma_vae, {"accumulate": 4}, assert_same, tmp_path)

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,10 +27,13 @@ class Likelihood(nn.Module, ABC):
     Attributes:
         discrete: whether `log_prob` is the logarithm of a probability, not of a density.
         protocol: what a score's name must say, as likelihoods of differently made x don't compare.
+        batch_mean: in training, takes a mean over the samples at hand to that over the whole batch, of which they are
+            the part `batch_mean.share`; set by the module that trains, else None.
     """
 
     discrete: bool = False
     protocol: str = ""
+    batch_mean: Any = None
 
     def __init__(self, image_shape: tuple[int, ...]):
         super().__init__()

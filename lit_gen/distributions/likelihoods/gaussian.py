@@ -104,7 +104,7 @@ class SharedSigmaGaussian(Gaussian):
 class OptimalSigmaGaussian(Gaussian):
     """Gaussian values with the one σ that is best for the decoder's means (σ-VAE, arXiv:2006.13202, section 4.3).
 
-    In training σ² is the mean square error of all values of the batch, on all processes together, for which
+    In training σ² is the mean square error of all values of the batch, in all parts and processes together, for which
     the batch's mean log-likelihood is largest; its derivative by σ is 0 there, so none is taken. In evaluation
     σ² is the running mean of those, bias-corrected, so that no score depends on what else is in its batch.
     Before the first training batch σ = 1.
@@ -144,11 +144,14 @@ class OptimalSigmaGaussian(Gaussian):
         """Nats `(N,)` of the density in [-1, 1]. In training it follows the errors by `running`."""
         if not self.training:
             return super().log_prob(x, params)
-        square = (x - params).detach().square().mean()
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        square, share = (x - params).detach().square().mean(), 1.0
+        if self.batch_mean is not None:
+            square, share = self.batch_mean(square), self.batch_mean.share
+        elif torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(square)
             square /= torch.distributed.get_world_size()
-        self.running.lerp_(torch.stack([square, torch.ones_like(square)]).to(self.running.dtype), self.momentum)
+        moved = self.momentum if share == 1 else 1 - (1 - self.momentum) ** share  # parts together as far as the whole
+        self.running.lerp_(torch.stack([square, torch.ones_like(square)]).to(self.running.dtype), moved)
         return self._sum(normal_log_prob(x, params, _log_sigma(square)))
 
 
