@@ -1,9 +1,7 @@
 """A device without float64, as Apple's GPUs are: everything runs there or on the CPU, and has the CPU's values."""
 
-import warnings
 from functools import partial
 
-import lightning.pytorch as L
 import pytest
 import test_differential_cyclegan as cyclegans
 import test_differential_gan as gans
@@ -18,29 +16,12 @@ from test_every_metric import EVERY as METRICS
 from test_every_metric import assert_close
 from test_every_prior import EVERY as PRIORS
 
-from datamodules import DigitsDataModule, MixtureDataModule, RecolouredDigitsDataModule
-from lit_gen import GAN, VAE, CycleGAN, HierarchicalVAE, metrics
-from lit_gen.callbacks import (
-    Evaluate,
-    EvaluateTranslation,
-    GameMonitor,
-    LatentDiagnostics,
-    ModeCoverage,
-    PosteriorCollapse,
-    SampleGrid,
-    ScoreHistograms,
-    TranslationGrid,
-)
+from lit_gen import CycleGAN, metrics
 from lit_gen.metrics import Moments, Neighbours
 from lit_gen.networks import (
     BottomUp,
     Ladder,
-    MLPDecoder,
-    MLPDiscriminator,
     MLPEncoder,
-    MLPGenerator,
-    PatchGAN,
-    ResNetTranslator,
     TopDown,
 )
 
@@ -253,70 +234,3 @@ def test_every_score_of_rows_that_lie_there(name):
     with second_device() as device:
         found = FUNCTIONS[name](*on(device, *inputs))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-
-
-# Callbacks
-
-MLP = {
-    "generator": partial(MLPGenerator, width=8, depth=1),
-    "discriminator": partial(MLPDiscriminator, width=8, depth=1),
-}
-VAE_MLP = {"encoder": partial(MLPEncoder, width=8, depth=1), "decoder": partial(MLPDecoder, width=8, depth=1)}
-
-
-CONVOLUTIONS = {
-    "generator": partial(ResNetTranslator, width=2, blocks=1, norm="none"),
-    "discriminator": partial(PatchGAN, width=2),
-}
-
-
-def scored_all():
-    """All scores, of few images."""
-    names = [name for name in metrics.SCORES if name not in ("kid_subsets", "class_transfer", "fd_class")]
-    return Evaluate(num_samples=40, batch_size=40, scores=names, capacity=40, cache=None)
-
-
-def latents(**options):
-    return LatentDiagnostics(num_images=20, samples=2, nll_samples=4, **options)
-
-
-WATCHED = {
-    "gan": lambda: (GAN((1, 8, 8), 4, **MLP), DigitsDataModule(), [scored_all(), SampleGrid(4), ScoreHistograms(20)]),
-    "game": lambda: (GAN((1, 8, 8), 4, **MLP), DigitsDataModule(), [GameMonitor(20)]),
-    "modes": lambda: (GAN((2,), 4, **MLP), MixtureDataModule(num_points=200), [ModeCoverage(20), SampleGrid(20)]),
-    "vae": lambda: (
-        VAE((1, 8, 8), 4, **VAE_MLP),
-        DigitsDataModule(),
-        [latents(ais_steps=3, ais_chains=2), PosteriorCollapse(num_images=20), SampleGrid(4)],
-    ),
-    "hierarchy": lambda: (HierarchicalVAE((1, 8, 8)), DigitsDataModule(), [latents(), SampleGrid(4)]),
-    "cyclegan": lambda: (
-        CycleGAN((3, 8, 8), **CONVOLUTIONS),
-        RecolouredDigitsDataModule(batch_size=64),
-        [EvaluateTranslation("identity"), TranslationGrid(4)],
-    ),
-}
-
-
-@pytest.mark.parametrize("name", WATCHED)
-def test_callbacks_look_from_there(name, tmp_path):
-    warnings.simplefilter("ignore")
-    options = {
-        "max_steps": 2, "limit_val_batches": 2, "val_check_interval": 2, "logger": False, "enable_checkpointing": False,
-        "enable_progress_bar": False, "enable_model_summary": False, "default_root_dir": tmp_path,
-    }  # fmt: skip
-    found = []
-    for there in (False, True):
-        torch.manual_seed(0)
-        module, data, callbacks = WATCHED[name]()
-        module.seed = SEED
-        with second_device() as device:
-            trainer = (
-                trainer_on(device, callbacks=callbacks, **options)
-                if there
-                else L.Trainer(accelerator="cpu", devices=1, callbacks=callbacks, **options)
-            )
-            trainer.fit(module, datamodule=data)
-            found.append({key: value.item() for key, value in trainer.callback_metrics.items()})
-    assert found[1] == pytest.approx(found[0], rel=1e-2, abs=1e-2, nan_ok=True)
-    assert any(key.startswith(("val/", "game/")) for key in found[0])
