@@ -7,6 +7,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lit_gen.metrics.extractors import Extractor
+from lit_gen.precision import to_float64
 
 Region = Literal["ball", "box"]
 Counted = Literal["good", "all"]
@@ -20,7 +21,8 @@ def reverse_kl(histogram: Tensor) -> float:
     Args:
         histogram: Samples of each mode, ``(K,)``.
     """
-    share = histogram.double() / histogram.sum()
+    histogram = to_float64(histogram)
+    share = histogram / histogram.sum()
     return float(torch.special.xlogy(share, len(share) * share).sum())
 
 

@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from lit_gen.precision import to_float64
+
 
 def kl_divergence(p: Tensor, q: Tensor, cell: float = 1.0) -> Tensor:
     """KL(p ‖ q) = ∫ p log(p / q), a float64 scalar; infinite where q is 0 and p is not.
@@ -41,7 +43,7 @@ def _masses(p: Tensor, q: Tensor, cell: float) -> tuple[Tensor, Tensor]:
         raise ValueError(f"p {tuple(p.shape)}, q {tuple(q.shape)}: densities on the same grid are needed")
     masses = []
     for name, density in (("p", p), ("q", q)):
-        mass = density.double() * cell
+        mass = to_float64(density) * cell
         if not (mass.isfinite() & (mass >= 0)).all():
             raise ValueError(f"{name} holds values that are negative or not finite")
         if abs(mass.sum() - 1) > 0.01:

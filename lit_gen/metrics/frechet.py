@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from lit_gen.metrics.moments import Moments
+from lit_gen.precision import to_float64
 
 WIDE = 512  # features from which the eigenvalues of L₁ᵀ Σ₂ L₁ replace the singular values of L₁ᵀ L₂
 STRIPES = 4
@@ -33,7 +34,7 @@ def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -
             raise ValueError(f"{name} of shape {tuple(value.shape)}: expected {shape}, as mean1 has {dim} entries")
         if not value.isfinite().all():
             raise ValueError(f"{name} holds NaN or infinite values")
-    mean1, cov1, mean2, cov2 = (value.double() for value in arguments.values())
+    mean1, cov1, mean2, cov2 = (to_float64(value) for value in arguments.values())
     return frechet_of_moments(Moments(mean1, cov1), Moments(mean2, cov2))
 
 

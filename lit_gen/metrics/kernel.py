@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from lit_gen.precision import float64_device
+
 BLOCK = 512  # rows by rows of one block of the kernel matrix, which bounds the memory
 
 
@@ -22,6 +24,7 @@ def kernel_distance(samples: Tensor, real: Tensor, within_real: float | None = N
     m, n = len(samples), len(real)
     if m < 2 or n < 2:
         raise ValueError(f"kernel distance of {m} samples and {n} data: at least 2 of each are needed")
+    samples, real = (rows.to(float64_device(rows.device)) for rows in (samples, real))
     within = kernel_within(samples) + (kernel_within(real) if within_real is None else within_real)
     between = sum(_kernel_sum(x, y) for x in samples.split(BLOCK) for y in real.split(BLOCK))
     return within - 2 * float(between) / (m * n)
@@ -35,6 +38,7 @@ def kernel_within(rows: Tensor) -> float:
     """
     if len(rows) < 2:
         raise ValueError(f"kernel of pairs among {len(rows)} rows: at least 2 are needed")
+    rows = rows.to(float64_device(rows.device))
     blocks = rows.split(BLOCK)
     total = rows.new_zeros((), dtype=torch.float64)
     for i, block in enumerate(blocks):

@@ -5,6 +5,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from lit_gen.precision import to_float64
+
 BLOCK = 1024  # queries by rows of one block of distances, which bounds the memory
 
 
@@ -54,7 +56,7 @@ def inside(queries: Tensor, centres: Tensor, radii: Tensor) -> tuple[Tensor, Ten
     """
     queries, centres = _centred(queries, centres)
     largest = max(float(queries.square().sum(1).max()), float(centres.square().sum(1).max()))
-    reach = radii.double().square() + 64 * torch.finfo(torch.float64).eps * largest
+    reach = to_float64(radii).square() + 64 * torch.finfo(torch.float64).eps * largest
     of_query = torch.zeros(len(queries), dtype=torch.int64, device=queries.device)
     of_ball = torch.zeros(len(centres), dtype=torch.int64, device=queries.device)
     for start in range(0, len(queries), BLOCK):
@@ -176,8 +178,9 @@ def mean_pairwise_distance(rows: Tensor) -> float:
 
 
 def _centred(queries: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    mean = rows.double().mean(0)
-    return queries.double() - mean, rows.double() - mean
+    queries, rows = to_float64(queries), to_float64(rows)
+    mean = rows.mean(0)
+    return queries - mean, rows - mean
 
 
 def _squared(x: Tensor, y: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
+from lit_gen.precision import to_float64
+
 BLOCK = 1024  # rows that enter the covariance in one product
 
 
@@ -35,7 +37,7 @@ class Moments:
         """The moments of rows ``(n, D)``, which are kept: few of them are a better factor than any computed one."""
         if len(rows) == 0:
             raise ValueError("mean of 0 feature rows: at least 1 is needed")
-        rows = rows.double()
+        rows = to_float64(rows)
         return cls(rows.mean(0), None, len(rows), rows)
 
     def to(self, device: torch.device | str) -> "Moments":
@@ -141,7 +143,7 @@ class FeatureMoments(Metric):
         check_features(features, self.num_features)
         if len(features) == 0:
             return
-        self.rows.append(features.to(self.state.device, torch.float64, copy=True))
+        self.rows.append(features.to(self.state.device).to(torch.float64, copy=True))
         if sum(map(len, self.rows)) > (self.few if self.state[0, 0] == 0 else BLOCK):
             self._pool_rows()
 

@@ -11,6 +11,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from lit_gen.precision import to_float64
+
 MAX_POINTS = 2000  # an assignment of as many takes seconds, and grows with the cube
 
 
@@ -177,4 +179,4 @@ def _points(x: Tensor, y: Tensor, p: float) -> tuple[Tensor, Tensor]:
     for name, points in (("x", x), ("y", y)):
         if not points.isfinite().all():
             raise ValueError(f"{name} holds NaN or infinite values")
-    return x.double(), y.double()
+    return to_float64(x), to_float64(y)

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lit_gen.precision import to_float64
+
 
 class LinearClassifier:
     """Multinomial logistic regression on standardised features, trained to its optimum in float64.
@@ -18,7 +20,7 @@ class LinearClassifier:
     """
 
     def __init__(self, rows: Tensor, labels: Tensor, num_classes: int, decay: float = 1e-3) -> None:
-        rows = rows.double()
+        rows = to_float64(rows)
         self.mean, deviation = rows.mean(0), rows.std(0, correction=0)
         self.scale = torch.where(deviation > 0, deviation, 1.0)
         x, y = (rows - self.mean) / self.scale, labels.to(rows.device)
@@ -46,7 +48,7 @@ class LinearClassifier:
 
     def accuracy(self, rows: Tensor, labels: Tensor) -> float:
         """Share of rows ``(N, D)`` whose class is ``labels`` ``(N,)``."""
-        logits = F.linear((rows.double() - self.mean) / self.scale, self.weight, self.bias)
+        logits = F.linear((to_float64(rows) - self.mean) / self.scale, self.weight, self.bias)
         return float((logits.argmax(1) == labels.to(logits.device)).double().mean())
 
 

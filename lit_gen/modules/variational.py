@@ -179,9 +179,11 @@ class VariationalModule(LatentVariableModel, ABC):
         if self.turns("encoder") % self.encoder_steps == 0:
             self.update("decoder", self.loss, *self.draw(batch, samples))
 
-    def on_fit_start(self) -> None:
-        """Refuse an objective that doesn't suit the model or the training's length."""
-        super().on_fit_start()
+    def on_train_start(self) -> None:
+        """Refuse an objective that doesn't suit the model or the training's length.
+
+        Not before: asked for its length, a trainer loads the data, which then doesn't go on from a checkpoint's place.
+        """
         trainer = self.trainer
         batches = math.inf if trainer.fast_dev_run else trainer.estimated_stepping_batches  # type: ignore[attr-defined]
         self.objective.check(self.stochastic_layers, batches // max(1, self.encoder_steps))

@@ -112,7 +112,9 @@ class LatentUnits(Metric):
         self.excess = self.excess + n * excess
         self.kl = self.kl + layer.kl.to(self.kl.device).double().mean(0).sum()
         units = elementwise_kl(layer)
-        added = torch.full_like(self.unit_kl, math.nan) if units is None else units.to(self.unit_kl).sum(0)
+        added = (
+            torch.full_like(self.unit_kl, math.nan) if units is None else units.to(self.unit_kl.device).double().sum(0)
+        )
         self.unit_kl = self.unit_kl + added
 
     @property
