@@ -21,6 +21,7 @@ from lit_gen.kernels.trial import BACKWARD, BOUND, FORWARD, error_here, in_float
 
 SHORT = (torch.bfloat16, torch.float16)
 Choice = Literal["auto", "on", "off"]
+Verdict = list[tuple[int, ...] | None] | None  # None where PyTorch is right, else the strides of its results
 
 
 class Guard:
@@ -36,7 +37,7 @@ class Guard:
 
     def __init__(self) -> None:
         self.wrong = 0
-        self._verdicts: dict[Any, list[tuple[int, ...] | None] | None] = {}
+        self._verdicts: dict[Any, Verdict] = {}
         self._library = torch.library.Library("aten", "IMPL")
         for op in (FORWARD, BACKWARD):
             kernel = torch.library.get_kernel(op, "CPU").call_boxed
@@ -47,22 +48,26 @@ class Guard:
         self._library._destroy()
 
     def _run(self, op: Any, kernel: Callable[..., Any], keys: torch.DispatchKeySet, *args: Any) -> Any:
-        first: Tensor = args[0]
-        if first.dtype not in SHORT or first.numel() == 0:
-            return kernel(keys, *args)
+        with torch._C.DisableTorchFunction():  # else a mode such as FastConvolutions sees each look at a shape
+            strides = self._verdict(op, kernel, keys, args)
+            if strides is None:
+                return kernel(keys, *args)
+            results = kernel(keys, *map(in_float32, args))
+            if isinstance(results, Tensor):
+                return _laid_out(results, strides[0], args[0].dtype)
+            return tuple(_laid_out(*pair, args[0].dtype) for pair in zip(results, strides, strict=True))
+
+    def _verdict(
+        self, op: Any, kernel: Callable[..., Any], keys: torch.DispatchKeySet, args: tuple[Any, ...]
+    ) -> Verdict:
+        if args[0].dtype not in SHORT or args[0].numel() == 0:
+            return None
         key = _key(op, args)
         if key not in self._verdicts:
             self._verdicts[key] = self._judge(functools.partial(kernel, keys), args)
-        strides = self._verdicts[key]
-        if strides is None:
-            return kernel(keys, *args)
-        results = kernel(keys, *map(in_float32, args))
-        if isinstance(results, Tensor):
-            return _laid_out(results, strides[0], first.dtype)
-        return tuple(_laid_out(*pair, first.dtype) for pair in zip(results, strides, strict=True))
+        return self._verdicts[key]
 
-    def _judge(self, kernel: Callable[..., Any], args: tuple[Any, ...]) -> list[tuple[int, ...] | None] | None:
-        """None where such a convolution is right, else the strides of its results."""
+    def _judge(self, kernel: Callable[..., Any], args: tuple[Any, ...]) -> Verdict:
         error, results = try_out(kernel, args)
         if error <= BOUND:
             return None

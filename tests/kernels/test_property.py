@@ -138,7 +138,7 @@ def test_bfloat16_is_near_the_exact_derivatives():
     Without gaps in the kernel, ragged outputs and borders of more than half a kernel, in which PyTorch's own bfloat16
     kernels may stop the process.
     """
-    guard_convolutions()
+    guard_convolutions("auto")
     count = 0
     for seed in range(240):
         drawn = draw(seed)
