@@ -9,6 +9,7 @@ from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 from lightning.pytorch.strategies import DDPStrategy
 from test_update import build, fit
 from torch import nn
+from torch.autograd import forward_ad
 
 from lit_gen import GAN
 from lit_gen.optimizers import GANAdam
@@ -87,3 +88,27 @@ def test_many_tensors_are_averaged_and_measured_at_once():
     torch._foreach_lerp_(a, b, 0.25)
     assert [x.tolist() for x in a] == [[0.25] * 2, [0.75] * 3]
     assert [round(x.item(), 6) for x in torch._foreach_norm(b)] == [round(2**0.5, 6), 0.0]
+
+
+def test_what_the_kernels_ask_pytorch_of_the_running_context():
+    assert not torch._C._are_functorch_transforms_active()
+    seen = []
+    torch.func.vmap(lambda x: (seen.append(torch._C._are_functorch_transforms_active()), x)[1])(torch.ones(2))
+    assert seen == [True]
+    assert not torch._C._functorch.is_legacy_batchedtensor(torch.ones(2))
+    assert forward_ad._current_level == -1
+    with forward_ad.dual_level():
+        assert forward_ad._current_level == 0
+
+
+def test_a_kernel_is_taken_over_and_given_back():
+    keys = torch._C.DispatchKeySet(torch._C.DispatchKey.CPU)
+    assert keys.has(torch._C.DispatchKey.CPU)
+    library, calls = torch.library.Library("aten", "IMPL"), []
+    library.impl("aten::frac", lambda x: (calls.append(x), x.clone())[1], "CPU")
+    torch.frac(torch.ones(1))
+    library._destroy()
+    torch.frac(torch.ones(1))
+    assert len(calls) == 1
+    with torch._C.DisableTorchFunction():
+        assert torch.ones(1).sum() == 1

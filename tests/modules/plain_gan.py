@@ -171,13 +171,14 @@ class PlainGAN:
         for rows in self.rows(total, "d"):
             labels = None if y is None else y[rows]
             loss = loss + (rows.stop - rows.start) / total * self.game(self.d, real[rows], fake[rows], labels)[0]
-        interval = self.case["interval"]
+        interval, game = self.case["interval"], loss
         if self.case["penalty"] != "none" and self.updates["discriminator"] % interval == 0:
             value = penalty(
                 self.case["penalty"], lambda x: scored(self.d, x, y, self.case["condition"])[0], real, fake, epsilon
             )
             loss, self.values["penalty"] = loss + interval * value, value
-        self.values["discriminator_loss"] = loss
+        # Of a lazy penalty the last value is told at every step.
+        self.values["discriminator_loss"] = game + self.values.get("penalty", 0.0)
         self.steps["d"](loss)
         if self.case["clip"]:
             with torch.no_grad():
