@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import re
+import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -70,6 +71,11 @@ def shorten(message: str, accepted: Iterable[str] = ()) -> str:
     if missing := re.search(r"Expected a dot import path string: (\S+)|No module named|has no attribute", message):
         name = missing[1] or message.splitlines()[-1].strip(" -")
         return f"{key}: no class {name}; {_suggest(name, choices(key))}, or give an import path"
+    if foreign := re.search(r"Importing '(\S+)' is not allowed, denied by the '\*'", message):
+        return (
+            f"the checkpoint names {foreign[1]}, of a package that is not of this library; nothing of it was imported. "
+            f"If you trust it: --trust {foreign[1].partition('.')[0]}, or give --model or --data by their import path"
+        )
     if denied := re.search(r"Importing '(\S+)' is not allowed", message):
         return f"{key}: {denied[1]} is not to be named here; no option or file may name Python's own modules"
     message = re.sub(r"Expected an? <class '(\w+)'>", r"expected \1", message)
@@ -124,3 +130,9 @@ def users_error(error: BaseException) -> str | None:
 def _raised_in(error: BaseException) -> list[str]:
     """The files of an error's traceback, the one that raised it last."""
     return [frame.filename for frame in traceback.extract_tb(error.__traceback__)] or [""]
+
+
+def report(message: str) -> int:
+    """Print an error of the user as one line; the exit status."""
+    sys.stderr.write(f"lit-gen: error: {' '.join(message.split())}\n")
+    return 2

@@ -80,7 +80,7 @@ def test_a_class_that_the_type_does_not_allow_is_not_instantiated(arguments, cap
 def test_where_anything_is_allowed_no_class_is_built(monkeypatch):
     from jsonargparse import ArgumentParser
 
-    from lit_gen.cli.support import restrict_imports
+    from lit_gen.cli.imports import restrict_imports
 
     restrict_imports()
     parser = ArgumentParser()
