@@ -21,6 +21,7 @@ from lit_gen.distributions import Likelihood
 
 OWN = tuple(str(Path(package.__path__[0])) for package in (lit_gen, datamodules))
 FRAMEWORK = str(Path(lightning.__path__[0]))
+SCHEDULES = str(inspect.getfile(LRScheduler))
 _NOISE = re.compile(r"^(Does not validate against|Subtypes:|Errors:|Given value|expected NoneType|Expected a path but)")
 
 
@@ -111,8 +112,9 @@ def framework_errors() -> Iterator[None]:
 def users_error(error: BaseException) -> str | None:
     """The message of an error that this library, or Lightning, raised on purpose, or None if it is a bug.
 
-    Such an error was raised in our own files or in Lightning's; the framework may have wrapped it in others. Whatever
-    the system refuses (a full disk, missing rights) is no bug either.
+    Such an error was raised in our own files, in Lightning's or by a learning-rate schedule; the framework may have
+    wrapped it in others. Whatever the system refuses (a full disk, missing rights) is no bug either, nor is what the
+    client of a tracker says of its account.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -120,9 +122,13 @@ def users_error(error: BaseException) -> str | None:
             # A loader's worker sends its traceback as text.
             text = str(cause) if "Original Traceback" in str(cause) else ""
             files = re.findall(r'File "([^"]+)"', text) or _raised_in(cause)
-            if files[-1].startswith((*OWN, FRAMEWORK)) or getattr(cause, "errno", None):
+            if files[-1].startswith((*OWN, FRAMEWORK, SCHEDULES)) or getattr(cause, "errno", None):
                 message = text.strip().splitlines()[-1].partition(": ")[2] if text else str(cause)
                 return " ".join(message.split()) or type(cause).__name__
+        elif type(cause).__module__.startswith("wandb.errors"):
+            return f"{' '.join(str(cause).split())}; --config wandb tracks without an account, offline"
+        elif isinstance(cause, RuntimeError) and str(cause).startswith("Early stopping conditioned on"):
+            return " ".join(str(cause).split())
         cause = cause.__cause__ or cause.__context__
     return None
 
