@@ -74,6 +74,27 @@ def harmless(arguments: Any) -> Any:
     return arguments
 
 
+def build_data(config: Any, base: type, packages: Sequence[str] = ()) -> Any:
+    """The data module that a checkpoint describes.
+
+    Args:
+        config: ``class_path`` and ``init_args``; arguments may be data modules too.
+        base: What every class has to be of; nothing else is called.
+        packages: That may be named.
+
+    Raises:
+        ValueError: for a class that may not be named, no class of ``base``, or arguments that don't fit.
+    """
+    kind = resolve(config.get("class_path"), packages, base)
+    given = harmless(config.get("init_args") or {})
+    try:
+        inspect.signature(kind).bind(**given)
+    except TypeError as error:
+        raise ValueError(f"{kind.__name__}: {error}") from None
+    nested = {name: value for name, value in given.items() if isinstance(value, dict) and "class_path" in value}
+    return kind(**given | {name: build_data(value, base, packages) for name, value in nested.items()})
+
+
 def is_cache(name: Any) -> bool:
     """Whether an argument of this name chooses what is kept, and where files are written for that."""
     return isinstance(name, str) and name.startswith("cache")

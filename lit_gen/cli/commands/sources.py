@@ -1,6 +1,5 @@
 """What ``lit-gen evaluate`` compares: folders of images, arrays, and the data of a checkpoint."""
 
-import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from datamodules.image_files import ImageFiles, find_images, read_header
 from lit_gen.metrics.inputs import to_signed
 from lit_gen.metrics.statistics import DAMAGE
 from lit_gen.pretrained.stored import checkpoint_config
+from lit_gen.pretrained.trust import build_data, permitted
 
 CHANNELS = (1, 3)
 SPLIT_NAMES = ("x_{}", "{}_images")
@@ -79,10 +79,11 @@ def read_source(path: str, split: str, values: str, size: int | None, trusted: S
         data = checkpoint_config(path, option="").get("data")
         if data is None:
             raise ValueError(f"{path}: doesn't say what data it was trained on; name them by a path")
-        package, _, kind = data["class_path"].rpartition(".")
-        if package.split(".")[0] not in ("datamodules", *trusted):
-            raise ValueError(f"{path}: its data {data['class_path']} is no class of this library; --trust its package")
-        return getattr(importlib.import_module(package), kind)(**data["init_args"])
+        try:
+            return build_data(data, datamodules.DataModule, ("datamodules", *trusted))
+        except ValueError as error:
+            hint = "" if permitted(data["class_path"], ("datamodules", *trusted)) else "; --trust its package"
+            raise ValueError(f"{path}: its data: {error}{hint}") from None
     if path.endswith((".npz", ".npy")):
         return _arrays(path, split, values)
     raise ValueError(f"{path}: accepted are folders of images, .npz and .npy files, and checkpoints (.ckpt)")
