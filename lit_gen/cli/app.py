@@ -23,12 +23,13 @@ from lit_gen.callbacks import (
     TranslationGrid,
 )
 from lit_gen.cli.changed_optimizers import ChangedOptimizers
-from lit_gen.cli.errors import framework_errors, report, users_error
+from lit_gen.cli.errors import framework_errors, users_error
 from lit_gen.cli.imports import restrict_imports
-from lit_gen.cli.parsing import OWN_COMMANDS, ConfiguredCLI
+from lit_gen.cli.parsing import COMMANDS, OWN_COMMANDS, ConfiguredCLI
 from lit_gen.cli.run_folder import Agree, End, RunFolder, check_experiment
 from lit_gen.cli.support import resolve_configs
 from lit_gen.cli.trainer_options import complete, loggers_of, place_logger, refuse_misplaced
+from lit_gen.cli.words import report, suggest
 from lit_gen.files import remove_leftovers
 from lit_gen.modules import GAN, CycleGAN
 from lit_gen.running import quieten
@@ -150,6 +151,9 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         if arguments and arguments[0] in OWN_COMMANDS:
             importlib.import_module(f"lit_gen.cli.commands.{arguments[0]}").run(arguments[1:])
+        elif arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+            told = suggest(arguments[0], (*COMMANDS, *OWN_COMMANDS))
+            sys.exit(report(f"unknown command {arguments[0]}; {told}"))
         else:
             CLI(resolve_configs(arguments))
     except KeyboardInterrupt:

@@ -10,11 +10,12 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 import datamodules
 from lit_gen.callbacks import Evaluate, FaultPolicy, RunCheckpoint, SampleGrid, Speed
-from lit_gen.cli.errors import framework_errors, report, shorten
+from lit_gen.cli.errors import framework_errors, shorten
 from lit_gen.cli.imports import named_packages, restrict_imports
 from lit_gen.cli.run_config import RunConfig
 from lit_gen.cli.source import LIMITS, Source, differences, left_out
 from lit_gen.cli.support import RUNS, asked, last_alone, rank_zero_note, resolve_last, with_configuration
+from lit_gen.cli.words import report
 from lit_gen.modules import GenerativeModule
 from lit_gen.pretrained.shipped import configs_folder, is_addon
 
@@ -35,7 +36,9 @@ class Parser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
         """Print one line and exit with status 2."""
         accepted = [action.dest for action in self._actions if not action.dest.endswith(("help", "config"))]
-        sys.exit(report(shorten(message, accepted)))
+        parsers = [self, *getattr(self._subcommands_action, "choices", {}).values()]
+        options = {option for parser in parsers for option in parser._option_string_actions}
+        sys.exit(report(shorten(message, accepted, options)))
 
 
 class ConfiguredCLI(LightningCLI):

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import yaml
 from lightning.pytorch.utilities import rank_zero_only
 
+from lit_gen.cli.words import suggest
 from lit_gen.pretrained.resume import last_checkpoint
 from lit_gen.pretrained.shipped import configs_folder, list_configs
 from lit_gen.pretrained.stored import checkpoint_config
@@ -38,8 +39,9 @@ def _config_path(name: str) -> str:
         return name
     shipped = configs_folder() / f"{Path(name).name.removesuffix('.yaml')}.yaml"
     if not shipped.is_file():
+        shipped_ones = list_configs()
         raise ValueError(
-            f"--config {name}: neither a file nor the name of a shipped config ({', '.join(list_configs())})"
+            f"--config {name}: neither a file nor the name of a shipped config; {suggest(name, shipped_ones)}"
         )
     return str(shipped)
 

@@ -1,6 +1,7 @@
 """Where trained models lie, what checkpoints say of themselves, and tensors alone: no class is imported."""
 
 import copy
+import difflib
 import functools
 import hashlib
 import re
@@ -34,10 +35,19 @@ def locate(source: str | Path, revision: str | None = None) -> Path:
     if name in list_pretrained():
         check_shipped(name)
         return PRETRAINED / name
-    if re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name) and not name.endswith(".ckpt"):
+    if is_repository(name):
         return _download(name, revision)
-    known = ", ".join(list_pretrained()) or "none"
-    raise FileNotFoundError(f"{name}: neither a file nor a folder nor a shipped model ({known})")
+    known = list_pretrained()
+    close = difflib.get_close_matches(name, known, 1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise FileNotFoundError(
+        f"{name}: neither a file nor a folder nor a shipped model ({', '.join(known) or 'none'}){hint}"
+    )
+
+
+def is_repository(name: str) -> bool:
+    """Whether a source, where no file is called so, means a repository ``owner/name`` of the Hub."""
+    return re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name) is not None and not name.endswith(".ckpt")
 
 
 def check_shipped(name: str) -> None:
