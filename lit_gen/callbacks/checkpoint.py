@@ -51,15 +51,15 @@ class RunCheckpoint(Checkpoint):
     Saving happens at the end of a batch, the only place from which a resumed run repeats and skips nothing.
     So does stopping: the first Ctrl-C or SIGTERM finishes the batch and saves, a second one stops at once. The exit
     status is the conventional one, 130 or 143. ``max_time`` and early stopping save like ``max_steps``. An error
-    saves what has been trained, if it is finite; one from the middle of a batch goes on with the batch after it. Of
-    several processes an error leaves what was saved before it.
+    saves what has been trained, if it is finite; after one in the middle of a batch the run goes on with that batch,
+    some of whose updates have been made. Of several processes an error leaves what was saved before it.
 
     Args:
         every_n_steps: Training batches between two ``last.ckpt``.
-        monitor: A kind of score, such as ``fd``, whose name for this run's data and number of samples is then found,
-            or the whole name of a logged score, e.g. ``val/fd_digits_1000``; null for no ``best.ckpt``. A mistaken one
-            is refused before training where all names can be known, for which a batch is validated; else afterwards.
-            So is the monitor of an ``EarlyStopping``, which is a whole name.
+        monitor: A kind of score, such as ``fd``, whose name for this run's data and number of samples is then found
+            (none where samples are not scored), or the whole name of a logged score, e.g. ``val/fd_digits_1000``; null
+            for no ``best.ckpt``. A mistaken one is refused before training where all names can be known, for which a
+            batch is validated; else afterwards. So is the monitor of an ``EarlyStopping``, which is a whole name.
         mode: Whether the best score is the smallest or the largest.
     """
 
@@ -91,6 +91,7 @@ class RunCheckpoint(Checkpoint):
         self._first = self._saved = trainer.global_step
         parts = trainer.callbacks  # type: ignore[attr-defined]
         scored: list[Any] = [getattr(part, "logged", set()) for part in parts]
+        self._drop_without_scores(scored)
         if self._seen is not None and None not in scored:
             names = self._seen.union(getattr(pl_module, "counters", ()), *scored)
             if self.monitor is not None and not self.monitor.startswith(LATER):
@@ -112,6 +113,13 @@ class RunCheckpoint(Checkpoint):
 
         for number in self._usual:
             signal.signal(number, finish_the_batch)
+
+    def _drop_without_scores(self, scored: list[Any]) -> None:
+        """Keep no best checkpoint by a kind of score where samples are not scored, as where no extractor is shipped."""
+        known = None not in scored and not any(name.startswith("val/") for names in scored for name in names)
+        if self.monitor in SCORES and known:
+            rank_zero_info(f"checkpoint.monitor={self.monitor}: samples are not scored, so there is no best.ckpt.")
+            self.monitor = None
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Give the signals back."""

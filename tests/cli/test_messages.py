@@ -36,7 +36,7 @@ CASES = [
     ([*GAN, "--trainer.callbacks", f"[{STOP}]"], "EarlyStopping.monitor=val/fd: no such score"),
     (["evaluate", "vae_digits", "vae_digits", "--device", "cuda:99"], "device=cuda:99: not on this machine"),
     (["sample", "vae_digits", "--device", "cuda:99"], "device=cuda:99: not on this machine"),
-    (["fit", "--config", "gan_digits", *DATA[2:], "--evaluate.extractor=null"], "--checkpoint.monitor null"),
+    ([*GAN, "--checkpoint.monitor=val/fd_digits_1000", "--evaluate.extractor=null"], "--checkpoint.monitor null"),
     (["test", "--config", "gan_digits"], "test without --ckpt_path.*--untrained true"),
     (["predict", *GAN[1:]], "predict without --ckpt_path"),
     (["fit", "--ckpt_path", "vae_digits"], "weights alone.*--model.init_from vae_digits"),
@@ -68,6 +68,13 @@ def test_one_score_needs_no_brackets_and_a_cache_can_be_off(capsys):
     (folder,) = Path("runs/gan-digits").iterdir()
     assert "val/kid_digits_20" in (folder / "metrics.csv").read_text()
     assert (folder / "checkpoints/best.ckpt").is_file()  # of the kind of score, whatever its name is here
+
+
+def test_a_monitored_kind_of_score_is_of_no_consequence_where_samples_are_not_scored(caplog):
+    quick = ["--trainer.max_steps=2", "--trainer.val_check_interval=2", "--evaluate.extractor=null"]
+    main([*GAN, *quick, "--checkpoint.monitor=fd"])
+    assert "checkpoint.monitor=fd: samples are not scored, so there is no best.ckpt" in caplog.text
+    assert [path.name for path in Path("runs").glob("*/*/checkpoints/*")] == ["last.ckpt"]
 
 
 @pytest.mark.parametrize(("given", "steps", "validations"), [
