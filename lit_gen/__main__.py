@@ -1,6 +1,8 @@
 """``lit-gen``, also as ``python -m lit_gen``: what needs no torch is answered without importing it."""
 
+import importlib.util
 import sys
+from pathlib import Path
 
 OVERVIEW = """usage: lit-gen COMMAND [options]
 
@@ -24,6 +26,30 @@ look around:
 lit-gen COMMAND --help tells the options of each."""
 
 
+def take_own_datamodules() -> str | None:
+    """Import this project's ``datamodules``, also where a folder of that name in the user's way is found first.
+
+    Returns:
+        What is wrong if there are none; else None.
+    """
+    own = Path(__file__).parents[1] / "datamodules" / "__init__.py"  # beside lit_gen, installed or in a checkout
+    found = importlib.util.find_spec("datamodules")
+    where = (
+        "no such package" if found is None else found.origin or next(iter(found.submodule_search_locations or ["?"]))
+    )
+    if Path(where).exists() and Path(where).resolve() == own.resolve():
+        return None
+    if not own.is_file():
+        return f"this project's package datamodules is not beside lit_gen, in {own.parent} (found: {where})"
+    print(f"lit-gen: note: {where} has the name of this project's package datamodules, which is taken", file=sys.stderr)
+    spec = importlib.util.spec_from_file_location("datamodules", own, submodule_search_locations=[str(own.parent)])
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules["datamodules"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return None
+
+
 def main() -> None:
     """Answer, or hand on to the command."""
     arguments = sys.argv[1:]
@@ -33,6 +59,8 @@ def main() -> None:
         from lit_gen.cli.commands.list import run
 
         run(arguments[1:])
+    elif (mistake := take_own_datamodules()) is not None:
+        sys.exit(f"lit-gen: error: {mistake}")
     else:
         from lit_gen.cli.app import main as run_command
 

@@ -25,7 +25,7 @@ OPTIONS = [
     "--trainer.enable_progress_bar=false", "--checkpoint.every_n_steps=2", "--trainer.max_steps=24",
 ]  # fmt: skip
 SAVES = 3  # a life dies in the writing of its third checkpoint, having taken six steps
-FIRST = 2  # files written in the same way at the start: data.json and a picture
+BEFORE = 3  # files written in the same way at the start: run.json, data.json and a picture
 
 
 def die(*_):
@@ -58,7 +58,7 @@ def in_the_middle():
 
 
 def written_but_not_renamed():
-    files.os.fsync = after(2 * (SAVES + FIRST) - 1, os.fsync)  # each checkpoint flushes its file and its folder
+    files.os.fsync = after(2 * (SAVES + BEFORE) - 1, os.fsync)  # each checkpoint flushes its file and its folder
 
 
 def linked():
@@ -66,11 +66,11 @@ def linked():
 
 
 def kept():
-    files.os.replace = after(2 * SAVES - 2 + FIRST, os.replace)
+    files.os.replace = after(2 * SAVES - 2 + BEFORE, os.replace)
 
 
 def renamed():
-    files.os.replace = after(2 * SAVES - 1 + FIRST, os.replace)
+    files.os.replace = after(2 * SAVES - 1 + BEFORE, os.replace)
 
 
 def life(folder, name, prepare=None):

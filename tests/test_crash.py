@@ -7,15 +7,20 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import lightning.pytorch as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 
+from datamodules import DigitsDataModule
+from lit_gen import VAE
 from lit_gen.callbacks import AtomicCheckpointIO, RunCheckpoint
 from lit_gen.cli.app import main
 from lit_gen.files import remove_leftovers, whole_file
+from lit_gen.networks import MLPDecoder, MLPEncoder
 from lit_gen.pretrained.resume import last_checkpoint, whole_before
 
 SCRIPT = Path(__file__).parent / "crash_script.py"
@@ -154,6 +159,115 @@ def test_leftovers_of_the_dead_are_removed_and_files_of_the_living_stay(tmp_path
         file.write(b"whole")
     assert [path.name for path in folder.iterdir()] == ["last.ckpt"]
     assert (folder / "last.ckpt").read_bytes() == b"whole"
+
+
+class At(L.Callback):
+    """Ends a run after ``step`` batches, from one of the hooks."""
+
+    def __init__(self, hook, step, ending):
+        def end(trainer, *_, **__):
+            if trainer.global_step == step and not trainer.sanity_checking:
+                ending(trainer)
+
+        setattr(self, hook, end)
+
+
+def stop(trainer):
+    trainer.should_stop = True
+
+
+def fail(trainer):
+    raise ArithmeticError("a user's mistake")
+
+
+class FailingData(DigitsDataModule):
+    """Can't read its sixth batch."""
+
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        if self.trainer.training and self.trainer.global_step == 5:
+            raise OSError("unreadable")
+        return super().on_after_batch_transfer(batch, dataloader_idx)
+
+
+def small_vae():
+    torch.manual_seed(0)
+    return VAE((1, 8, 8), 2, partial(MLPEncoder, width=4, depth=1), partial(MLPDecoder, width=4, depth=1))
+
+
+def training(folder, steps, callbacks=(), data=DigitsDataModule, **options):
+    """A run of batches of 128, nine an epoch."""
+    return partial(
+        L.Trainer(
+            max_steps=steps, max_epochs=-1, callbacks=[RunCheckpoint(every_n_steps=1000), *callbacks], logger=False,
+            default_root_dir=folder, accelerator="cpu", enable_progress_bar=False, enable_model_summary=False,
+            plugins=[AtomicCheckpointIO()], num_sanity_val_steps=0, **options,
+        ).fit,
+        small_vae(), datamodule=data(batch_size=128),
+    )  # fmt: skip
+
+
+EVERY_SIX = {"val_check_interval": 6, "check_val_every_n_epoch": None}
+EARLY = partial(EarlyStopping, "val/nelbo_nats", stopping_threshold=1e9)
+ENDS = {
+    "max_time": (5, [At("on_train_batch_end", 5, stop)], {}),
+    "an early stopping in the middle of an epoch": (6, [EARLY()], EVERY_SIX),
+    "an early stopping at an epoch's end": (9, [EARLY()], {}),
+    "an early stopping by a training loss": (
+        9, [EARLY("train/loss", check_on_train_epoch_end=True)], {"log_every_n_steps": 1},
+    ),
+    "an error in a callback after a batch": (5, [At("on_train_batch_end", 5, fail)], {}),
+    "an error in a validation": (6, [At("on_validation_end", 6, fail)], EVERY_SIX),
+    "an error in the data": (5, [], {"data": FailingData}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_every_end_leaves_a_checkpoint_from_which_a_run_goes_on(tmp_path, end, assert_same, recwarn):
+    steps, callbacks, options = ENDS[end]
+    ended = training(tmp_path / "ended", 100, callbacks, **options)
+    if "error" in end:
+        with pytest.raises((ArithmeticError, OSError)):
+            ended()
+    else:
+        ended()
+    last = tmp_path / "ended/checkpoints/last.ckpt"
+    assert step(last) == steps
+    options = {name: value for name, value in options.items() if name != "data"}
+    training(tmp_path / "on", 14, **options)(ckpt_path=last, weights_only=True)
+    training(tmp_path / "straight", 14, **options)()
+    on, straight = (
+        torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True) for name in ("on", "straight")
+    )
+    assert on["global_step"] == 14
+    for key in ("state_dict", "optimizer_states", "lit_gen"):
+        assert_same(on[key], straight[key])
+
+
+def test_an_error_in_a_batch_keeps_what_was_trained_and_a_diverged_model_takes_no_ones_place(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    cycle = '{"class_path": "torch.optim.lr_scheduler.OneCycleLR", "init_args": {"max_lr": 0.001, "total_steps": 4}}'
+    line = refused(
+        [*GAN, "--checkpoint.every_n_steps=100", f"--model.generator_scheduler={cycle}", "--trainer.max_steps=9"],
+        capsys,
+    )
+    assert "Tried to step" in line
+    assert step(last_checkpoint("runs/a")) >= 4
+    main([*GAN, "--ckpt_path", "last", "--model.generator_scheduler=null"])
+    assert step(last_checkpoint("runs/a")) == 6
+    rate = ["--model.generator_optimizer=torch.optim.SGD", "--model.generator_optimizer.lr=1e38"]
+    assert "finite" in refused([*GAN, *rate, "--experiment=b", "--checkpoint.every_n_steps=1"], capsys)
+    module = torch.load(last_checkpoint("runs/b").with_name("previous.ckpt"), weights_only=True)
+    assert all(value.isfinite().all() for value in module["state_dict"].values())
+
+
+def test_a_run_that_time_ends_can_go_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    endless = [part for part in GAN if "max_steps" not in part and "every_n_steps" not in part]
+    main([*endless, "--trainer.max_time=00:00:00:01"])
+    (folder,) = Path("runs/a").iterdir()
+    assert step(folder / "checkpoints/last.ckpt") == json.loads((folder / "run.json").read_text())["step"] > 0
 
 
 @pytest.mark.slow

@@ -1,20 +1,24 @@
 """Checkpoints that are whole or absent, and resumable from any batch."""
 
+import difflib
 import math
+import re
 import signal
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import Checkpoint, LambdaCallback
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, LambdaCallback
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 
 from lit_gen.files import whole_file
+from lit_gen.metrics.scores import SCORES
 from lit_gen.pretrained.resume import LAST, PREVIOUS
 
 # Beginnings of names that the first validation may add to those known before training.
@@ -42,16 +46,20 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class RunCheckpoint(Checkpoint):
-    """Saves ``checkpoints/last.ckpt`` at a steady pace and at the end, and ``best.ckpt`` by a score.
+    """Saves ``checkpoints/last.ckpt`` at a steady pace and at every end, and ``best.ckpt`` by a score.
 
     Saving happens at the end of a batch, the only place from which a resumed run repeats and skips nothing.
     So does stopping: the first Ctrl-C or SIGTERM finishes the batch and saves, a second one stops at once. The exit
-    status is the conventional one, 130 or 143.
+    status is the conventional one, 130 or 143. ``max_time`` and early stopping save like ``max_steps``. An error
+    saves what has been trained, if it is finite; after one in the middle of a batch the run goes on with that batch,
+    some of whose updates have been made. Of several processes an error leaves what was saved before it.
 
     Args:
         every_n_steps: Training batches between two ``last.ckpt``.
-        monitor: Name of a logged score, e.g. ``val/fd_digits_1000``; null for no ``best.ckpt``. A mistaken one is
-            refused before training where all names can be known, for which a batch is validated; else afterwards.
+        monitor: A kind of score, such as ``fd``, whose name for this run's data and number of samples is then found
+            (none where samples are not scored), or the whole name of a logged score, e.g. ``val/fd_digits_1000``; null
+            for no ``best.ckpt``. A mistaken one is refused before training where all names can be known, for which a
+            batch is validated; else afterwards. So is the monitor of an ``EarlyStopping``, which is a whole name.
         mode: Whether the best score is the smallest or the largest.
     """
 
@@ -66,20 +74,31 @@ class RunCheckpoint(Checkpoint):
         self._seen: set[str] | None = None  # names that the module has logged by then
         self._received: int | None = None
         self._usual: dict[int, Any] = {}
+        self._first = self._saved = 0  # steps where this fit began and of what was saved last
+        self._late = False  # whether what is being saved is saved after a batch's end
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Have a batch validated before training, which shows the module's names, where no callback is unknown."""
-        known = all(map(_known, trainer.callbacks)) and not trainer.fast_dev_run  # type: ignore[attr-defined]
-        self._early, self._seen = stage == "fit" and self.monitor is not None and known, None
+        parts = trainer.callbacks  # type: ignore[attr-defined]
+        known = all(map(_known, parts)) and not trainer.fast_dev_run  # type: ignore[attr-defined]
+        judged = self.monitor is not None or any(isinstance(part, EarlyStopping) for part in parts)
+        self._early, self._seen = stage == "fit" and judged and known, None
         if self._early:
             trainer.num_sanity_val_steps = trainer.num_sanity_val_steps or 1
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Refuse a monitor that nothing will log; take over Ctrl-C and SIGTERM."""
+        self._first = self._saved = trainer.global_step
         parts = trainer.callbacks  # type: ignore[attr-defined]
         scored: list[Any] = [getattr(part, "logged", set()) for part in parts]
-        if self._seen is not None and None not in scored and not str(self.monitor).startswith(LATER):
-            self._check(self._seen.union(getattr(pl_module, "counters", ()), *scored))
+        self._drop_without_scores(scored)
+        if self._seen is not None and None not in scored:
+            names = self._seen.union(getattr(pl_module, "counters", ()), *scored)
+            if self.monitor is not None and not self.monitor.startswith(LATER):
+                find_score(self.monitor, names)
+            for part in parts:
+                if isinstance(part, EarlyStopping) and part.strict and not part.monitor.startswith(LATER):
+                    require_score(part.monitor, names, "EarlyStopping.monitor")
         self._received = signal.SIGTERM if trainer.received_sigterm else None
         if threading.current_thread() is not threading.main_thread():
             return
@@ -95,6 +114,13 @@ class RunCheckpoint(Checkpoint):
         for number in self._usual:
             signal.signal(number, finish_the_batch)
 
+    def _drop_without_scores(self, scored: list[Any]) -> None:
+        """Keep no best checkpoint by a kind of score where samples are not scored, as where no extractor is shipped."""
+        known = None not in scored and not any(name.startswith("val/") for names in scored for name in names)
+        if self.monitor in SCORES and known:
+            rank_zero_info(f"checkpoint.monitor={self.monitor}: samples are not scored, so there is no best.ckpt.")
+            self.monitor = None
+
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Give the signals back."""
         for number, usual in self._usual.items():
@@ -109,17 +135,30 @@ class RunCheckpoint(Checkpoint):
         last_epoch = epochs is not None and epochs >= 0 and trainer.current_epoch + 1 >= epochs
         ends = trainer.global_step == trainer.max_steps or (last_epoch and trainer.is_last_batch)
         stops = self._anywhere(trainer, self._received is not None)
-        if ends or stops or trainer.global_step % self.every_n_steps == 0:
+        if ends or stops or trainer.should_stop or trainer.global_step % self.every_n_steps == 0:
             self._save(trainer, LAST)
         if stops and self._anywhere(trainer, self._received == signal.SIGINT):
             raise KeyboardInterrupt
         if stops:
             raise SystemExit(128 + signal.SIGTERM)
 
-    def _check(self, names: Iterable[str]) -> None:
-        if self.monitor not in set(names):
-            known = ", ".join(sorted(name for name in names if "/" in name)) or "none yet"
-            raise ValueError(f"checkpoint.monitor={self.monitor}: no such score is logged (logged: {known})")
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save if the epoch's end has ended the run, as an early stopping by its mean loss does."""
+        self._save_if_stopped(trainer)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Save what has been trained when an error ends the run; nothing that happens here hides the error."""
+        asked = isinstance(exception, (KeyboardInterrupt, SystemExit))  # saved already, or to stop at once
+        if asked or trainer.world_size > 1 or trainer.state.fn != TrainerFn.FITTING:
+            return
+        if trainer.global_step > max(self._first, self._saved) and _finite(pl_module):
+            with suppress(Exception):
+                self._save(trainer, LAST, late=True)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Make one that is saved after a batch's end look as if it had been saved there."""
+        if self._late:
+            _go_back_to_the_batch(checkpoint["loops"]["fit_loop"], int(trainer.num_training_batches))
 
     @staticmethod
     def _anywhere(trainer: L.Trainer, decision: bool) -> bool:
@@ -129,22 +168,32 @@ class RunCheckpoint(Checkpoint):
         return decision
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save ``best.ckpt`` when the score has improved."""
+        """Save ``best.ckpt`` when the score has improved, ``last.ckpt`` if this validation has ended the run."""
         if trainer.sanity_checking and self._early:
             self._seen = set(trainer.callback_metrics)
-        if self.monitor is None or trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+        fast: bool = trainer.fast_dev_run  # type: ignore[attr-defined]  # fewer samples, so other names
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING or fast:
             return
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]  # fewer samples, so other names
-            return
-        self._check(trainer.callback_metrics)
-        score = float(trainer.callback_metrics[self.monitor])
-        if score < self.best_score if self.mode == "min" else score > self.best_score:
-            self.best_score = score
-            self._save(trainer, "best.ckpt")
+        if self.monitor is not None:
+            name = find_score(self.monitor, trainer.callback_metrics)
+            score = float(trainer.callback_metrics[name])
+            if score < self.best_score if self.mode == "min" else score > self.best_score:
+                self.best_score = score
+                self._save(trainer, "best.ckpt", late=True)
+        self._save_if_stopped(trainer)
 
-    def _save(self, trainer: L.Trainer, name: str) -> None:
-        if trainer.log_dir is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            trainer.save_checkpoint(Path(trainer.log_dir) / "checkpoints" / name, weights_only=False)
+    def _save_if_stopped(self, trainer: L.Trainer) -> None:
+        if trainer.should_stop and trainer.global_step > self._saved:
+            self._save(trainer, LAST, late=True)
+
+    def _save(self, trainer: L.Trainer, name: str, late: bool = False) -> None:
+        self._late = late
+        try:
+            if trainer.log_dir is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+                trainer.save_checkpoint(Path(trainer.log_dir) / "checkpoints" / name, weights_only=False)
+        finally:
+            self._late = False
+        self._saved = trainer.global_step if name == LAST else self._saved
 
     def state_dict(self) -> dict[str, Any]:
         """The best score so far."""
@@ -153,6 +202,67 @@ class RunCheckpoint(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best score."""
         self.best_score = state_dict["best_score"]
+
+
+def find_score(monitor: str, names: Iterable[str]) -> str:
+    """The logged name that a monitor means: itself, or of a kind of score its name in this run.
+
+    Args:
+        monitor: ``val/fd_digits_1000``, or ``fd`` for whatever the data and the number of samples are.
+        names: All that are logged.
+
+    Raises:
+        ValueError: if none of the names is meant, or several are.
+    """
+    names = set(names)
+    found = [name for name in names if re.fullmatch(rf"val/{re.escape(monitor)}_[^/]+_\d+(_train)?", name)]
+    longer = [kind for kind in SCORES if kind.startswith(f"{monitor}_")]  # fd_infinity is no fd
+    found = [name for name in found if not any(name.startswith(f"val/{kind}_") for kind in longer)]
+    if monitor not in names and len(found) > 1:
+        raise ValueError(f"checkpoint.monitor={monitor}: which of {', '.join(sorted(found))}?")
+    return found[0] if monitor not in names and found else require_score(monitor, names, "checkpoint.monitor")
+
+
+def require_score(monitor: str, names: Iterable[str], option: str) -> str:
+    """The monitor itself, if something of that name is logged.
+
+    Raises:
+        ValueError: if nothing is.
+    """
+    if monitor in names:
+        return monitor
+    scores = sorted(name for name in names if "/" in name)
+    close = difflib.get_close_matches(monitor, scores, 1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    none = "; --checkpoint.monitor null for no best.ckpt" if option.startswith("checkpoint") else ""
+    raise ValueError(
+        f"{option}={monitor}: no such score is logged (logged: {', '.join(scores) or 'none yet'}){hint}{none}"
+    )
+
+
+def _go_back_to_the_batch(loop: dict[str, Any], batches_of_epoch: int) -> None:
+    """Change the state of the training loop to what it was at the end of the last batch that was processed.
+
+    From there alone the framework goes on without a repetition or a gap: at a validation's or an epoch's end it takes
+    the epoch for finished or goes through the validation again, and a batch that was fetched in vain is left out.
+    """
+    batches = loop["epoch_loop.batch_progress"]
+    done = batches["current"]["processed"]
+    for loader in loop["state_dict"].get("combined_loader", []):
+        if "batch" in loader:
+            loader["batch"] = done
+    if done == 0:  # the first batch of an epoch, which has begun
+        return
+    for count in (batches["total"], batches["current"]):
+        count.update(ready=count["processed"], started=count["processed"], completed=count["processed"] - 1)
+    batches["is_last_batch"] = done >= batches_of_epoch
+    for count in (loop["epoch_progress"]["total"], loop["epoch_progress"]["current"]):
+        count.update(processed=count["started"] - 1, completed=count["started"] - 1)
+    loop["epoch_loop.state_dict"]["_batches_that_stepped"] = batches["total"]["processed"] - 1
+
+
+def _finite(module: L.LightningModule) -> bool:
+    return all(bool(parameter.isfinite().all()) for parameter in module.parameters())
 
 
 def _known(callback: L.Callback) -> bool:

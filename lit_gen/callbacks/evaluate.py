@@ -60,14 +60,14 @@ class Evaluate(NthValidationCallback):
         batch_size: samples drawn at once, by one process. It belongs to the noise: another size, other samples.
         at_start: score once before the first step, for the loggers at step 0.
         seed: of the samples' noise.
-        scores: names of groups of scores, e.g. ``[fd, kid, precision_recall]``.
+        scores: names of groups of scores, e.g. ``[fd, kid, precision_recall]``, or one name.
         every_n_steps: score after every n-th training batch, in place of every n-th validation.
         max_share: of the time of ``fit`` that may go into scores, in (0, 1]: an evaluation that would exceed it is left
             out (but never a run's first). Which ones are then depends on the machine.
         capacity: features kept for the scores that compare images one by one; they and the data beyond it are left to
             the moments. `num_samples` if that is less.
         cache: folder for the references' features; ``auto`` is ``$XDG_CACHE_HOME/lit-gen/statistics``, used for passes
-            of more than five seconds; null keeps nothing.
+            of more than five seconds; ``off`` or null keeps nothing.
         eight_bits: round samples to the 256 levels of an image file.
     """
 
@@ -80,7 +80,7 @@ class Evaluate(NthValidationCallback):
         batch_size: int = 500,
         at_start: bool = True,
         seed: int = 0,
-        scores: Sequence[str] | None = None,
+        scores: Sequence[str] | str | None = None,
         every_n_steps: int | None = None,
         max_share: float | None = None,
         capacity: int = 10_000,
@@ -97,12 +97,14 @@ class Evaluate(NthValidationCallback):
             raise ValueError(f"reference={reference!r}: 'train' or 'held_out'")
         if max_share is not None and not 0 < max_share <= 1:
             raise ValueError(f"max_share={max_share}: a share of the time in (0, 1], or null for no bound")
+        scores = [scores] if isinstance(scores, str) else scores
         check_names(scores or [])
         super().__init__(every_n_epochs)
         self.extractor, self.num_samples = extractor, num_samples
         self.reference, self.batch_size, self.at_start, self.seed = reference, batch_size, at_start, seed
         self.scores, self.every_n_steps, self.max_share = scores, every_n_steps, max_share
-        self.capacity, self.cache, self.eight_bits = capacity, cache, eight_bits
+        self.capacity, self.eight_bits = capacity, eight_bits
+        self.cache = None if cache == "off" else cache
         self.logged: set[str] | None = None  # names of the scores, known once there are some or none to come
         self._data: Any = None
         self._network: Extractor | None = None

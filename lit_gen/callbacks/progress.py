@@ -20,6 +20,7 @@ from rich.text import Text
 
 REFRESH_SECONDS = 0.2
 LINES_PER_RUN = 20
+LINE_SECONDS = 30.0  # at the latest, where a line's share of the run takes longer
 
 
 class _ProgressWithValues(Progress):
@@ -32,7 +33,10 @@ class _ProgressWithValues(Progress):
 
 
 class RunProgress(ProgressBar):
-    """A rich bar in a terminal; in a file or pipe, about twenty plain lines a run."""
+    """A rich bar in a terminal; in a file or pipe, about twenty plain lines a run, and one every half minute.
+
+    A line has the losses; scores stand in the first line after their validation, and in the last one.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,6 +44,7 @@ class RunProgress(ProgressBar):
         self._progress: Progress | None = None
         self._enabled = True
         self._started = self._refreshed = 0.0
+        self._told: dict[str, Any] = {}  # the scores that a line has shown
         self._first_step = 0
 
     def disable(self) -> None:
@@ -52,7 +57,8 @@ class RunProgress(ProgressBar):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the bar where the run starts, which after a resume isn't zero."""
-        self._started, self._first_step = time.monotonic(), trainer.global_step
+        self._started = self._refreshed = time.monotonic()
+        self._first_step, self._told = trainer.global_step, {}
         self._begin("fit", self._total(trainer), trainer.global_step)
 
     def on_train_batch_end(
@@ -64,10 +70,16 @@ class RunProgress(ProgressBar):
         if self._progress is not None and (now - self._refreshed > REFRESH_SECONDS or step == total):
             self._refreshed = now
             self._progress.update(self._progress.task_ids[0], completed=step, values=self._values(trainer, pl_module))
-        elif self._progress is None and self._enabled and (step == total or step % max(1, total // LINES_PER_RUN) == 0):
+        elif self._progress is None and self._enabled and self._due(step, total, now):
+            self._refreshed = now
             speed = (step - self._first_step) / max(now - self._started, 1e-9)
-            values = self._values(trainer, pl_module)
-            print(f"step {step}/{total}  {speed:.1f} steps/s  {values}", flush=True)
+            values = self._values(trainer, pl_module, only_new=True)
+            print(f"{_place(step, total, now - self._started)}  {speed:.1f} steps/s  {values}".rstrip(), flush=True)
+
+    def _due(self, step: int, total: int, now: float) -> bool:
+        """Whether it is time for a line: by the run's length, where it is known, or by the clock."""
+        by_steps = total > 0 and (step == total or step % max(1, total // LINES_PER_RUN) == 0)
+        return by_steps or now - self._refreshed >= LINE_SECONDS
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show new scores."""
@@ -139,14 +151,25 @@ class RunProgress(ProgressBar):
             self._progress.stop()
             self._progress = None
 
-    def _values(self, trainer: L.Trainer, pl_module: L.LightningModule) -> str:
+    def _values(self, trainer: L.Trainer, pl_module: L.LightningModule, only_new: bool = False) -> str:
         metrics = self.get_metrics(trainer, pl_module)
         shown = {k.removeprefix("train/"): v for k, v in metrics.items() if k != "v_num"}
+        if only_new:
+            scores = {k: v for k, v in shown.items() if k.startswith("val/")}
+            shown = {k: v for k, v in shown.items() if k not in scores or self._told.get(k) != v}
+            self._told = scores
         return "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in shown.items())
 
     @staticmethod
     def _total(trainer: L.Trainer) -> int:
+        """Batches of the whole run; 0 where only the clock ends it."""
         if trainer.max_steps > 0:
             return trainer.max_steps
         epochs = trainer.max_epochs or 0
         return int(trainer.num_training_batches * epochs) if epochs > 0 else 0
+
+
+def _place(step: int, total: int, seconds: float) -> str:
+    if total > 0:
+        return f"step {step}/{total}"
+    return f"step {step} after {int(seconds) // 60}:{int(seconds) % 60:02d} min"

@@ -1,201 +1,100 @@
 """The command ``lit-gen``: fit, validate, test and predict any model on any data, from options or YAML."""
 
-import contextlib
 import importlib
-import itertools
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Sequence
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-import yaml
+from jsonargparse._util import import_object
 from lightning.pytorch import Trainer
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-import datamodules
 from lit_gen.callbacks import (
     AtomicCheckpointIO,
-    Evaluate,
     EvaluateTranslation,
-    FaultPolicy,
     PredictionWriter,
-    RunCheckpoint,
     RunProgress,
     RunRecord,
-    SampleGrid,
     ScoreHistograms,
-    Speed,
     TranslationGrid,
 )
-from lit_gen.cli.errors import framework_errors, shorten, users_error
-from lit_gen.cli.run_config import RunConfig
-from lit_gen.cli.support import (
-    RUNS,
-    check_packages,
-    differences,
-    resolve_configs,
-    resolve_last,
-    restrict_imports,
-)
+from lit_gen.cli.changed_optimizers import ChangedOptimizers
+from lit_gen.cli.errors import framework_errors, users_error
+from lit_gen.cli.imports import restrict_imports
+from lit_gen.cli.parsing import COMMANDS, OWN_COMMANDS, ConfiguredCLI
+from lit_gen.cli.run_folder import Agree, End, RunFolder, check_experiment
+from lit_gen.cli.support import resolve_configs
+from lit_gen.cli.trainer_options import complete, loggers_of, place_logger, refuse_misplaced
+from lit_gen.cli.words import report, suggest
 from lit_gen.files import remove_leftovers
-from lit_gen.modules import GAN, CycleGAN, GenerativeModule
-from lit_gen.pretrained.shipped import configs_folder, is_addon
-from lit_gen.pretrained.stored import checkpoint_config
+from lit_gen.modules import GAN, CycleGAN
 from lit_gen.running import quieten
 from lit_gen.tracking.loggers import WandbRun, require_tensorboard
 
-COMMANDS = ("fit", "validate", "test", "predict")
-OWN_COMMANDS = (
-    "sample",
-    "encode",
-    "evaluate",
-    "export",
-    "list",
-    "doctor",
-    "check",
-)  # modules of lit_gen.cli.commands, without a Trainer
 
-
-class Parser(LightningArgumentParser):
-    """Reports a wrong key, class or value in a few words, with the accepted choices."""
-
-    def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
-        """Print one line and exit with status 2."""
-        accepted = [action.dest for action in self._actions if not action.dest.endswith(("help", "config"))]
-        sys.exit(_report(shorten(message, accepted)))
-
-
-class CLI(LightningCLI):
-    """LightningCLI with this project's callbacks, run folders and rules for checkpoints."""
-
-    def __init__(self, args: ArgsType) -> None:
-        defaults = {"default_config_files": [str(configs_folder() / "default.yaml")]}
-        super().__init__(
-            model_class=GenerativeModule,
-            datamodule_class=datamodules.DataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            parser_class=Parser,
-            parser_kwargs={command: {**defaults, "allow_abbrev": False} for command in COMMANDS},
-            auto_configure_optimizers=False,
-            save_config_callback=RunConfig,
-            seed_everything_default=0,
-            args=args,
-        )
-
-    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Read options and files."""
-        with framework_errors():
-            super().parse_arguments(parser, args)
-
-    def instantiate_classes(self) -> None:
-        """Build trainer, model and data."""
-        with framework_errors():
-            super().instantiate_classes()
-
-    def setup_parser(self, add_subcommands: bool, main_kwargs: Any, subparser_kwargs: Any) -> None:
-        """Name the commands that Lightning doesn't know."""
-        text = "Train and measure generative models. Further commands, each with its own --help: "
-        description = {"prog": "lit-gen", "description": text + ", ".join(OWN_COMMANDS)}
-        super().setup_parser(add_subcommands, {**main_kwargs, **description}, subparser_kwargs)
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the callbacks that every run has, each configurable under its own name."""
-        parser.add_argument(
-            "--experiment",
-            type=str | None,
-            default=None,
-            help="The run's folder is <trainer.default_root_dir>/<experiment>/<time>. By default the name of the last "
-            "--config, else of model and data.",
-        )
-        parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
-        parser.add_lightning_class_args(SampleGrid, "samples")
-        parser.add_lightning_class_args(Evaluate, "evaluate")
-        parser.add_lightning_class_args(Speed, "speed")
-        parser.add_lightning_class_args(FaultPolicy, "faults")
-        for name in ("image_shape", "num_classes"):
-            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
-
-    def _parse_ckpt_path(self) -> None:
-        """Let the checkpoint say what the model is, and announce every option that it overrides."""
-        config = self.config[self.config.subcommand]
-        if config.get("ckpt_path") == "last":
-            config.ckpt_path = resolve_last(self._experiment_folder(config), self.config.subcommand)
-            if config.ckpt_path is not None:
-                given = self.parser.dump(self.config, skip_validation=True)
-                check_packages(checkpoint_config(config.ckpt_path), config.ckpt_path, given)
-        stored = checkpoint_config(config.get("ckpt_path"))
-        self._first_step = stored.pop("global_step", 0)
-        self._stored_shape = stored.pop("image_shape", None)
-        tracked = stored.pop("wandb", None)
-        self._tracked = tracked if self.config.subcommand == "fit" else None
-        if "model" not in stored:
-            return
-        given = self._dump_model()
-        if given["class_path"] != stored["model"]["class_path"]:
-            raise ValueError(
-                f"model={given['class_path']}: the checkpoint {config.ckpt_path} holds a "
-                f"{stored['model']['class_path']}; leave --model out to take it"
-            )
-        self.config = self.parser.parse_object({self.config.subcommand: {"model": stored["model"]}}, self.config)
-        for line in differences("model", given["init_args"], self._dump_model()["init_args"]):
-            print(f"lit-gen: note: {line}, from the checkpoint", file=sys.stderr)
-
-    def _dump_model(self) -> dict[str, Any]:
-        return yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.config.subcommand]["model"]
+class CLI(ConfiguredCLI):
+    """One run, in a folder of its own."""
 
     def before_instantiate_classes(self) -> None:
-        """Choose the run's folder: nothing is written elsewhere."""
+        """Refuse what can't run."""
         config = self.config[self.subcommand]
-        config.experiment = config.experiment or self._experiment(config)
-        time = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+        complete(config.trainer)
+        refuse_misplaced(config.trainer, import_object(config.model.class_path))
+        config.experiment = check_experiment(config.experiment or self._experiment(config))
+        for logger in loggers_of(config.trainer):
+            if "TensorBoard" in logger.class_path:
+                require_tensorboard()
+        if self.source is not None:
+            self.source.check()
+
+    def instantiate_classes(self) -> None:
+        """Take the run's folder and build data, model and trainer; what can't be built leaves no folder."""
+        config = self.config[self.subcommand]
         parent = self._experiment_folder(config)
         if self.subcommand == "fit":
             rank_zero_only(remove_leftovers)(parent, "*/checkpoints")
-        names = (time if i == 1 else f"{time}.{i}" for i in itertools.count(1))
-        self.run_folder = next(parent / name for name in names if not (parent / name).exists())
-        self._new_folders = [folder for folder in self.run_folder.parents if not folder.exists()]
-        loggers = config.trainer.logger
-        for logger in loggers if isinstance(loggers, list) else [loggers]:
-            if "TensorBoard" in getattr(logger, "class_path", ""):
-                require_tensorboard()
-            arguments = getattr(logger, "init_args", {})
-            if "save_dir" in arguments and arguments["save_dir"] in (None, "."):
-                arguments["save_dir"] = str(self.run_folder)
-            if "id" in arguments and arguments["id"] is None:  # a resumed run is the same one
-                arguments["id"] = self._tracked
+        self.folder = RunFolder.of_this_process(parent, str(self.subcommand))
+        try:
+            with framework_errors():
+                self._build()
+        except BaseException:
+            self.folder.remove()
+            self.folder.forget()
+            raise
 
-    def _experiment_folder(self, config: Any) -> Path:
-        return Path(config.trainer.default_root_dir or RUNS) / (config.experiment or self._experiment(config))
+    def _build(self) -> None:
+        placed = self.config.clone()  # the saved configuration names neither this run's folder nor its id
+        for logger in loggers_of(placed[self.subcommand].trainer):
+            place_logger(logger, self.folder.path, self._tracked)
+        self.config_init = self.parser.instantiate_classes(placed)
+        self.datamodule = self._get(self.config_init, "data")
+        self.model = self._get(self.config_init, "model")
+        if self.source is not None:
+            shape, data = self.source.stored["image_shape"], list(self.datamodule.image_shape)
+            if shape not in (None, data):
+                raise ValueError(f"data.image_shape={data}: the checkpoint's model was made for {shape}")
+            self.source.fill(self.model, self.changes)
+        self.trainer = self.instantiate_trainer()
 
-    @staticmethod
-    def _experiment(config: Any) -> str:
-        paths = [Path(str(path)) for path in config.get("config") or [] if str(path).endswith("ml")]
-        if paths := [path for path in paths if not is_addon(path)]:
-            return paths[-1].stem
-        checkpoint = Path(config.get("ckpt_path") or "")
-        if checkpoint.parent.name == "checkpoints":  # runs/<experiment>/<time>/checkpoints/last.ckpt
-            return checkpoint.absolute().parents[2].name
-        model, data = (config[key].class_path.rpartition(".")[2] for key in ("model", "data"))
-        return f"{model}-{data.removesuffix('DataModule')}".lower()
+    @property
+    def _tracked(self) -> str | None:
+        """The id by which W&B knows the run that goes on."""
+        return self.source.stored.get("wandb") if self.source is not None and self.subcommand == "fit" else None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the progress bar, metrics.csv and whole-or-absent checkpoints."""
         trainer = self.config_init[self.subcommand].trainer
         given = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
         if trainer.logger is not False:
-            csv = CSVLogger(self.run_folder, name="", version="")
+            csv = CSVLogger(self.folder.path, name="", version="")
             kwargs["logger"] = [csv, *(logger for logger in given if logger not in (None, True))]
         plugins = trainer.plugins if isinstance(trainer.plugins, list) else [trainer.plugins]
         kwargs["plugins"] = [*filter(None, plugins), AtomicCheckpointIO()]
-        kwargs["default_root_dir"] = self.run_folder
+        kwargs["default_root_dir"] = self.folder.path
         own: list[Any] = [PredictionWriter()]
         if trainer.enable_progress_bar is not False:
             own.append(RunProgress())
@@ -204,40 +103,41 @@ class CLI(LightningCLI):
         kinds: list[Any] = [RunRecord, ScoreHistograms] if isinstance(self.model, (GAN, CycleGAN)) else [RunRecord]
         kinds += [EvaluateTranslation, TranslationGrid] if hasattr(self.model, "translate") else []
         own += [kind() for kind in kinds if not any(isinstance(callback, kind) for callback in callbacks)]
-        kwargs["callbacks"] = [*callbacks, *own]
+        first: list[Any] = [Agree(self.folder)]
+        if self.source is not None and self.subcommand == "fit":
+            own.append(ChangedOptimizers(self._plain["model"], self._dump(self.config, "fit")["model"]))
+        kwargs["callbacks"] = [*first, *callbacks, *own]
         return super().instantiate_trainer(**kwargs)
-
-    def after_instantiate_classes(self) -> None:
-        """Refuse data that the model can't take, before anything runs."""
-        data = list(self.datamodule.image_shape)
-        if self._stored_shape not in (None, data):
-            raise ValueError(f"data.image_shape={data}: the checkpoint's model was made for {self._stored_shape}")
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run, and leave no folder behind that holds nothing but a failed start."""
+        first_step = 0 if self.source is None else self.source.stored.get("global_step", 0)
+        end: End = "failed"
         try:
             super()._run_subcommand(subcommand)
-        except BaseException:
-            self._finish_loggers(failed=True)
-            useful = self.trainer.global_step > self._first_step or (self.run_folder / "predictions").exists()
-            if self.trainer.is_global_zero and not useful:
-                shutil.rmtree(self.run_folder, ignore_errors=True)
-                with contextlib.suppress(OSError):  # one that holds another run stays
-                    for folder in self._new_folders:
-                        folder.rmdir()
+            end = "finished"
+        except (KeyboardInterrupt, SystemExit):
+            end = "stopped"
             raise
-        self._finish_loggers()
-        if self.trainer.is_global_zero and self.run_folder.exists():
-            print(f"lit-gen: results in {self.run_folder}")
+        finally:
+            self._finish_loggers(end)
+            begun = self.trainer.global_step > first_step or (self.folder.path / "predictions").exists()
+            if self.trainer.is_global_zero:
+                self.folder.close(end, self.trainer.global_step, keep=begun or end == "finished")
+            self.folder.forget()
+        if self.trainer.is_global_zero and self.folder.path.exists():
+            print(f"lit-gen: results in {self.folder.path}")
 
-    def _finish_loggers(self, failed: bool = False) -> None:
+    def _finish_loggers(self, end: End) -> None:
         for logger in self.trainer.loggers:
             if isinstance(logger, WandbRun):
-                logger.finish(failed)
+                logger.finish(failed=end != "finished")
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         arguments = super()._prepare_subcommand_kwargs(subcommand)
         arguments["weights_only"] = True
+        if self.source is not None and self.source.weights_alone:
+            arguments["ckpt_path"] = None  # they are loaded
         if subcommand == "predict":
             arguments["return_predictions"] = False  # they go to files
         return arguments
@@ -251,8 +151,11 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         if arguments and arguments[0] in OWN_COMMANDS:
             importlib.import_module(f"lit_gen.cli.commands.{arguments[0]}").run(arguments[1:])
+        elif arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+            told = suggest(arguments[0], (*COMMANDS, *OWN_COMMANDS))
+            sys.exit(report(f"unknown command {arguments[0]}; {told}"))
         else:
-            CLI(resolve_configs(arguments, COMMANDS))
+            CLI(resolve_configs(arguments))
     except KeyboardInterrupt:
         sys.exit(130)
     except SystemExit as stop:
@@ -264,12 +167,7 @@ def main(args: Sequence[str] | None = None) -> None:
         message = users_error(error)
         if message is None or os.environ.get("LIT_GEN_TRACEBACK"):
             raise
-        sys.exit(_report(message))
-
-
-def _report(message: str) -> int:
-    sys.stderr.write(f"lit-gen: error: {' '.join(message.split())}\n")
-    return 2
+        sys.exit(report(message))
 
 
 if __name__ == "__main__":

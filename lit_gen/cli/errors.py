@@ -1,6 +1,5 @@
 """Errors of the command line in one line, with what would have been accepted."""
 
-import difflib
 import inspect
 import re
 import traceback
@@ -16,10 +15,25 @@ from torch.optim.lr_scheduler import LRScheduler
 import datamodules
 import lit_gen
 from lit_gen import losses, modules, networks, optimizers
+from lit_gen.cli.words import nearest, suggest, unrecognised
 from lit_gen.distributions import Likelihood
 
 OWN = tuple(str(Path(package.__path__[0])) for package in (lit_gen, datamodules))
 FRAMEWORK = str(Path(lightning.__path__[0]))
+SCHEDULES = str(inspect.getfile(LRScheduler))
+BASES: dict[str, type] = {  # by the ends of the arguments that take them
+    "model": modules.GenerativeModule,
+    "data": datamodules.DataModule,
+    "loss": losses.AdversarialLoss,
+    "penalty": losses.Penalty,
+    "constraint": losses.Constraint,
+    "generator": networks.Generator,
+    "discriminator": networks.Discriminator,
+    "encoder": networks.Encoder,
+    "decoder": networks.Decoder,
+    "likelihood": Likelihood,
+    "scheduler": LRScheduler,
+}
 _NOISE = re.compile(r"^(Does not validate against|Subtypes:|Errors:|Given value|expected NoneType|Expected a path but)")
 
 
@@ -27,21 +41,13 @@ def choices(key: str) -> list[str]:
     """Names of this project's classes that the argument ``key`` takes, those of torch for schedulers."""
     if key.endswith("optimizer"):
         return sorted(name for name, value in vars(optimizers).items() if _defined_in(value, optimizers.__name__))
-    bases: dict[str, type] = {
-        "model": modules.GenerativeModule,
-        "data": datamodules.DataModule,
-        "loss": losses.AdversarialLoss,
-        "penalty": losses.Penalty,
-        "constraint": losses.Constraint,
-        "generator": networks.Generator,
-        "discriminator": networks.Discriminator,
-        "encoder": networks.Encoder,
-        "decoder": networks.Decoder,
-        "likelihood": Likelihood,
-        "scheduler": LRScheduler,
-    }
-    base = next((base for name, base in bases.items() if key == name or key.endswith(f"_{name}")), None)
+    base = next((base for name, base in BASES.items() if key == name or key.endswith(f"_{name}")), None)
     return sorted({c.__name__ for c in _subclasses(base) if not inspect.isabstract(c)}) if base else []
+
+
+def _other_kind(name: str) -> str | None:
+    """What a class of this project that isn't accepted in one place is good for."""
+    return next((key for key, base in BASES.items() if name in {c.__name__ for c in _subclasses(base)}), None)
 
 
 def _defined_in(value: Any, module: str) -> bool:
@@ -55,21 +61,35 @@ def _subclasses(base: type) -> Iterable[type]:
         yield from _subclasses(subclass)
 
 
-def shorten(message: str, accepted: Iterable[str] = ()) -> str:
+def shorten(message: str, accepted: Iterable[str] = (), options: Iterable[str] = ()) -> str:
     """The telling part of jsonargparse's nested message in one line, with the accepted choices.
 
     Args:
         message: What jsonargparse says.
         accepted: Names of the options where the error occurred.
+        options: All options of the command, with their dashes.
     """
+    if told := unrecognised(message, options):
+        return told
+    if missing := re.search(r"arguments are required: (?:\w+\.)?(model|data)\b", message):
+        return f"--{missing[1]} is required: a class, {suggest('', choices(missing[1]))}; or give a --config"
     if unknown := re.search(r"[Oo]ption '(\S+)' is not accepted|does not accept option '(\S+)'", message):
         name = unknown[1] or unknown[2]
-        return f"unknown option {name}; {_suggest(name.rpartition('.')[2], accepted)}"
+        own, last = sorted(accepted), name.rpartition(".")[2]
+        hint = nearest(last, own) or nearest(name.partition(".")[0], own)
+        return f"unknown option {name}; {hint}accepted: {', '.join(own)}" if own else f"unknown option {name}"
     keys = re.findall(r'Parser key "([^"]+)"', message)
     key = keys[-1].rpartition(".")[2] if keys else ""
     if missing := re.search(r"Expected a dot import path string: (\S+)|No module named|has no attribute", message):
         name = missing[1] or message.splitlines()[-1].strip(" -")
-        return f"{key}: no class {name}; {_suggest(name, choices(key))}, or give an import path"
+        if (kind := _other_kind(name)) is not None:
+            return f"{key}: {name} is no {key} but a {kind}; {suggest(name, choices(key))}, or give an import path"
+        return f"{key}: no class {name}; {suggest(name, choices(key))}, or give an import path"
+    if foreign := re.search(r"Importing '(\S+)' is not allowed, denied by the '\*'", message):
+        return (
+            f"the checkpoint names {foreign[1]}, of a package that is not of this library; nothing of it was imported. "
+            f"If you trust it: --trust {foreign[1].partition('.')[0]}, or give --model or --data by their import path"
+        )
     if denied := re.search(r"Importing '(\S+)' is not allowed", message):
         return f"{key}: {denied[1]} is not to be named here; no option or file may name Python's own modules"
     message = re.sub(r"Expected an? <class '(\w+)'>", r"expected \1", message)
@@ -77,13 +97,6 @@ def shorten(message: str, accepted: Iterable[str] = ()) -> str:
     lines = (line.strip(" -") for line in message.splitlines())
     telling = [line for line in lines if line and not _NOISE.match(line)]
     return " ".join(dict.fromkeys(telling)).replace("Parser key ", "")
-
-
-def _suggest(name: str, known: Iterable[str]) -> str:
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, 3, 0.6)
-    hint = f"did you mean {' or '.join(close)}? " if close else ""
-    return f"{hint}accepted: {', '.join(known)}" if known else f"{hint}see --help"
 
 
 @contextmanager
@@ -105,8 +118,9 @@ def framework_errors() -> Iterator[None]:
 def users_error(error: BaseException) -> str | None:
     """The message of an error that this library, or Lightning, raised on purpose, or None if it is a bug.
 
-    Such an error was raised in our own files or in Lightning's; the framework may have wrapped it in others. Whatever
-    the system refuses (a full disk, missing rights) is no bug either.
+    Such an error was raised in our own files, in Lightning's or by a learning-rate schedule; the framework may have
+    wrapped it in others. Whatever the system refuses (a full disk, missing rights) is no bug either, nor is what the
+    client of a tracker says of its account.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -114,9 +128,13 @@ def users_error(error: BaseException) -> str | None:
             # A loader's worker sends its traceback as text.
             text = str(cause) if "Original Traceback" in str(cause) else ""
             files = re.findall(r'File "([^"]+)"', text) or _raised_in(cause)
-            if files[-1].startswith((*OWN, FRAMEWORK)) or getattr(cause, "errno", None):
+            if files[-1].startswith((*OWN, FRAMEWORK, SCHEDULES)) or getattr(cause, "errno", None):
                 message = text.strip().splitlines()[-1].partition(": ")[2] if text else str(cause)
                 return " ".join(message.split()) or type(cause).__name__
+        elif type(cause).__module__.startswith("wandb.errors"):
+            return f"{' '.join(str(cause).split())}; --config wandb tracks without an account, offline"
+        elif isinstance(cause, RuntimeError) and str(cause).startswith("Early stopping conditioned on"):
+            return " ".join(str(cause).split())
         cause = cause.__cause__ or cause.__context__
     return None
 

@@ -9,6 +9,8 @@ import yaml
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 
+from lit_gen.cli.source import options_of
+from lit_gen.pretrained.stored import OPTIONS
 from lit_gen.tracking.code_version import code_version
 
 
@@ -17,6 +19,11 @@ class RunConfig(SaveConfigCallback):
 
     W&B gets them as the run's configuration, TensorBoard as texts.
     """
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the run's options, with which it goes on."""
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False, skip_validation=True))
+        checkpoint[OPTIONS] = options_of(config)
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """On the first process, once a run."""

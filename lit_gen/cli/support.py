@@ -1,4 +1,4 @@
-"""What the command line needs around LightningCLI: shipped configs, checkpoints as configs, short errors."""
+"""The command line before it is parsed: shipped configs by their names, a checkpoint's configuration below all."""
 
 import json
 import sys
@@ -7,19 +7,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jsonargparse import set_parsing_settings
+import yaml
 from lightning.pytorch.utilities import rank_zero_only
 
+from lit_gen.cli.words import suggest
 from lit_gen.pretrained.resume import last_checkpoint
 from lit_gen.pretrained.shipped import configs_folder, list_configs
 from lit_gen.pretrained.stored import checkpoint_config
 
-PACKAGES = ("lit_gen", "datamodules", "torch", "lightning")  # whose classes a checkpoint may name
 RUNS = "runs"  # trainer.default_root_dir, unless stated
 
 
-def resolve_configs(arguments: Sequence[str], commands: Sequence[str]) -> list[str]:
-    """Put shipped configs in the place of their names, and a checkpoint's own configuration before all options."""
+def resolve_configs(arguments: Sequence[str]) -> list[str]:
+    """Put shipped configs in the place of their names.
+
+    Raises:
+        ValueError: for a config that is neither a file nor shipped.
+    """
     resolved = list(arguments)
     for i, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
@@ -27,17 +31,6 @@ def resolve_configs(arguments: Sequence[str], commands: Sequence[str]) -> list[s
             resolved[i] = f"{name}={_config_path(value)}"
         elif i > 0 and arguments[i - 1] in ("--config", "-c"):
             resolved[i] = _config_path(argument)
-    if not resolved or resolved[0] not in commands:
-        return resolved
-    path: Any = _option(resolved, "--ckpt_path")
-    alone = not any(_option(resolved, name) for name in ("--config", "-c", "--model"))
-    if path == "last" and alone and (experiment := _option(resolved, "--experiment")):
-        folder = Path(_option(resolved, "--trainer.default_root_dir") or RUNS) / experiment
-        path = last_checkpoint(folder) or (None if resolved[0] == "fit" else _no_checkpoint(folder))
-    if path != "last" and (stored := checkpoint_config(path)):  # else the folder is known after parsing
-        check_packages(stored, path, " ".join([*resolved, *_config_texts(resolved)]))
-        config = {key: stored[key] for key in ("model", "data") if key in stored}
-        resolved[1:1] = ["--config", json.dumps(config)]
     return resolved
 
 
@@ -46,13 +39,34 @@ def _config_path(name: str) -> str:
         return name
     shipped = configs_folder() / f"{Path(name).name.removesuffix('.yaml')}.yaml"
     if not shipped.is_file():
+        shipped_ones = list_configs()
         raise ValueError(
-            f"--config {name}: neither a file nor the name of a shipped config ({', '.join(list_configs())})"
+            f"--config {name}: neither a file nor the name of a shipped config; {suggest(name, shipped_ones)}"
         )
     return str(shipped)
 
 
-def _option(arguments: Sequence[str], name: str) -> str | None:
+def asked(arguments: Sequence[str]) -> str | None:
+    """The value of ``--ckpt_path``, or of ``ckpt_path`` in the last config that has one."""
+    if (given := option(arguments, "--ckpt_path")) is not None:
+        return None if given in ("null", "None", "") else given
+    found = None
+    for text in config_texts(arguments):
+        with suppress(yaml.YAMLError, RecursionError):
+            content = yaml.safe_load(text)
+            if isinstance(content, dict) and "ckpt_path" in content:
+                found = content["ckpt_path"]
+    return found if isinstance(found, str) else None
+
+
+def with_configuration(arguments: Sequence[str], command: str, config: dict[str, Any]) -> list[str]:
+    """The arguments with a configuration below all that the user gives."""
+    place = list(arguments).index(command) + 1
+    return [*arguments[:place], "--config", json.dumps(config), *arguments[place:]]
+
+
+def option(arguments: Sequence[str], name: str) -> str | None:
+    """The value that an option is given last."""
     value = None
     for i, argument in enumerate(arguments):
         if argument.startswith(f"{name}="):
@@ -60,6 +74,30 @@ def _option(arguments: Sequence[str], name: str) -> str | None:
         elif argument == name and i + 1 < len(arguments):
             value = arguments[i + 1]
     return value
+
+
+def config_texts(arguments: Sequence[str]) -> Iterator[str]:
+    """The texts of all configs, in their order."""
+    for i, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name in ("--config", "-c"):
+            text = value if equals else arguments[i + 1] if i + 1 < len(arguments) else ""
+            with suppress(OSError, ValueError):
+                yield Path(text).read_text() if "{" not in text and "\n" not in text else text
+
+
+def last_alone(arguments: Sequence[str], command: str) -> str | None:
+    """What ``--ckpt_path last`` stands for where nothing but the experiment's name says what to parse; else None."""
+    if any(option(arguments, name) for name in ("--config", "-c", "--model")):
+        return None  # the experiment is known once they are parsed
+    experiment = option(arguments, "--experiment")
+    if experiment is None:
+        return None
+    folder = Path(option(arguments, "--trainer.default_root_dir") or RUNS) / experiment
+    path = last_checkpoint(folder)
+    if path is None and command != "fit":
+        _no_checkpoint(folder)
+    return None if path is None else str(_told(path))
 
 
 def resolve_last(folder: Path, command: str) -> str | None:
@@ -77,9 +115,13 @@ def resolve_last(folder: Path, command: str) -> str | None:
             _no_checkpoint(folder)
         rank_zero_note(f"--ckpt_path last: no run in {folder} has a checkpoint; starting from scratch")
         return None
+    return str(_told(path))
+
+
+def _told(path: Path) -> Path:
     step = checkpoint_config(path)["global_step"]
     rank_zero_note(f"--ckpt_path last: continuing from {path}, step {step}")
-    return str(path)
+    return path
 
 
 def _no_checkpoint(folder: Path) -> NoReturn:
@@ -90,62 +132,3 @@ def _no_checkpoint(folder: Path) -> NoReturn:
 def rank_zero_note(text: str) -> None:
     """Print a line for the user, in one process only."""
     print(f"lit-gen: {text}", file=sys.stderr)
-
-
-def check_packages(stored: dict[str, Any], path: Any, given: str) -> None:
-    """Refuse a checkpoint that names classes of packages which the user hasn't named: importing them runs them.
-
-    Args:
-        stored: Of :func:`checkpoint_config`.
-        path: Of the checkpoint.
-        given: The user's options and configs.
-
-    Raises:
-        ValueError: naming the class.
-    """
-    for name in _class_paths(stored):
-        package = name.partition(".")[0]
-        if package not in PACKAGES and f"{package}." not in given:
-            raise ValueError(
-                f"--ckpt_path {path}: names {name}, of a package that is not of this library; nothing of it was "
-                "imported. Give --model or --data by their import path if you trust it"
-            )
-
-
-def _class_paths(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if key == "class_path":
-                yield str(item)
-            yield from _class_paths(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _class_paths(item)
-
-
-def _config_texts(arguments: Sequence[str]) -> Iterator[str]:
-    for argument in arguments:
-        path = Path(argument.partition("=")[2] or argument)
-        with suppress(OSError, ValueError):
-            if path.suffix in (".yaml", ".yml"):
-                yield path.read_text()
-
-
-def differences(prefix: str, given: Any, used: Any) -> Iterator[str]:
-    """Lines that say which values of two nested configurations differ."""
-    if isinstance(given, dict) and isinstance(used, dict):
-        for key in sorted(given.keys() | used.keys()):
-            yield from differences(f"{prefix}.{key}".replace(".init_args", ""), given.get(key), used.get(key))
-    elif given != used:
-        yield f"{prefix}={json.dumps(given)} was given, {json.dumps(used)} is used"
-
-
-def restrict_imports() -> None:
-    """Let options and files name no module of Python's own, and build classes only where a type allows them.
-
-    Else a config's ``{class_path: subprocess.Popen}`` would be run wherever a framework's argument takes anything, and
-    its ``os.system`` be called as somebody's learning rate.
-    """
-    set_parsing_settings(
-        instantiate_subclass_spec_in_any=False, import_path_denylist=sorted(sys.stdlib_module_names - {"__main__"})
-    )

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from lit_gen import __version__
 from lit_gen.files import whole_folder
 from lit_gen.modules import GenerativeModule
+from lit_gen.pretrained.fit import Misfit, check_fit
 from lit_gen.pretrained.specification import build
 from lit_gen.pretrained.stored import CARD, CONFIG, WEIGHTS, checkpoint_config, locate, read_tensors
+from lit_gen.pretrained.trust import harmless
 
 FORMAT = 1
 Module = TypeVar("Module", bound=GenerativeModule)
@@ -21,15 +23,33 @@ Module = TypeVar("Module", bound=GenerativeModule)
 
 @overload
 def from_pretrained(
-    source: str | Path, part: None = None, revision: str | None = None, trusted: Sequence[str] = ()
+    source: str | Path,
+    part: None = None,
+    revision: str | None = None,
+    trusted: Sequence[str] = (),
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
 ) -> GenerativeModule: ...
 @overload
 def from_pretrained(
-    source: str | Path, part: str, revision: str | None = None, trusted: Sequence[str] = ()
+    source: str | Path,
+    part: str,
+    revision: str | None = None,
+    trusted: Sequence[str] = (),
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
 ) -> nn.Module: ...
 @overload
 def from_pretrained(
-    source: str | Path, *, revision: str | None = None, trusted: Sequence[str] = (), kind: type[Module]
+    source: str | Path,
+    *,
+    revision: str | None = None,
+    trusted: Sequence[str] = (),
+    kind: type[Module],
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
 ) -> Module: ...
 def from_pretrained(
     source: str | Path,
@@ -37,11 +57,15 @@ def from_pretrained(
     revision: str | None = None,
     trusted: Sequence[str] = (),
     kind: type[GenerativeModule] = GenerativeModule,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
 ) -> nn.Module:
-    """A trained model, ready to sample, encode, decode, translate or score, on the CPU in eval mode.
+    """A trained model, ready to sample, encode, decode, translate or score, in eval mode.
 
     Only tensors and plain values are read, and only classes of this library, ``torch.optim`` and ``trusted``
-    packages are imported: a file from elsewhere runs nothing of its own.
+    packages are imported: a file from elsewhere runs nothing of its own. What it describes is compared with its
+    tensors before memory is taken for it.
 
     Args:
         source: A shipped name (see ``lit_gen.list_pretrained``), a folder of :func:`save_pretrained`, a checkpoint
@@ -51,6 +75,8 @@ def from_pretrained(
         revision: Branch, tag or commit of a Hub repository.
         trusted: Further packages whose classes the file may name.
         kind: The class that the model has to be of, such as ``VAE``; a type checker then knows its methods.
+        device: Where its weights go.
+        dtype: What they are converted to, such as ``torch.bfloat16``; None for the precision they were trained in.
 
     Returns:
         The :class:`GenerativeModule`, with averaged weights in the place of the trained ones if they were averaged; or
@@ -58,14 +84,33 @@ def from_pretrained(
 
     Raises:
         FileNotFoundError: if there is no such source.
-        ValueError: for a damaged file, weights that don't fit, a class outside the trusted packages, a model that is
-            no ``kind``, an unknown part.
+        ValueError: for a damaged file, weights that don't fit or aren't numbers, a class outside the trusted packages,
+            a model that is no ``kind``, an unknown part, or a device that isn't there.
     """
+    place = check_device(device)
     path = locate(source, revision)
     module = _from_folder(path, trusted) if path.is_dir() else _from_checkpoint(path, trusted)
     if not isinstance(module, kind):
         raise ValueError(f"kind={kind.__name__}: {source} holds a {type(module).__name__}")
-    return module if part is None else _part(module, part, str(source))
+    found = module if part is None else _part(module, part, str(source))
+    return found.to(place, dtype) if dtype is not None else found.to(place)
+
+
+def check_device(device: str | torch.device) -> torch.device:
+    """The device of this name, if this machine has it.
+
+    Raises:
+        ValueError: naming those that there are.
+    """
+    there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    there += ["mps"] if torch.backends.mps.is_available() else []
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device={device}: no such kind of device; here are {', '.join(there)}") from None
+    if found.type != "cpu" and not any(name == str(found) or name.split(":")[0] == str(found) for name in there):
+        raise ValueError(f"device={device}: not on this machine; here are {', '.join(there)}")
+    return found
 
 
 def save_pretrained(module: GenerativeModule, folder: str | Path, facts: Mapping[str, Any] | None = None) -> None:
@@ -110,36 +155,60 @@ def _weights(module: GenerativeModule) -> dict[str, Tensor]:
 
 
 def _from_checkpoint(path: Path, trusted: Sequence[str]) -> GenerativeModule:
-    stored = checkpoint_config(path, option="")["model"]
-    checkpoint = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
-    arguments = {k: v for k, v in checkpoint["hyper_parameters"].items() if k not in ("_class_path", "_instantiator")}
-    module = _built(stored["class_path"], arguments, trusted, str(path))
-    _load(module, checkpoint["state_dict"], str(path))
-    return module
+    class_path, arguments, state = describe_checkpoint(path)
+    return _built(class_path, arguments, state, trusted, str(path), str(path))
 
 
 def _from_folder(folder: Path, trusted: Sequence[str]) -> GenerativeModule:
+    class_path, arguments = describe_folder(folder)
+    return _built(class_path, arguments, read_tensors(folder), trusted, str(folder / CONFIG), str(folder / WEIGHTS))
+
+
+def describe_checkpoint(path: Path) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
+    """The class of a checkpoint's model, its arguments, as far as they are harmless, and its tensors.
+
+    Raises:
+        ValueError: for a file that is no whole checkpoint of this library.
+    """
+    class_path = checkpoint_config(path, option="")["model"]["class_path"]
+    checkpoint = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+    arguments = {k: v for k, v in checkpoint["hyper_parameters"].items() if k not in ("_class_path", "_instantiator")}
+    return class_path, harmless(arguments), checkpoint["state_dict"]
+
+
+def describe_folder(folder: Path) -> tuple[str, dict[str, Any]]:
+    """The class of a model in a folder of :func:`save_pretrained` and its arguments, as far as they are harmless.
+
+    Raises:
+        FileNotFoundError: if the folder holds no model.
+        ValueError: for another format, or a damaged file.
+    """
     config = _read_config(folder / CONFIG)
     if config.get("format") != FORMAT:
         raise ValueError(f"{folder / CONFIG}: format={config.get('format')!r}; this version reads format={FORMAT}")
-    module = _built(str(config.get("class_path")), config.get("init_args", {}), trusted, str(folder / CONFIG))
-    _load(module, read_tensors(folder), str(folder / WEIGHTS))
-    return module
+    return str(config.get("class_path")), harmless(config.get("init_args", {}))
 
 
-def _built(class_path: str, arguments: dict[str, Any], trusted: Sequence[str], where: str) -> GenerativeModule:
-    if isinstance(arguments, dict):  # a file names no other file to open
-        arguments = {name: value for name, value in arguments.items() if name != "init_from"}
+def _built(
+    class_path: str, arguments: Any, state: dict[str, Tensor], trusted: Sequence[str], where: str, weights: str
+) -> GenerativeModule:
     try:
-        module = build(class_path, arguments, trusted)
+        check_fit(class_path, arguments, state, trusted)
+        module: GenerativeModule = build(class_path, arguments, trusted, GenerativeModule)
+    except Misfit as error:
+        raise ValueError(f"{weights}: its weights don't fit its model: {error}") from None
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
-    if not isinstance(module, GenerativeModule):
-        raise ValueError(f"{where}: {class_path} is no GenerativeModule")
+    load_weights(module, state, weights)
     return module.eval()
 
 
-def _load(module: nn.Module, state: dict[str, Tensor], where: str) -> None:
+def load_weights(module: nn.Module, state: dict[str, Tensor], where: str) -> None:
+    """Load all tensors of a file.
+
+    Raises:
+        ValueError: if they are not those of the module.
+    """
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
@@ -152,6 +221,8 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: no such file; a model's folder holds {CONFIG} and {WEIGHTS}")
     try:
         config = json.loads(path.read_text())
+    except RecursionError:
+        raise ValueError(f"{path}: nested too deeply for the description of a model") from None
     except ValueError as error:
         raise ValueError(f"{path}: not JSON ({error})") from None
     if not isinstance(config, dict):

@@ -2,14 +2,11 @@
 
 import dataclasses
 import functools
-import importlib
 import inspect
 from collections.abc import Sequence
 from typing import Any
 
-# Packages whose classes may stand in a description from elsewhere, besides the names of ``lit_gen`` itself.
-TRUSTED = tuple(f"lit_gen.{name}" for name in ("distributions", "losses", "modules", "networks", "optimizers"))
-TRUSTED += ("lit_gen.schedulers", "torch.optim")
+from lit_gen.pretrained.trust import resolve
 
 
 def class_path(thing: Any) -> str:
@@ -99,7 +96,7 @@ def _importable(thing: Any, argument: str) -> str:
     return path
 
 
-def build(class_path: str, arguments: dict[str, Any], trusted: Sequence[str] = ()) -> Any:
+def build(class_path: str, arguments: Any, trusted: Sequence[str] = (), base: type | None = None) -> Any:
     """The object that a description names: the way back from :func:`keep_own_arguments`, without LightningCLI's parser.
 
     A described dataclass becomes an instance, any other described class or function a factory with its arguments: by
@@ -107,48 +104,38 @@ def build(class_path: str, arguments: dict[str, Any], trusted: Sequence[str] = (
 
     Args:
         class_path: Of the class to call.
-        arguments: Its keyword arguments, as plain values.
-        trusted: Packages whose classes may be imported besides ``TRUSTED``. Nothing else is.
+        arguments: Its keyword arguments by name, as plain values.
+        trusted: Packages whose classes may be imported besides those of :mod:`lit_gen.pretrained.trust`.
+        base: What ``class_path`` has to be a class of; nothing else is called.
 
     Raises:
         ValueError: for a name outside the trusted packages, one that doesn't exist, or arguments that don't fit.
     """
-    kind = _imported(class_path, trusted)
+    kind = resolve(class_path, trusted, base)
     try:
-        inspect.signature(kind).bind(**arguments)
+        inspect.signature(kind).bind(**_named(arguments, class_path))
         return kind(**{name: _rebuilt(value, trusted) for name, value in arguments.items()})
     except TypeError as error:
         raise ValueError(f"{class_path}: {error}") from error
+
+
+def _named(arguments: Any, class_path: str) -> dict[str, Any]:
+    if not isinstance(arguments, dict):
+        raise ValueError(f"{class_path}: init_args={arguments!r}: arguments by name")
+    return arguments
 
 
 def _rebuilt(value: Any, trusted: Sequence[str]) -> Any:
     if isinstance(value, list):
         return tuple(_rebuilt(v, trusted) for v in value)
     if isinstance(value, str) and "." in value:  # a factory; options of networks have no dots in their names
-        return _imported(value, trusted)
+        return resolve(value, trusted)
     if not isinstance(value, dict):
         return value
     if "class_path" not in value:
         return {key: _rebuilt(v, trusted) for key, v in value.items()}
-    kind, arguments = _imported(value["class_path"], trusted), value.get("init_args") or {}
+    kind, arguments = resolve(value["class_path"], trusted), value.get("init_args") or {}
     if dataclasses.is_dataclass(kind):
         return build(value["class_path"], arguments, trusted)
-    return functools.partial(kind, **{name: _rebuilt(v, trusted) for name, v in arguments.items()})
-
-
-def _imported(path: Any, trusted: Sequence[str]) -> Any:
-    module, _, name = str(path).rpartition(".")
-    packages = (*TRUSTED, *trusted)
-    if module != "lit_gen" and not any(module == package or module.startswith(f"{package}.") for package in packages):
-        raise ValueError(
-            f"class path {path!r} is outside the trusted packages ({', '.join(packages)}); nothing of it was imported. "
-            "Name its package in `trusted` if you trust its authors and the file's"
-        )
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError):
-        raise ValueError(f"class path {path!r}: there is no such class or function") from None
-    roots = {package.split(".")[0] for package in packages}  # a module also holds what it imports from elsewhere
-    if not (isinstance(found, type) or inspect.isfunction(found)) or found.__module__.split(".")[0] not in roots:
-        raise ValueError(f"class path {path!r}: not a class or function of its package")
-    return found
+    named = _named(arguments, value["class_path"])
+    return functools.partial(kind, **{name: _rebuilt(v, trusted) for name, v in named.items()})

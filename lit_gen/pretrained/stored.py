@@ -1,6 +1,7 @@
 """Where trained models lie, what checkpoints say of themselves, and tensors alone: no class is imported."""
 
 import copy
+import difflib
 import functools
 import hashlib
 import re
@@ -14,9 +15,11 @@ from torch import Tensor
 from lit_gen.files import check_archive
 from lit_gen.pretrained.resume import whole_before
 from lit_gen.pretrained.shipped import PRETRAINED, list_pretrained
+from lit_gen.pretrained.trust import harmless
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 HASHES = "SHA256SUMS"  # of all shipped files, in the format of sha256sum
+OPTIONS = "options"  # where a checkpoint keeps what its run was configured with beside model and data
 
 
 def locate(source: str | Path, revision: str | None = None) -> Path:
@@ -32,10 +35,19 @@ def locate(source: str | Path, revision: str | None = None) -> Path:
     if name in list_pretrained():
         check_shipped(name)
         return PRETRAINED / name
-    if re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name) and not name.endswith(".ckpt"):
+    if is_repository(name):
         return _download(name, revision)
-    known = ", ".join(list_pretrained()) or "none"
-    raise FileNotFoundError(f"{name}: neither a file nor a folder nor a shipped model ({known})")
+    known = list_pretrained()
+    close = difflib.get_close_matches(name, known, 1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise FileNotFoundError(
+        f"{name}: neither a file nor a folder nor a shipped model ({', '.join(known) or 'none'}){hint}"
+    )
+
+
+def is_repository(name: str) -> bool:
+    """Whether a source, where no file is called so, means a repository ``owner/name`` of the Hub."""
+    return re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name) is not None and not name.endswith(".ckpt")
 
 
 def check_shipped(name: str) -> None:
@@ -51,7 +63,12 @@ def check_shipped(name: str) -> None:
 
 
 def checkpoint_config(path: Any, option: str = "--ckpt_path ") -> dict[str, Any]:
-    """Model and data of a checkpoint as a configuration, its step, image shape and W&B run; empty without one.
+    """Model, data and further options of a checkpoint's run as configurations; empty without one.
+
+    Returns:
+        ``model`` and ``data``, as far as they are :func:`lit_gen.pretrained.trust.harmless`; ``options``, what else
+        the run was configured with; ``as_stored``, all three as the file has them; the ``global_step``, the
+        ``image_shape`` and ``wandb``, the id of the run there.
 
     Raises:
         ValueError: if the file can't be read as a checkpoint of this library.
@@ -78,7 +95,7 @@ def _stored_config(path: Path, option: str, state: tuple[int, int]) -> dict[str,
         before = whole_before(path)
         hint = f"; the whole one before it: --ckpt_path {before}" if before else ""
         raise ValueError(f"{option}{path}: not a whole checkpoint ({reason}){hint}") from None
-    config = {}
+    config: dict[str, Any] = {}
     for key, name in {"model": "hyper_parameters", "data": "datamodule_hyper_parameters"}.items():
         arguments = dict(checkpoint.get(name, {}))
         if "_class_path" in arguments:
@@ -88,8 +105,9 @@ def _stored_config(path: Path, option: str, state: tuple[int, int]) -> dict[str,
         raise ValueError(f"{option}{path}: not a checkpoint of lit-gen, it doesn't name its model's class")
     model = config["model"]["init_args"]
     shape, _ = model.pop("image_shape", None), model.pop("num_classes", None)  # on the command line the data's
+    config["options"] = checkpoint.get(OPTIONS, {})
     facts = {"global_step": checkpoint.get("global_step", 0), "image_shape": shape and list(shape)}
-    return {**config, **facts, "wandb": checkpoint.get("wandb_id")}
+    return {**harmless(config), "as_stored": config, **facts, "wandb": checkpoint.get("wandb_id")}
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -1,4 +1,5 @@
 import io
+import re
 import warnings
 from functools import partial
 
@@ -12,7 +13,15 @@ from lit_gen.callbacks import Evaluate, RunProgress
 from lit_gen.networks import MLPDiscriminator, MLPGenerator
 
 
-def fit(progress, steps=40, command="fit"):
+class Stop(L.Callback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, *_):
+        trainer.should_stop = trainer.global_step == self.step
+
+
+def fit(progress, steps=40, command="fit", stop=None):
     warnings.simplefilter("ignore")
     module = GAN(
         (1, 8, 8), 4, generator=partial(MLPGenerator, width=8), discriminator=partial(MLPDiscriminator, width=8)
@@ -20,7 +29,7 @@ def fit(progress, steps=40, command="fit"):
     trainer = L.Trainer(
         accelerator="cpu", max_steps=steps, max_epochs=-1, logger=False, enable_checkpointing=False,
         enable_model_summary=False, val_check_interval=20, check_val_every_n_epoch=None, log_every_n_steps=10,
-        num_sanity_val_steps=0, callbacks=[Evaluate(num_samples=20, at_start=False), progress],
+        num_sanity_val_steps=0, callbacks=[Evaluate(num_samples=20, at_start=False), progress, Stop(stop)],
     )  # fmt: skip
     getattr(trainer, command)(module, datamodule=DigitsDataModule())
 
@@ -33,6 +42,32 @@ def test_a_file_gets_plain_lines(capsys):
     assert lines[-1].startswith("done: step 40")
     assert "discriminator_loss" in lines[-1]
     assert "val/fd_digits_20" in lines[-1]
+
+
+def lines(capsys):
+    return [line for line in capsys.readouterr().out.splitlines() if line.startswith(("step", "done"))]
+
+
+def test_a_line_repeats_no_score(capsys):
+    fit(RunProgress())
+    told = [line for line in lines(capsys) if "val/fd_digits_20" in line]
+    assert [line.split()[1] for line in told] == ["22/40", "step"]  # after the validation at 20, and "done: step 40"
+
+
+def test_a_slow_run_is_told_by_the_clock(capsys, monkeypatch):
+    now = iter(range(0, 10**6, 7))  # seconds, at every look
+    monkeypatch.setattr("lit_gen.callbacks.progress.time.monotonic", lambda: float(next(now)))
+    progress = RunProgress()
+    fit(progress, steps=100_000, stop=12)
+    told = [int(re.match(r"step (\d+)/100000", line)[1]) for line in lines(capsys) if line.startswith("step")]
+    assert told == [5, 10]  # every 30 s of batches of 7 s, where a twentieth of the run are 5,000
+
+
+def test_where_only_the_clock_ends_a_run_no_length_is_told(capsys, monkeypatch):
+    monkeypatch.setattr("lit_gen.callbacks.progress.LINE_SECONDS", 0.0)
+    fit(RunProgress(), steps=-1, stop=2)
+    first, *_ = lines(capsys)
+    assert re.match(r"step 1 after 0:\d\d min", first)
 
 
 @pytest.mark.parametrize("width", [60, 200])

@@ -45,7 +45,7 @@ def files(folder):
 def test_fit_without_yaml_leaves_one_folder_and_nothing_else(elsewhere, capsys):
     main(["fit", "--model", "WGANGP", *DIGITS, *SMALL, *QUICK])
     assert files(run_folder("wgangp-digits")) == {
-        "config.yaml", "data.json", "metrics.csv", "hparams.yaml", "checkpoints/last.ckpt",
+        "run.json", "config.yaml", "data.json", "metrics.csv", "hparams.yaml", "checkpoints/last.ckpt",
         "samples/step_000000.png", "samples/step_000002.png", "samples/step_000004.png",
         "histograms/real_scores.csv", "histograms/fake_scores.csv",
         "model/config.json", "model/model.safetensors", "model/README.md",
@@ -77,18 +77,19 @@ def test_a_checkpoint_alone_is_enough(options, capsys):
         assert (picture.size, picture.mode) == ((8, 8), "L")
 
 
-def test_resume_by_checkpoint_alone_announces_what_it_overrides(capsys):
+def test_a_resumed_run_takes_the_users_options_and_announces_the_differences(capsys):
     main(["fit", "--model", "WGANGP", *DIGITS, *SMALL, *QUICK, "--experiment", "a"])
     checkpoint = str(run_folder("a") / "checkpoints/last.ckpt")
     options = ["--model.n_critic=2", "--model.generator_optimizer.lr=0.5", "--experiment", "b"]
     main(["fit", "--ckpt_path", checkpoint, *QUICK[1:], "--trainer.max_steps=6", *options])
     err = capsys.readouterr().err
-    assert "model.n_critic=2 was given, 5 is used" in err
-    assert "model.generator_optimizer.lr=0.5 was given, 0.0001 is used" in err
+    assert "model.n_critic=2 was given, the checkpoint has 5" in err
+    assert "model.generator_optimizer.lr=0.5 was given, the checkpoint has 0.0001" in err
     assert err.count("was given") == 2
     stored = torch.load(run_folder("b") / "checkpoints/last.ckpt", weights_only=True)
     assert stored["global_step"] == 6
-    assert stored["hyper_parameters"]["n_critic"] == 5
+    assert stored["hyper_parameters"]["n_critic"] == 2
+    assert [group["lr"] for state in stored["optimizer_states"] for group in state["param_groups"]] == [0.0001, 0.5]
 
 
 def test_print_config_round_trips(capsys):

@@ -78,6 +78,15 @@ def generator_loss(loss: str, r: Tensor, f: Tensor) -> Tensor:
     }[loss]()
 
 
+def parts_of(count: int, parts: int) -> list[slice]:
+    """Rows in parts of one size, the last one smaller; a single last row goes with those before it."""
+    size = -(-count // parts)
+    starts = list(range(0, count, size))
+    if size > 1 and len(starts) > 1 and count - starts[-1] == 1:
+        starts.pop()
+    return [slice(a, b) for a, b in zip(starts, [*starts[1:], count], strict=True)]
+
+
 def penalty(name: str, score: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, epsilon: Tensor) -> Tensor:
     """Of weight 0.7; that of DRAGAN has variance 0.3."""
 
@@ -151,8 +160,7 @@ class PlainGAN:
     def rows(self, count: int, player: str) -> list[slice]:
         """The parts that a loss sees, the whole batch unless its formula asks for more than a mean over samples."""
         coupled = self.case["loss"] == "RelativisticAverage" or (player == "g" and self.case["unroll"] != "none")
-        size = -(-count // self.case[f"{player}_parts"]) if coupled else count
-        return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+        return parts_of(count, self.case[f"{player}_parts"] if coupled else 1)
 
     def game(self, d: Weights, real: Tensor, fake: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         """L_D without the penalty, and L_G."""

@@ -4,11 +4,10 @@ Of the library it takes the first weights and the random numbers alone. Networks
 """
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
-from plain_gan import SEED, Weights, one_hot, own_weights, stepper
+from plain_gan import SEED, Weights, one_hot, own_weights, parts_of, stepper
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -118,10 +117,9 @@ class PlainVAE:
         self.players[player][1](loss)
         self.updates[player] += 1
 
-    def rows(self, n: int) -> Iterator[slice]:
+    def rows(self, n: int) -> list[slice]:
         """Parts where the formula is none of means over samples: free bits of a part's mean divergence."""
-        size = -(-n // self.case["parts"]) if self.case["objective"] == "free bits" else n
-        return (slice(start, start + size) for start in range(0, n, size))
+        return parts_of(n, self.case["parts"] if self.case["objective"] == "free bits" else 1)
 
     def loss(self, x: Tensor, epsilon: Tensor, y: Tensor | None) -> Tensor:
         objective, mean_and_scale = self.case["objective"], encoded(self.w["encoder"], x, y)

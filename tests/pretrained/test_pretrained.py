@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import resource
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from functools import partial
 import lightning.pytorch as L
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from datamodules import DigitsDataModule
 from lit_gen import GAN, VAE, WGANGP, CycleGAN, HierarchicalVAE, from_pretrained, list_pretrained, save_pretrained
@@ -26,7 +28,10 @@ from lit_gen.networks import (
     MLPGenerator,
     ResNetTranslator,
 )
+from lit_gen.pretrained.fit import check_fit
+from lit_gen.pretrained.loading import describe_checkpoint, describe_folder
 from lit_gen.pretrained.shipped import PRETRAINED, list_configs
+from lit_gen.pretrained.stored import read_tensors
 
 SHAPE = (1, 8, 8)
 MLP = {"generator": partial(MLPGenerator, width=8), "discriminator": partial(MLPDiscriminator, width=8)}
@@ -236,6 +241,80 @@ def test_descriptions_that_fit_nothing(copy, change, message):
     changed(copy, change)
     with pytest.raises(ValueError, match=message):
         from_pretrained(copy)
+
+
+GENERATOR = "lit_gen.networks.MLPGenerator"
+HUGE = {
+    "a latent space of 10^8 dimensions": ("latent_dim", 10**8),
+    "a layer of 10^12 weights": ("generator", {"class_path": GENERATOR, "init_args": {"width": 10**6}}),
+    "a million layers": ("generator", {"class_path": GENERATOR, "init_args": {"depth": 10**6}}),
+}
+
+
+@pytest.mark.parametrize("what", HUGE)
+def test_a_description_is_compared_with_the_tensors_before_memory_is_taken(copy, what):
+    name, value = HUGE[what]
+    changed(copy, lambda config: config["init_args"].update({name: value}))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=r"weights don't fit its model: (size mismatch|.*more tensors)"):
+        from_pretrained(copy)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_every_model_can_be_compared_without_memory(trained, name):
+    folder, _ = trained
+    for described in (describe_checkpoint(folder / f"{name}.ckpt"),
+                      (*describe_folder(folder / name), read_tensors(folder / name))):  # fmt: skip
+        state = torch.get_rng_state()
+        check_fit(*described)
+        assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_weights_that_are_no_numbers_or_of_another_kind(copy):
+    tensors = load_file(copy / "model.safetensors")
+    key = next(key for key, value in tensors.items() if value.is_floating_point())
+    for value, message in (
+        (tensors[key].fill_(float("nan")), f"{key} holds values that are not numbers"),
+        (tensors[key].nan_to_num().to(torch.int8), f"{key} is torch.int8 in the file, torch.float32 in the model"),
+    ):
+        save_file({**tensors, key: value}, copy / "model.safetensors")
+        with pytest.raises(ValueError, match=rf"model.safetensors: its weights don't fit its model: {key}"):
+            from_pretrained(copy)
+        with pytest.raises(ValueError, match=message):
+            from_pretrained(copy)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"format": 1, "class_path": "lit_gen.VAE", "init_args": "x"}', "init_args='x': arguments by name"),
+        ('{"format": 1, "class_path": "lit_gen.VAE", "init_args": [1]}', "arguments by name"),
+        ('{"format": 1, "class_path": ["lit_gen.VAE"], "init_args": {}}', "class path"),
+        ('{"format": 1, "class_path": "lit_gen.VAE", "init_args": {"image_shape": [1, 8, 8], "encoder": '
+         '{"class_path": "lit_gen.networks.MLPEncoder", "init_args": "x"}}}', "init_args='x'"),
+        ('{"a":' * 2000 + "1" + "}" * 2000, "nested too deeply"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)  # fmt: skip
+def test_odd_descriptions_are_one_line(copy, text, message):
+    (copy / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=message) as raised:
+        from_pretrained(copy)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_model_goes_where_it_is_asked_to():
+    module = from_pretrained("vae_digits", device="cpu", dtype=torch.float64)
+    assert {parameter.dtype for parameter in module.parameters()} == {torch.float64}
+    assert module.sample(2).shape == (2, *SHAPE)
+    assert from_pretrained("vae_digits", part="decoder", dtype=torch.bfloat16).layers[0].weight.dtype == torch.bfloat16
+    for device, message in (
+        ("cuda:77", "device=cuda:77: not on this machine; here are cpu"),
+        ("gpu", "device=gpu: no such kind"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            from_pretrained("vae_digits", device=device)
 
 
 @pytest.mark.parametrize("source", ["../../nothing", "no-such-model", "a/b/c", "nothing.ckpt"])

@@ -18,6 +18,7 @@ from lit_gen.callbacks import AtomicCheckpointIO, RunCheckpoint
 from lit_gen.cli.app import main
 from lit_gen.files import check_archive
 from lit_gen.networks import MLPDiscriminator, MLPGenerator
+from lit_gen.pretrained.stored import checkpoint_config
 
 EVIL = """
 from pathlib import Path
@@ -80,7 +81,7 @@ def test_a_class_that_the_type_does_not_allow_is_not_instantiated(arguments, cap
 def test_where_anything_is_allowed_no_class_is_built(monkeypatch):
     from jsonargparse import ArgumentParser
 
-    from lit_gen.cli.support import restrict_imports
+    from lit_gen.cli.imports import restrict_imports
 
     restrict_imports()
     parser = ArgumentParser()
@@ -141,6 +142,115 @@ def test_a_checkpoint_that_names_a_foreign_package_imports_nothing(checkpoint, c
         assert stop.value.code == 2
         assert "names evil.Evil, of a package that is not of this library" in capsys.readouterr().err, key
         assert traces() == []
+
+
+# What a file from elsewhere may put where a class or a function is expected: each form of naming evil.Evil.
+FORMS = {
+    "class_path": {"class_path": "evil.Evil"},
+    "string": "evil.Evil",
+    "text of YAML": '{"class_path": "evil.Evil"}',
+    "escaped": '{"class_path": "\\u0065vil.Evil"}',
+    "beside init_args": {"class_path": "evil.Evil", "init_args": {"lr": 0.1}},
+}
+PLACES = {"model": "_class_path", "generator": "generator", "optimizer": "generator_optimizer", "loss": "loss"}
+
+
+def foreign(checkpoint, place, form):
+    """A checkpoint that names the package ``evil`` somewhere."""
+    content = torch.load(checkpoint, weights_only=True)
+    if place == "data":
+        return changed(checkpoint, datamodule_hyper_parameters={"_class_path": "evil.Evil"})
+    data = {"datamodule_hyper_parameters": {"_class_path": "datamodules.DigitsDataModule"}}
+    if place == "callbacks":
+        return changed(checkpoint, **data, options={"trainer": {"callbacks": [FORMS[form]]}, "seed_everything": 3})
+    value = "evil.Evil" if place == "model" else FORMS[form]
+    return changed(checkpoint, **data, hyper_parameters={**content["hyper_parameters"], PLACES[place]: value})
+
+
+CASES = [("model", "string"), ("data", "string"), ("callbacks", "class_path"), ("callbacks", "text of YAML")]
+CASES += [(place, form) for place in ("generator", "optimizer", "loss") for form in FORMS]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("place", "form"), CASES)
+def test_no_route_lets_a_checkpoint_import_a_foreign_package(checkpoint, capsys, place, form):
+    path = foreign(checkpoint, place, form)
+    Path("given.yaml").write_text(f"ckpt_path: {path}\n")
+    Path("whole.yaml").write_text(f"ckpt_path: {path}\nmodel: GAN\ndata: DigitsDataModule\n")
+    Path("runs/x/time/checkpoints").mkdir(parents=True)
+    Path("runs/x/time/checkpoints/last.ckpt").write_bytes(Path(path).read_bytes())
+    known = ["--model=GAN", "--data=DigitsDataModule"]
+    routes = [["test", "--ckpt_path", path], ["fit", f"--ckpt_path={path}"], ["test", "--config", "given.yaml"],
+              ["fit", "--config", "whole.yaml"], ["fit", *known, "--experiment=x", "--ckpt_path=last"],
+              ["test", "--experiment=x", "--ckpt_path=last"], ["predict", *known, "--ckpt_path", path]]  # fmt: skip
+    if place == "data":
+        routes = [*routes[:4], *routes[5:6], ["evaluate", path, "vae_digits"]]
+    elif place != "callbacks":
+        routes += [["sample", path, "--out=a.png"], ["encode", path, path], ["export", path, "--format=safetensors"],
+                   ["evaluate", "vae_digits", path]]  # fmt: skip
+    for route in routes:
+        status = 0
+        try:
+            main([*route, "--trainer.max_steps=2", "--trainer.accelerator=cpu"] if route[0] in TRAINED else route)
+        except SystemExit as stop:
+            status = stop.code
+        err = capsys.readouterr().err
+        assert "Traceback" not in err
+        assert traces() == [], route
+        assert status == 2 or place == "callbacks", (route, err)
+        assert status != 2 or re.search("evil|not allowed|expected|outside the trusted packages", err), (route, err)
+
+
+TRAINED = ("fit", "test", "predict")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_package_that_the_user_names_is_imported(checkpoint, capsys):
+    Path("mine.py").write_text("from lit_gen.networks import MLPGenerator\nclass Mine(MLPGenerator): ...\n")
+    content = torch.load(checkpoint, weights_only=True)
+    own = {"class_path": "mine.Mine", "init_args": {"width": 4}}
+    path = changed(checkpoint, hyper_parameters={**content["hyper_parameters"], "generator": own},
+                   datamodule_hyper_parameters={"_class_path": "datamodules.DigitsDataModule"})  # fmt: skip
+    quick = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--evaluate.extractor=null"]
+    with pytest.raises(SystemExit):
+        main(["test", "--ckpt_path", path, *quick])
+    assert "names mine.Mine" in capsys.readouterr().err
+    main(["test", "--ckpt_path", path, "--trust", "mine", *quick])
+    main(["test", "--ckpt_path", path, "--model.generator=mine.Mine", "--model.generator.width=4", *quick])
+    sys.modules.pop("mine", None)
+
+
+def test_only_data_modules_are_made_of_what_a_checkpoint_calls_its_data(checkpoint, capsys):
+    for name in ("datamodules.shard_writer.write_shards", "datamodules.datasets.InMemoryDataset", "lit_gen.GAN"):
+        path = changed(checkpoint, datamodule_hyper_parameters={"_class_path": name, "folder": "written"})
+        for route in (["evaluate", path, "vae_digits"], ["test", "--ckpt_path", path]):
+            with pytest.raises(SystemExit) as stop:
+                main(route)
+            assert stop.value.code == 2
+            assert "lit-gen: error:" in capsys.readouterr().err
+
+
+def test_a_checkpoint_chooses_neither_folders_to_write_to_nor_sources_nor_the_network(checkpoint, capsys):
+    Image = pytest.importorskip("PIL.Image")
+    Path("photos").mkdir()
+    for i in range(40):
+        Image.new("L", (8, 8), i).save(f"photos/{i}.png")
+    data = {"_class_path": "datamodules.ImageFolderDataModule", "root": "photos", "image_size": 8, "channels": 1,
+            "batch_size": 4, "cache": "disk", "cache_folder": "elsewhere"}  # fmt: skip
+    content = torch.load(checkpoint, weights_only=True)["hyper_parameters"]
+    path = changed(checkpoint, datamodule_hyper_parameters=data, hyper_parameters={**content, "init_from": "evil/evil"},
+                   options={"evaluate": {"cache": "elsewhere", "extractor": "pixels", "num_samples": 10}})  # fmt: skip
+    quick = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
+    main(["test", "--ckpt_path", path, *quick])
+    err = capsys.readouterr().err
+    assert "data.cache='disk' of the checkpoint is not taken" in err
+    main(["evaluate", path, path, "--extractor=pixels", "--cache=off", "--num_samples=10"])
+    from_pretrained(path)
+    assert not Path("elsewhere").exists()
+    main(["test", "--ckpt_path", path, *quick, "--data.cache=disk", "--data.cache_folder=elsewhere"])
+    assert Path("elsewhere").exists()
+    assert checkpoint_config(changed(checkpoint, datamodule_hyper_parameters={**data, "download": True}))["data"][
+        "init_args"]["download"] is False  # fmt: skip
 
 
 def test_pickled_arrays_are_refused(capsys):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from lit_gen.cli.commands.sources import add_reading, read_source, tell
+from lit_gen.cli.words import CommandParser
 from lit_gen.files import whole_file
 from lit_gen.pretrained.loading import from_pretrained
 
@@ -17,7 +18,7 @@ BATCH = 500  # images at once
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     text = "Embeds images as means of q(z|x)."
-    command = argparse.ArgumentParser("lit-gen encode", description=text, allow_abbrev=False)
+    command = CommandParser("encode", text)
     command.add_argument("source", help="a checkpoint of a VAE, a folder of save_pretrained, or a shipped name")
     command.add_argument(
         "images", help="a folder, .zip or shards of images, an .npz or .npy file, or a checkpoint (its data)"
@@ -27,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--values", default="uint8", choices=("uint8", "unit", "signed"), help="range of the images")
     add_reading(command)
     command.add_argument("--trust", nargs="+", default=[], help="packages of your own whose classes the model names")
+    command.add_argument("--device", default="cpu", help="where the network runs, e.g. cuda (cpu)")
     command.add_argument(
         "--out", default="latents.npz", help="an .npz with latents (N, D), labels (N,), class_names (K,)"
     )
@@ -43,7 +45,7 @@ def run(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     if Path(options.out).suffix != ".npz":
         raise ValueError(f"--out {options.out}: an .npz file")
-    module: Any = from_pretrained(options.source, trusted=options.trust)
+    module: Any = from_pretrained(options.source, trusted=options.trust, device=options.device)
     if not hasattr(module, "encode"):
         raise ValueError(f"{options.source}: a {type(module).__name__} has no encoder")
     data = read_source(options.images, options.split, options.values, options.size, (), options.alpha, options.white)
@@ -52,8 +54,9 @@ def run(arguments: list[str]) -> None:
     dataset, latents, classes = data.dataset(options.split), [], []
     for start in range(0, len(dataset), BATCH):
         images, labels = dataset.__getitems__(list(range(start, min(start + BATCH, len(dataset)))))
-        images = data.to_float(images)
-        latents.append(module.encode(images, *module.labels_of((images, labels))).float())
+        images = data.to_float(images).to(module.device)
+        given = module.labels_of((images, labels.to(module.device)))
+        latents.append(module.encode(images, *given).float().cpu())
         classes.append(labels)
     z = torch.cat(latents)
     with whole_file(options.out) as file:

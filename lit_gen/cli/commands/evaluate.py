@@ -20,8 +20,9 @@ from lit_gen.metrics.extractors import Extractor
 from lit_gen.metrics.passes import collect, images_of, real_features, samples_of
 from lit_gen.metrics.scores import SCORES, Comparison, check_names, compute_scores, protocol_name
 from lit_gen.metrics.statistics import DAMAGE, fingerprint_extractor, read_statistics
-from lit_gen.pretrained.loading import from_pretrained
+from lit_gen.pretrained.loading import check_device, from_pretrained
 from lit_gen.pretrained.shipped import list_pretrained
+from lit_gen.pretrained.stored import is_repository
 
 BY_DEFAULT = ("fd", "kid", "precision_recall", "density_coverage", "diversity", "nn_test", "classes")
 MOST_SAMPLES = 10_000  # drawn from a checkpoint, unless more are asked for
@@ -76,6 +77,7 @@ def run(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     if options.statistics and is_statistics(options.real):
         raise ValueError(f"--statistics {options.statistics}: {options.real} are statistics already")
+    check_device(options.device)
     for name in ("batch_size", "capacity", "num_samples", "size"):
         if (value := getattr(options, name)) is not None and value < 1:
             raise ValueError(f"--{name} {value}: at least 1 is needed")
@@ -152,7 +154,7 @@ def is_model(path: str) -> bool:
     return (
         path.endswith(".ckpt")
         or (folder / "config.json").is_file()
-        or (not folder.exists() and path in list_pretrained())
+        or (not folder.exists() and (path in list_pretrained() or is_repository(path)))
     )
 
 

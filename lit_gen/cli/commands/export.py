@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lit_gen.cli.words import CommandParser
 from lit_gen.files import whole_file
 from lit_gen.modules import LatentVariableModel
 from lit_gen.pretrained.loading import from_pretrained, save_pretrained
@@ -31,7 +32,7 @@ class Images(nn.Module):
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     text = "Writes a trained model, or one of its networks, for use without the training stack."
-    command = argparse.ArgumentParser("lit-gen export", description=text, allow_abbrev=False)
+    command = CommandParser("export", text)
     command.add_argument("source", help="a checkpoint, a folder of save_pretrained, or a shipped name")
     command.add_argument("--format", required=True, choices=("safetensors", "onnx", "torch_export"))
     command.add_argument("--part", choices=PARTS, help="of onnx and torch_export: which network; latents to images "

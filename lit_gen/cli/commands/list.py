@@ -1,16 +1,20 @@
 """``lit-gen list``: the shipped models and configs. Imports no torch."""
 
-import argparse
+import json
 import shutil
 import textwrap
 
+from lit_gen.cli.words import CommandParser
 from lit_gen.pretrained.shipped import list_configs, list_pretrained
 
 
 def run(arguments: list[str]) -> None:
-    """Print both tables."""
-    text = "The shipped models and configs."
-    argparse.ArgumentParser("lit-gen list", description=text, allow_abbrev=False).parse_args(arguments)
+    """Print both tables, or their content as JSON."""
+    command = CommandParser("list", "The shipped models and configs.")
+    command.add_argument("--json", action="store_true", help="print what each model's card says, and the configs")
+    if command.parse_args(arguments).json:
+        print(json.dumps({"models": list_pretrained(), "configs": list_configs()}, indent=2))
+        return
     models = {}
     for name, facts in list_pretrained().items():
         scores = ", ".join(f"{score} {value}" for score, value in facts.get("scores", {}).items())

@@ -1,14 +1,18 @@
 """``lit-gen sample``: images from a trained model, as a grid, a folder of PNGs or an array."""
 
 import argparse
+import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from lit_gen.callbacks.publish import save_png
 from lit_gen.callbacks.samples import image_grid, to_uint8
+from lit_gen.cli.words import CommandParser
 from lit_gen.distributions.latents import lerp, slerp, truncated_normal
 from lit_gen.files import whole_file, whole_folder
 from lit_gen.modules import LatentVariableModel
@@ -19,7 +23,7 @@ PATHS = {"spherical": slerp, "linear": lerp}
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    command = argparse.ArgumentParser("lit-gen sample", description="Images from a trained model.", allow_abbrev=False)
+    command = CommandParser("sample", "Images from a trained model.")
     command.add_argument("source", help="a checkpoint, a folder of save_pretrained, or a shipped name")
     command.add_argument("-n", type=int, default=64, help="number of images (64)")
     command.add_argument(
@@ -32,10 +36,11 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0, help="of the latents (0)")
     command.add_argument(
         "--out",
-        default="samples.png",
-        help="a .png for one grid, a .npz for the arrays images (N, H, W[, C]) uint8 and labels (N,), or points as "
-        "they are; any other name is a new folder of PNGs (samples.png)",
+        help="a picture (.png, .jpg, .webp, …) for one grid, a .npz for the arrays images (N, H, W[, C]) uint8 and "
+        "labels (N,), or points as they are; any other name is a new folder of PNGs. By default samples.png, or the "
+        "next free name, samples.2.png, …",
     )
+    command.add_argument("--device", default="cpu", help="where the network runs, e.g. cuda (cpu)")
     command.add_argument(
         "--interpolate",
         nargs="?",
@@ -62,27 +67,83 @@ def run(arguments: list[str]) -> None:
         raise ValueError(f"-n {options.n}: at least 1 image is needed")
     if options.interpolate and (options.steps < 2 or options.n % options.steps):
         raise ValueError(f"--steps {options.steps}: at least 2, and a divisor of -n {options.n}")
-    out = Path(options.out)
-    if out.suffix not in (".png", ".npz") and out.exists():
-        raise ValueError(f"--out {out}: exists already; a folder of PNGs is made anew")
-    module = from_pretrained(options.source, trusted=options.trust)
-    if not isinstance(module, LatentVariableModel):
-        raise ValueError(f"{options.source}: a {type(module).__name__} has no latents to sample")
-    if options.labels is not None and not module.conditional:
-        raise ValueError(f"--labels {options.labels}: the {type(module).__name__} of {options.source} is unconditional")
-    if out.suffix != ".npz" and (len(module.image_shape) != 3 or module.image_shape[0] not in (1, 3)):
-        raise ValueError(f"--out {out}: samples of shape {module.image_shape} are no pictures, write them to a .npz")
+    out = free_name(Path("samples.png")) if options.out is None else Path(options.out)
+    kind = kind_of(out)
+    module: Any = from_pretrained(options.source, trusted=options.trust, device=options.device)
+    check_model(module, options, out, kind)
     images, labels = draw(module, options)
-    if out.suffix == ".png":
+    replaced = out.exists()
+    if kind == "grid":
         row = options.steps if options.interpolate else len(options.labels or ())
-        save_png(out, image_grid(images, columns=row if row > 1 else None))
-    elif out.suffix == ".npz":
+        save_grid(out, image_grid(images, columns=row if row > 1 else None))
+    elif kind == "arrays":
         array = images.numpy() if images.ndim == 2 else to_uint8(images).movedim(1, -1).numpy()
         with whole_file(out) as file:
             np.savez_compressed(file, images=array[..., 0] if array.shape[-1] == 1 else array, labels=labels.numpy())
     else:
         write_folder(out, images)
-    print(f"lit-gen: {len(images)} samples of {options.source} in {out}")
+    told = ", in the place of the file that was there" if replaced else ""
+    print(f"lit-gen: {len(images)} samples of {options.source} in {out}{told}")
+
+
+def free_name(path: Path) -> Path:
+    """The path, or where something lies there the first of its numbered siblings, ``samples.2.png``, that is free."""
+    numbered = (path.with_name(f"{path.stem}.{number}{path.suffix}") for number in itertools.count(2))
+    return next(candidate for candidate in itertools.chain([path], numbered) if not candidate.exists())
+
+
+def kind_of(out: Path) -> str:
+    """What is written: a ``grid``, ``arrays``, or a ``folder``.
+
+    Raises:
+        ValueError: for a folder that exists.
+    """
+    if out.suffix == ".npz":
+        return "arrays"
+    if out.suffix.lower() in Image.registered_extensions():
+        if Image.registered_extensions()[out.suffix.lower()] not in Image.SAVE:
+            raise ValueError(
+                f"--out {out}: {out.suffix} can't be written; .png, .jpg and .webp can, or .npz for arrays"
+            )
+        return "grid"
+    if out.exists():
+        raise ValueError(f"--out {out}: exists already; a folder of PNGs is made anew")
+    return "folder"
+
+
+def check_model(module: Any, options: argparse.Namespace, out: Path, kind: str) -> None:
+    """See that the model can give what is asked for.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    if not isinstance(module, LatentVariableModel):
+        raise ValueError(f"{options.source}: a {type(module).__name__} has no latents to sample")
+    if options.labels is not None and not module.conditional:
+        raise ValueError(f"--labels {options.labels}: the {type(module).__name__} of {options.source} is unconditional")
+    for label in options.labels or ():
+        if not 0 <= label < module.num_classes:
+            raise ValueError(
+                f"--labels={label}: the classes of {options.source} are from 0 to {module.num_classes - 1}"
+            )
+    if kind != "arrays" and (len(module.image_shape) != 3 or module.image_shape[0] not in (1, 3)):
+        raise ValueError(f"--out {out}: samples of shape {module.image_shape} are no pictures, write them to a .npz")
+
+
+def save_grid(out: Path, picture: Tensor) -> None:
+    """Write a uint8 picture ``(C, H, W)`` in the format of its name, whole or not at all.
+
+    Raises:
+        ValueError: for a format that can't hold it.
+    """
+    array = picture.movedim(0, -1).squeeze(-1).numpy()
+    try:
+        with whole_file(out) as file:
+            Image.fromarray(array).save(file, format=Image.registered_extensions()[out.suffix.lower()])
+    except (KeyError, OSError, ValueError) as error:
+        if getattr(error, "errno", None):
+            raise
+        raise ValueError(f"--out {out}: {error}; .png holds any picture") from None
 
 
 def draw(module: LatentVariableModel, options: argparse.Namespace) -> tuple[Tensor, Tensor]:
@@ -100,7 +161,7 @@ def draw(module: LatentVariableModel, options: argparse.Namespace) -> tuple[Tens
         places = torch.linspace(0, 1, options.steps)
         z = PATHS[options.interpolate](z[:paths, None], z[paths:, None], places).flatten(0, 1)
         labels = tuple(y.repeat_interleave(options.steps) for y in labels)
-    images = module.generate(z, *labels).float()
+    images = module.generate(z, *labels).float().cpu()
     return images, labels[0] if labels else torch.zeros(len(images), dtype=torch.int64)
 
 

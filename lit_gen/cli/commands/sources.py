@@ -1,7 +1,6 @@
 """What ``lit-gen evaluate`` and ``encode`` read: images in folders, archives, shards, arrays; a checkpoint's data."""
 
 import argparse
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from datamodules.summary import LOOKED, Found, Summary, class_counts, listed, lo
 from lit_gen.cli.support import rank_zero_note
 from lit_gen.metrics.inputs import to_signed
 from lit_gen.pretrained.stored import checkpoint_config
+from lit_gen.pretrained.trust import build_data, permitted
 
 CHANNELS = (1, 3)
 
@@ -122,10 +122,11 @@ def read_source(
         data = checkpoint_config(path, option="").get("data")
         if data is None:
             raise ValueError(f"{path}: doesn't say what data it was trained on; name them by a path")
-        package, _, kind = data["class_path"].rpartition(".")
-        if package.split(".")[0] not in ("datamodules", *trusted):
-            raise ValueError(f"{path}: its data {data['class_path']} is no class of this library; --trust its package")
-        return getattr(importlib.import_module(package), kind)(**data["init_args"])
+        try:
+            return build_data(data, datamodules.DataModule, ("datamodules", *trusted))
+        except ValueError as error:
+            hint = "" if permitted(data["class_path"], ("datamodules", *trusted)) else "; --trust its package"
+            raise ValueError(f"{path}: its data: {error}{hint}") from None
     if path.endswith((".npz", ".npy")):
         return _arrays(path, split, values, white)
     raise ValueError(
