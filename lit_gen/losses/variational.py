@@ -107,6 +107,11 @@ class VariationalObjective(ABC):
         """Whether log q shall take q's parameters as constants (see ``LayerTerms``)."""
         return False
 
+    @property
+    def couples_batch(self) -> bool:
+        """Whether it is no mean over samples, so that parts of a batch, and processes, each have their own."""
+        return False
+
     def check(self, layers: int, updates: float) -> None:  # noqa: B027  # most have nothing to refuse
         """Refuse, before training, what this objective can't do with that model or in that time.
 
@@ -169,6 +174,11 @@ class ELBO(VariationalObjective):
                 f"warm_up={self.warm_up}: the weight of the KL divergence would reach its full value after "
                 f"{self.warm_up.length} updates, but the training makes {updates:.0f}"
             )
+
+    @property
+    def couples_batch(self) -> bool:
+        """With free bits it does: they bound a batch's mean divergence."""
+        return self.free_bits > 0
 
     def __call__(self, terms: Terms, update: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted bound; reconstruction and KL are logged as they are, without weight and free bits."""

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from itertools import repeat
 
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lit_gen.losses import Penalty
@@ -68,19 +67,6 @@ class AdversarialModule(LatentVariableModel):
     auxiliary: bool
     shared_pass: bool
     standing: StandingStatistics
-
-    def on_fit_start(self) -> None:
-        """Say which options make processes, or parts of a batch, train on something else than the whole batch would."""
-        super().on_fit_start()
-        coupled = [name for name in ("loss", "unroll") if getattr(getattr(self, name, None), "couples_batch", False)]
-        coupled += [f"the discriminator's {layer}" for layer in batch_comparisons(self.discriminator)]
-        shares = [f"{self.trainer.world_size} processes"] if self.trainer.world_size > 1 else []
-        shares += [f"{p.name}_accumulate={p.accumulate}" for p in self._players if p.accumulate > 1]
-        if coupled and shares:
-            rank_zero_warn(
-                f"{', '.join(coupled)}: the samples of a batch are compared, with {' and '.join(shares)} only those of "
-                "each share; training then differs from that on whole batches"
-            )
 
     def draw(self, batch: Batch) -> GANDraw:
         """What the discriminator's update depends on: the batch, z, and the penalty's and the view's numbers."""

@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lit_gen.kernels import guard_convolutions
+from lit_gen.networks.layers import batch_comparisons
 from lit_gen.pretrained.specification import keep_own_arguments
 from lit_gen.pretrained.warm_start import initialise
 from lit_gen.training.held_out_means import HeldOutMeans
@@ -96,6 +98,23 @@ class GenerativeModule(UpdatingModule):
         if self.seed is None:
             seed = int(os.environ.get("PL_GLOBAL_SEED", torch.initial_seed() % 2**32))
             self.seed = self.trainer.strategy.broadcast(seed)
+        self._warn_of_shares()
+
+    def _warn_of_shares(self) -> None:
+        """Say what makes processes, or parts of a batch, train on something else than the whole batch would."""
+        options = [name for name in ("loss", "unroll", "objective") if hasattr(self, name)]
+        coupled = [name for name in options if getattr(getattr(self, name), "couples_batch", False)]
+        for player in self._players:
+            for network in player.networks:
+                layers = batch_comparisons(self.get_submodule(network))
+                coupled += [f"{network}.{layer}" for layer in layers]
+        shares = [f"{self.trainer.world_size} processes"] if self.trainer.world_size > 1 else []
+        shares += [f"{p.name}_accumulate={p.accumulate}" for p in self._players if p.accumulate > 1]
+        if coupled and shares:
+            rank_zero_warn(
+                f"{', '.join(coupled)}: the samples of a batch are compared, with {' and '.join(shares)} only those of "
+                "each share; training then differs from that on whole batches"
+            )
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Make all randomness of the step a function of (seed, step): nothing to save, nothing repeated."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from differential import assert_resumes, default_float64, fit
 from pairs import covering, drawn, name_of
-from plain_gan import SEED, discriminator_loss, generator_loss, own_weights, stepper
+from plain_gan import SEED, discriminator_loss, generator_loss, own_weights, parts_of, stepper
 from test_differential_gan import LOSSES
 from torch import nn
 from torch.nn import functional as F
@@ -77,6 +77,7 @@ def build(case):
         partial(Critic, patches=case["patches"]),
         LOSSES[case["loss"]],
         ema_half_life=10 if case["average"] else None,
+        ema_ramp_up=None,
         generator_optimizer=optimizer,
         discriminator_optimizer=optimizer,
         generator_accumulate=case["g_parts"],
@@ -130,9 +131,8 @@ class PlainCycleGAN:
     def over_parts(self, name, loss, *inputs):
         """Only the mean scores of RelativisticAverage are of a part."""
         n = len(inputs[0])
-        size = -(-n // self.case[name]) if self.case["loss"] == "RelativisticAverage" else n
-        parts = list(zip(*(x.split(size) for x in inputs), strict=True))
-        return sum(len(part[0]) / n * loss(*part) for part in parts)
+        parts = parts_of(n, self.case[name] if self.case["loss"] == "RelativisticAverage" else 1)
+        return sum((rows.stop - rows.start) / n * loss(*(x[rows] for x in inputs)) for rows in parts)
 
     def scores(self, domain, x):
         return scored(self.w[f"discriminator_{domain}"], x, self.case["patches"])

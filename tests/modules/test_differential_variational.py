@@ -88,6 +88,7 @@ def build(case):
         clip_norm=0.4 if case["clip_norm"] else None,
         accumulate=case["parts"],
         ema_half_life=10 if case["average"] else None,
+        ema_ramp_up=None,
         num_classes=CLASSES,
         conditional=case["conditional"],
     )

@@ -333,7 +333,7 @@ def test_layers_frozen_meanwhile_stay_frozen():
     [
         ({"loss": RelativisticAverage()}, "loss"),
         ({"unroll": UnrolledSGD(1)}, "unroll"),
-        ({"discriminator": partial(MLPDiscriminator, width=16, depth=1, minibatch="stddev")}, "the discriminator's "),
+        ({"discriminator": partial(MLPDiscriminator, width=16, depth=1, minibatch="stddev")}, "discriminator."),
         ({}, None),
     ],
     ids=str,
