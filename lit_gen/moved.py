@@ -28,18 +28,25 @@ class _Moved:  # importlib's abstract bases would cost more than all else here
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        package, _, name = fullname.partition(".")
-        return ModuleSpec(fullname, self) if package == "lit_gen" and name in MOVED else None  # type: ignore[arg-type]
+        found = fullname.startswith("lit_gen.") and _moved(fullname) is not None
+        return ModuleSpec(fullname, self) if found else None  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> None:
         return None
 
     def exec_module(self, module: ModuleType) -> None:
         name = module.__name__
-        sys.modules[name] = importlib.import_module(f"lit_gen.{MOVED[name.partition('.')[2]]}")
+        sys.modules[name] = importlib.import_module(f"lit_gen.{_moved(name)}")
+
+
+def _moved(fullname: str) -> str | None:
+    """The new name, below ``lit_gen``, of a moved module or of one within a moved package."""
+    name = fullname.removeprefix("lit_gen.")
+    package, _, module = name.rpartition(".")
+    return MOVED.get(name) or (f"{MOVED[package]}.{module}" if package in MOVED else None)
 
 
 def keep_old_names() -> None:
     """Let old names be imported, unless they can be already."""
     if not any(isinstance(finder, _Moved) for finder in sys.meta_path):
-        sys.meta_path.append(_Moved())
+        sys.meta_path.insert(0, _Moved())

@@ -22,6 +22,13 @@ def one_thread():
 
 
 @pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path_factory, request):
+    """On a slow machine features of real images are kept in the user's cache: what one test finds, another left."""
+    name = f"cache-{abs(hash(request.node.nodeid))}"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / name))
+
+
+@pytest.fixture(autouse=True)
 def own_log_level():
     """Scripts that a test runs silence the framework; what it says belongs to other tests."""
     logger = logging.getLogger("lightning.pytorch")

@@ -9,12 +9,12 @@ go: of any network, in any thread, within any mode. Where nothing is wrong it is
 from __future__ import annotations
 
 import functools
+import os
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import torch
-from lightning_utilities.core.rank_zero import rank_zero_only
 from torch import Tensor
 
 from lit_gen.kernels.trial import BACKWARD, BOUND, FORWARD, error_here, in_float32, try_out
@@ -72,7 +72,7 @@ class Guard:
         if error <= BOUND:
             return None
         self.wrong += 1
-        if self.wrong == 1 and getattr(rank_zero_only, "rank", 0) == 0:
+        if self.wrong == 1 and os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("RANK", "0") == "0":
             warnings.warn(
                 f"PyTorch's {str(args[0].dtype).removeprefix('torch.')} convolution is {told_error(error)} on this "
                 f"processor for {_told(args)}; it and all others that a check finds wrong are computed in float32 "

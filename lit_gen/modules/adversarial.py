@@ -1,5 +1,6 @@
 """What a generator and a discriminator that play against each other need beside their losses: draws, views, a judge."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import repeat
@@ -48,8 +49,8 @@ class GANDraw(Draw):
             self.undo()
 
 
-class AdversarialModule(LatentVariableModel):
-    """A generator of z ~ N(0, I) and its discriminator.
+class AdversarialModule(LatentVariableModel, ABC):
+    """A generator of z ~ N(0, I) and its discriminator; a subclass gives the losses.
 
     Attributes:
         view: What the discriminator sees of images.
@@ -84,9 +85,17 @@ class AdversarialModule(LatentVariableModel):
 
     def with_fake(self, draw: GANDraw) -> GANDraw:
         """The draw with its G(z), for both players' updates."""
-        undo = self.faults.keep([self.generator])
+        undo = self.faults.keep([self.generator], self.trainer.scaler is not None)
         with self.kernels():
             return replace(draw, fake=self.generated(draw), undo=undo)
+
+    @abstractmethod
+    def discriminator_loss(self, draw: GANDraw) -> tuple[Tensor, dict[str, Tensor]]:
+        """L_D and values to log."""
+
+    @abstractmethod
+    def generator_loss(self, draw: GANDraw) -> tuple[Tensor, dict[str, Tensor]]:
+        """L_G and values to log."""
 
     def judge(self, labels: Tensor | None = None) -> Judge:
         """The discriminator with these labels given."""
@@ -120,7 +129,14 @@ class AdversarialModule(LatentVariableModel):
 
         With ``pack`` = m they are ``(N/m,)``, of image i with i + N/m, i + 2N/m, … A bounded number is scored at once,
         unless the discriminator compares the samples of a batch.
+
+        Raises:
+            ValueError: for labels that an unconditional model has no use for, or that aren't one for each image.
         """
+        if (labels is not None) != self.conditional or (labels is not None and len(labels) != len(images)):
+            given = "None" if labels is None else f"{len(labels)} of them"
+            needed = f"one for each of the {len(images)} images" if self.conditional else "none, it is unconditional"
+            raise ValueError(f"labels={given}: this {type(self).__name__} needs {needed}")
         x = self.view.packing.pack(images)
         size = max(1, len(x)) if batch_comparisons(self.discriminator) else SAMPLE_BATCH
         ys = repeat(None) if labels is None else labels.split(size)

@@ -8,13 +8,11 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from lit_gen.kernels import guard_convolutions
 from lit_gen.networks.layers import batch_comparisons
 from lit_gen.pretrained.specification import keep_own_arguments
 from lit_gen.pretrained.warm_start import initialise
-from lit_gen.training.held_out_means import HeldOutMeans
 from lit_gen.training.player import Player
 from lit_gen.training.processes import prepare
 from lit_gen.training.randomness import Randomness, mix, seed_global
@@ -53,7 +51,6 @@ class GenerativeModule(UpdatingModule):
         self.image_shape = tuple(image_shape)
         self.random = Randomness()
         self.seed: int | None = None
-        self._held_out, self._seen, self._rows = HeldOutMeans(), 0, 1  # of the pass over held-out data
 
     def define(self, players: list[Player], averaged: list[str], init_from: str | None = None) -> None:
         """Name the players, first the one that steps once per training batch, and the networks to average.
@@ -130,34 +127,15 @@ class GenerativeModule(UpdatingModule):
             self.log_dict(losses, prog_bar=True)  # means over the processes already
             self.log_dict(self.counters)
 
-    def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
-        """As Lightning's; but what validation_step and test_step log is a mean over all samples of all processes.
-
-        Each value counts as a mean over its batch, or over ``batch_size`` samples. One that is logged for each step
-        (``on_step=True``) or that is reduced in another way (``reduce_fx``) is left to Lightning.
-        """
-        per_step = kwargs.get("on_step") or kwargs.get("reduce_fx", "mean") != "mean" or args
-        if self._current_fx_name not in ("validation_step", "test_step") or per_step or isinstance(value, Metric):
-            super().log(name, value, *args, **kwargs)
-            return
-        rows = kwargs.get("batch_size") or self._rows
-        options: dict[str, Any] = {key: kwargs[key] for key in ("prog_bar", "logger") if key in kwargs}
-        self._held_out.add(name, value, rows, options)
-
-    def _log_held_out(self) -> None:
-        # The same everywhere already: the largest of equal numbers is exactly each of them.
-        for name, mean, options in self._held_out.take(self.trainer.world_size):
-            super().log(name, mean, sync_dist=self.trainer.world_size > 1, reduce_fx="max", **options)
-
     def on_validation_epoch_end(self) -> None:
         """Log the counters beside the scores of a fit, which can so be drawn against them."""
-        self._log_held_out()
+        self.log_held_out()
         if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
             self.log_dict(self.counters, sync_dist=self.trainer.world_size > 1)
 
     def on_test_epoch_end(self) -> None:
         """Log what the test's steps have measured."""
-        self._log_held_out()
+        self.log_held_out()
 
     def on_train_end(self) -> None:
         """Leave no fault unread."""
@@ -165,11 +143,8 @@ class GenerativeModule(UpdatingModule):
 
     def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """The same noise at every validation, on any number of processes and in batches of any size."""
-        if batch_idx == 0:
-            self._seen = 0
-        self._rows = rows_of(batch)
-        self.random.reseed(self.seed or 0, "evaluation", dataloader_idx, first=self._seen)
-        self._seen += self._rows
+        first = self.begin_held_out_batch(batch, batch_idx, dataloader_idx)
+        self.random.reseed(self.seed or 0, "evaluation", dataloader_idx, first=first)
 
     on_test_batch_start = on_validation_batch_start
     on_predict_batch_start = on_validation_batch_start
@@ -178,19 +153,14 @@ class GenerativeModule(UpdatingModule):
         """Keep the counters, but none of a fault that has not been read yet."""
         self.faults.settle()
         counts = {"updates": dict(self.updates), "skipped": dict(self.faults.skipped)}
-        checkpoint["lit_gen"] = {"seed": self.seed, "images_seen": self.images_seen, **counts}
+        losses = {name: {k: v.cpu() for k, v in values.items()} for name, values in self._losses.items()}
+        checkpoint["lit_gen"] = {"seed": self.seed, "images_seen": self.images_seen, "losses": losses, **counts}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the counters."""
         counters = checkpoint.get("lit_gen", {})
         self.seed = counters.get("seed")
         self.images_seen = counters.get("images_seen", 0)
+        self._losses = {name: dict(values) for name, values in counters.get("losses", {}).items()}
         self.updates.update(counters.get("updates", {}))
         self.faults.skipped = dict(counters.get("skipped", {}))
-
-
-def rows_of(batch: Any) -> int:
-    """Samples of a batch: rows of its first tensor."""
-    while not isinstance(batch, Tensor):
-        batch = next(iter(batch.values() if isinstance(batch, dict) else batch))
-    return len(batch)

@@ -12,7 +12,7 @@ from lit_gen.modules.judge import Judge
 from lit_gen.networks import Discriminator, PatchGAN, ResNetTranslator, Translator, couples_batch
 from lit_gen.precision import float32_or_better
 from lit_gen.training.image_pool import ImagePool
-from lit_gen.training.player import Adversaries
+from lit_gen.training.player import Adversaries, check_names
 
 Domain = Literal["a", "b"]
 TranslatorFactory = Callable[[tuple[int, ...]], Translator]
@@ -79,12 +79,15 @@ class CycleGAN(GenerativeModule):
         for name, weight in weights.items():
             if not weight >= 0:
                 raise ValueError(f"{name}={weight}: the weight of a loss can't be negative")
+        if getattr(loss, "memory", None) is not None:
+            raise ValueError(f"loss={type(loss).__name__}: CycleGAN's two discriminators have no memory for it")
         self.loss, self.adversarial_weight = loss, adversarial_weight
         self.cycle_weight, self.identity_factor = cycle_weight, identity_factor
         self.pools = {"a": ImagePool(pool_size), "b": ImagePool(pool_size)}
         self.generator_ab, self.generator_ba = generator(self.image_shape), generator(self.image_shape)
         self.discriminator_a, self.discriminator_b = discriminator(self.image_shape), discriminator(self.image_shape)
         generators, discriminators = ("generator_ab", "generator_ba"), ("discriminator_a", "discriminator_b")
+        check_names(type(self), players, Adversaries)
         trained_by = Adversaries(**players)
         self.define(
             [trained_by.player("generator", *generators), trained_by.player("discriminator", *discriminators)],

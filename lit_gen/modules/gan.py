@@ -17,7 +17,7 @@ from lit_gen.modules.unrolled import Unroll
 from lit_gen.networks import Discriminator, Generator, auto_discriminator, auto_generator, couples_batch
 from lit_gen.optimizers import for_lazy_penalty
 from lit_gen.precision import at_least_float32
-from lit_gen.training.player import Adversaries
+from lit_gen.training.player import Adversaries, check_names
 from lit_gen.training.standing import StandingStatistics
 from lit_gen.training.view import View
 
@@ -105,6 +105,7 @@ class GAN(AdversarialModule):
         self.loss, self.penalty, self.constraint, self.unroll = loss, penalty, constraint, unroll
         self.n_critic, self.n_generator, self.pack = n_critic, n_generator, pack
         self.auxiliary_weight, self.reuse_fakes = auxiliary_weight, reuse_fakes
+        check_names(type(self), players, Adversaries)
         trained_by = Adversaries(**players)
         self._check(trained_by)
         self.view = View(pack, instance_noise, instance_noise_images)
@@ -202,7 +203,7 @@ class GAN(AdversarialModule):
 
     def generator_game(self, judge: Judge, real: Tensor, fake: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """L_G of generated images ``fake``, whose graph leads to the generator."""
-        loss, classes = judge.generator_loss(self.loss, fake, real)
+        loss, classes = judge.generator_loss(self.loss, fake, real, **self.recall("loss"))
         if classes is not None and judge.labels is not None:
             loss = loss + self.auxiliary_weight * cross_entropies(classes, judge.labels)
         return loss, {"generator_loss": loss}

@@ -1,6 +1,6 @@
 """The discriminator as losses, penalties, unrolled steps and monitors meet it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -62,11 +62,13 @@ class Judge(nn.Module):
         (of_real, first), (of_fake, second) = self.score(real), self.score(fake)
         return Scores(of_real, of_fake, None if first is None or second is None else torch.cat([first, second]))
 
-    def generator_loss(self, loss: AdversarialLoss, fake: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def generator_loss(
+        self, loss: AdversarialLoss, fake: Tensor, real: Tensor | None, **memory: Any
+    ) -> tuple[Tensor, Tensor | None]:
         """L_G(D(G(z))), or L_G(D(G(z)), D(x)) of a loss that compares them; class scores of the fakes if any.
 
         Real images have a pass of their own, which keeps no graph: D is frozen, and x has no gradient.
         """
         compared = (self.score(real)[0],) if loss.needs_real and real is not None else ()
         of_fake, classes = self.score(fake)
-        return loss.generator(of_fake, *compared), classes
+        return loss.generator(of_fake, *compared, **memory), classes

@@ -103,9 +103,14 @@ class Faults:
         self._in_a_row: dict[str, int] = {}
         self._unread: Findings | None = None
 
-    def keep(self, networks: Iterable[nn.Module]) -> Callable[[], None]:
-        """Keep what a forward pass changes, if an update may be left out; what it returns restores that."""
-        if self.policy != "skip":
+    def keep(self, networks: Iterable[nn.Module], scaled: bool = False) -> Callable[[], None]:
+        """Keep what a forward pass changes, if an update may be left out; what it returns restores that.
+
+        Args:
+            networks: Whose buffers.
+            scaled: Whether a gradient scaler is in use, which may leave an update out under either policy.
+        """
+        if self.policy != "skip" and not scaled:
             networks = ()
         kept = [(buffer, buffer.clone()) for network in networks for buffer in network.buffers()]
 

@@ -37,6 +37,7 @@ def compute_gradients(
             parameter.grad = None
     for part, (losses, logged) in means.passes(draw, count, objective, networks):
         share = len(part) / n
+        check_objective(players, losses, logged)
         findings.see(losses, logged)
         with without_synchronisation(module.trainer.strategy):
             if isinstance(losses, Tensor):
@@ -49,6 +50,24 @@ def compute_gradients(
         for key, value in logged.items():
             values[key] = value.detach() if share == 1 else values.get(key, 0.0) + share * value.detach()
     return values
+
+
+def check_objective(players: list[Player], losses: Any, logged: dict[str, Any]) -> None:
+    """Refuse what an objective must not return.
+
+    Raises:
+        ValueError: naming the player or the value.
+    """
+    if len(players) > 1 or not isinstance(losses, Tensor):
+        names, given = {player.name for player in players}, losses if isinstance(losses, dict) else {"one": losses}
+        if given.keys() != names:
+            raise ValueError(
+                f"losses of {', '.join(map(str, given))}: one for each of {', '.join(sorted(names))} is needed"
+            )
+    for name, value in logged.items():
+        if not isinstance(value, Tensor) or value.ndim:
+            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(f"value {name}={shape}: a tensor without dimensions can be logged")
 
 
 def agree(

@@ -48,9 +48,12 @@ class BatchMeans:
         if len(parts) > 1:
             self.share = len(parts[0]) / len(draw)
             first = self._first(parts, objective, len(draw), list(networks))
-        for i, part in enumerate(parts):
-            self._asked, self.share = 0, len(part) / len(draw)
-            yield part, first if i == 0 and len(parts) > 1 else part.given_to(objective)
+        try:
+            for i, part in enumerate(parts):
+                self._asked, self.share = 0, len(part) / len(draw)
+                yield part, first if i == 0 and len(parts) > 1 else part.given_to(objective)
+        finally:
+            self._known, self._parts, self.share = [], 1, 1.0  # as for an objective outside of an update
 
     def _first(self, parts: list[Draw], objective: Callable[..., Any], rows: int, networks: list[nn.Module]) -> Any:
         """The objective's value of the first part, once all means that it asks for are known."""

@@ -1,9 +1,11 @@
 """A player: networks that are stepped together, and how."""
 
 import copy
-from collections.abc import Iterator
+import difflib
+import inspect
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import lightning.pytorch as L
@@ -133,6 +135,21 @@ def alone(moving: list[Player], players: list[Player]) -> Iterator[None]:
     finally:
         for parameter in idle:
             parameter.requires_grad_(True)
+
+
+def check_names(kind: type, given: Mapping[str, Any], options: type) -> None:
+    """Refuse arguments of a constructor that are none of the fields of ``options``.
+
+    Raises:
+        TypeError: naming the first of them, what was perhaps meant, and what is accepted.
+    """
+    accepted = [field.name for field in fields(options)]
+    for name in given:
+        if name not in accepted:
+            close = difflib.get_close_matches(name, accepted, 1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            own = [n for n in inspect.signature(kind).parameters if n not in ("players", "kwargs")]
+            raise TypeError(f"{kind.__name__}: no argument {name}; {hint}accepted: {', '.join(own + accepted)}")
 
 
 @dataclass

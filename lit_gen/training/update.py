@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import lightning.pytorch as L
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from lit_gen.training.averaging import ExponentialMovingAverage
 from lit_gen.training.draw import Arguments, Draw
 from lit_gen.training.faults import Faults, Findings, causes
 from lit_gen.training.gradients import Objective, agree, compute_gradients
+from lit_gen.training.held_out_means import HeldOutLogging
 from lit_gen.training.means import BatchMeans
 from lit_gen.training.player import Player, alone
 
@@ -36,7 +36,7 @@ class Outcome:
         return self.made
 
 
-class UpdatingModule(L.LightningModule):
+class UpdatingModule(HeldOutLogging):
     """A module of players that step in turn, by :meth:`update`: gradients, agreement of processes, steps, counts.
 
     Attributes:
@@ -117,14 +117,17 @@ class UpdatingModule(L.LightningModule):
         Returns:
             Whether the step was made, and the values. ``faults`` or a gradient scaler may leave it out; nothing has
             changed then.
+
+        Raises:
+            ValueError: for a player that isn't there, or several of them under ``16-mixed``.
         """
         names, draw = (name,) if isinstance(name, str) else tuple(name), inputs[0]
         if not isinstance(draw, Draw):
             draw = Arguments(objective, inputs)  # type: ignore[arg-type]
-        players = [self._players[list(self.updates).index(each)] for each in names]
+        players = self._named(names)
         moving = [parameter for player in players for parameter in player.parameters]
         findings = Findings(self.step, names, partial(causes, self, moving, draw))
-        restore = self.faults.keep(self._networks)
+        restore = self.faults.keep(self._networks, self.trainer.scaler is not None)
         with alone(players, self._players), self.kernels():
             values = compute_gradients(self, players, objective, draw, self._networks, self.batch_mean, findings)
             values = agree(self.trainer, players, self._networks, values, findings)
@@ -139,6 +142,14 @@ class UpdatingModule(L.LightningModule):
         if all(made):
             self._count(players, values, len(draw))
         return Outcome(all(made), values)
+
+    def _named(self, names: tuple[str, ...]) -> list[Player]:
+        strange = [name for name in names if name not in self.updates]
+        if strange or len(set(names)) < len(names):
+            raise ValueError(f"players {', '.join(names)}: each of {', '.join(self.updates)} at most once")
+        if len(names) > 1 and self.trainer.scaler is not None:  # it changes its scale between two optimizers' steps
+            raise ValueError("precision=16-mixed: several players can't share a pass under it; take bf16-mixed")
+        return [self._players[list(self.updates).index(name)] for name in names]
 
     def _step(self, player: Player, optimizers: list[LightningOptimizer], permitted: bool) -> bool:
         index = self._players.index(player)

@@ -93,3 +93,58 @@ def test_a_mean_counts_every_sample_once():
     assert means.take(1) == []
     with pytest.raises(ValueError, match=r"a=\(2,\): a single number"):
         means.add("a", torch.ones(2), 1, {})
+
+
+class Loaders(VAE):
+    """Logs one name in every loader, and takes over a hook of the base."""
+
+    calls_super = True
+
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        self.log("val/x", torch.tensor(10.0 * dataloader_idx + 1))
+
+    def test_step(self, batch, batch_idx):
+        self.log("test/x", torch.tensor(5.0))
+
+    def on_validation_epoch_end(self):
+        if self.calls_super:
+            super().on_validation_epoch_end()
+
+
+def runner():
+    return L.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+    )  # fmt: skip
+
+
+def test_several_loaders_keep_their_values_apart():
+    data, module = Few(10, 4), Loaders((1, 4, 4), 3)
+    data.prepare_data()
+    data.setup("validate")
+    loaders = [data.val_dataloader(), data.val_dataloader()]
+    values = {}
+    for loader in runner().validate(module, [Converted(loader, data) for loader in loaders], verbose=False):
+        values |= loader
+    assert values == {"val/x/loader_0": 1.0, "val/x/loader_1": 11.0}
+
+
+class Converted:
+    """Batches of a loader as the data module would give them."""
+
+    def __init__(self, loader, data):
+        self.loader, self.data = loader, data
+
+    def __iter__(self):
+        return ((self.data.to_float(images), labels) for images, labels in self.loader)
+
+    def __len__(self):
+        return len(self.loader)
+
+
+def test_values_that_a_modules_own_hook_loses_are_told_and_leak_nowhere(recwarn):
+    module, trainer = Loaders((1, 4, 4), 3), runner()
+    module.calls_super = False
+    trainer.validate(module, datamodule=Few(10, 4), verbose=False)
+    assert any("val/x: logged in validation_step" in str(warning.message) for warning in recwarn)
+    assert trainer.test(module, datamodule=Few(10, 4), verbose=False) == [{"test/x": 5.0}]

@@ -254,3 +254,28 @@ def test_batches_come_in_the_trainers_precision():
         trainer = L.Trainer(accelerator="cpu", max_steps=1, limit_val_batches=1, precision=precision, barebones=True)
         trainer.fit(build(Watch), datamodule=DigitsDataModule(batch_size=32))
         assert set(seen) == {dtype}
+
+
+def test_an_overflow_moves_no_running_statistics_whatever_the_policy():
+    generator = partial(DCGANGenerator, width=4)
+    module = build(GAN, generator=generator, discriminator=partial(DCGANDiscriminator, width=4, norm="layer"))
+    before = {name: value.clone() for name, value in module.generator.named_buffers()}
+    assert before
+    trainer = L.Trainer(
+        accelerator="cpu", max_steps=1, limit_val_batches=0, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, plugins=[half("cpu", init_scale=2.0**60)],
+    )  # fmt: skip
+    trainer.fit(module, datamodule=DigitsDataModule(batch_size=16))
+    assert module.updates == {"discriminator": 0, "generator": 0}
+    for name, value in module.generator.named_buffers():
+        assert torch.equal(value, before[name]), name
+
+
+def test_several_players_in_one_update_are_refused_under_a_scaler():
+    class Joint(GAN):
+        def training_step(self, batch, batch_idx):
+            self.update(("generator", "discriminator"), lambda x: ({}, {}), batch[0])
+
+    trainer = L.Trainer(accelerator="cpu", max_steps=1, barebones=True, plugins=[half("cpu")])
+    with pytest.raises(ValueError, match="precision=16-mixed: several players can't share a pass"):
+        trainer.fit(build(Joint), datamodule=DigitsDataModule(batch_size=16))

@@ -116,3 +116,14 @@ def test_scores_are_of_any_number_of_images_and_of_bounded_memory(options, monke
     assert module.score(images[:0]).shape == (0,)
     passes.remove(0)
     assert passes == ([10] if "minibatch" in options else [4, 4, 2])
+
+
+def test_scores_need_a_label_for_each_image_of_a_conditional_model_and_none_of_others():
+    images, labels = torch.rand(6, 1, 8, 8), torch.zeros(6, dtype=torch.int64)
+    conditional = GAN((1, 8, 8), 4, num_classes=3, conditional=True)
+    assert conditional.score(images, labels).shape == (6,)
+    for given in (None, labels[:1]):
+        with pytest.raises(ValueError, match=r"labels=.*: this GAN needs one for each of the 6 images"):
+            conditional.score(images, given)
+    with pytest.raises(ValueError, match="labels=6 of them: this GAN needs none"):
+        GAN((1, 8, 8), 4).score(images, labels)

@@ -50,6 +50,9 @@ class LeCamHinge(Hinge):
     def memory(self):
         return MeanScores()
 
+    def generator(self, fake_scores, real_scores=None, *, memory):
+        return super().generator(fake_scores) + 0.1 * (fake_scores - memory.real).square().mean()
+
     def discriminator(self, real_scores, fake_scores, memory):
         pull = (real_scores - memory.fake).square().mean() + (memory.real - fake_scores).square().mean()
         return super().discriminator(real_scores, fake_scores) + self.weight * pull

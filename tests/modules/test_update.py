@@ -439,3 +439,55 @@ def test_a_copy_has_weights_of_its_own():
     assert not own & {id(p) for p in module.parameters()}
     fit(twin, steps=2)
     assert twin.updates["generator"] == 4
+
+
+def test_a_run_resumed_between_lazy_penalties_tells_the_loss_of_the_uninterrupted_one(tmp_path):
+    told = {}
+
+    class Keep(L.Callback):
+        def __init__(self, name):
+            self.name = name
+
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            told.setdefault(self.name, {})[trainer.global_step] = pl_module._losses["discriminator"][
+                "discriminator_loss"
+            ]
+            if self.name == "whole" and trainer.global_step == 5:
+                trainer.save_checkpoint(tmp_path / "5.ckpt")
+
+    make = partial(build, GAN, penalty=R1(weight=100.0, interval=4))
+    fit(make(), steps=8, callbacks=[Keep("whole")])
+    module, options = make(), {"accelerator": "cpu", "max_steps": 8, "max_epochs": -1, "limit_val_batches": 0}
+    trainer = L.Trainer(**options, logger=False, enable_checkpointing=False, callbacks=[Keep("resumed")])
+    trainer.fit(module, datamodule=DigitsDataModule(batch_size=32), ckpt_path=tmp_path / "5.ckpt", weights_only=True)
+    assert sorted(told["resumed"]) == [6, 7, 8]
+    for step, loss in told["resumed"].items():
+        assert torch.equal(loss, told["whole"][step]), step
+
+
+@pytest.mark.parametrize(
+    ("names", "objective", "message"),
+    [
+        ("painter", None, "players painter: each of discriminator, generator"),
+        (("generator", "generator"), None, "players generator, generator: each of .* at most once"),
+        (("generator", "discriminator"), lambda z: (z.sum(), {}), "losses of one: one for each of discriminator, gen"),
+        (("generator", "discriminator"), lambda z: ({"generator": z.sum()}, {}), "losses of generator: one for each"),
+        ("generator", lambda z: (z.sum(), {"told": 1.0}), "value told=float: a tensor without dimensions"),
+        ("generator", lambda z: (z.sum(), {"told": z[0, :1]}), r"value told=\(1,\): a tensor without dimensions"),
+    ],
+)
+def test_mistaken_objectives_are_named(names, objective, message):
+    class Mistaken(GAN):
+        def training_step(self, batch, batch_idx):
+            z = self.noise(4) * next(self.generator.parameters()).sum()
+            self.update(names, objective, z)
+
+    with pytest.raises(ValueError, match=message):
+        fit(build(Mistaken), steps=1)
+
+
+def test_a_misspelt_argument_is_named_with_what_is_accepted():
+    with pytest.raises(
+        TypeError, match=r"GAN: no argument generator_optimiser; did you mean generator_optimizer\?.*n_cr"
+    ):
+        GAN(SHAPE, 4, generator_optimiser=torch.optim.SGD)

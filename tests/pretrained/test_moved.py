@@ -22,7 +22,7 @@ def test_an_old_name_is_the_moved_module_itself(old):
     assert importlib.import_module(f"lit_gen.{old}") is importlib.import_module(f"lit_gen.{MOVED[old]}")
 
 
-@pytest.mark.parametrize("name", ["cli", "pretrained", "modules", "latest", "modules.player_"])
+@pytest.mark.parametrize("name", ["cli", "pretrained", "modules", "latest", "modules.player_", "commands.missing"])
 def test_no_other_name_is_found(name):
     path = Path(lit_gen.__file__).parent / name.replace(".", "/")
     if path.is_dir():
@@ -71,3 +71,7 @@ def test_a_run_goes_on_from_its_checkpoint_and_from_its_configuration(tmp_path, 
     assert [*tmp_path.rglob("events.out.*")]
     (last,) = tmp_path.glob("runs/again/*/checkpoints/last.ckpt")
     assert torch.load(last, weights_only=True)["global_step"] == 4
+
+
+def test_a_module_of_a_moved_package_is_no_second_copy():
+    assert importlib.import_module("lit_gen.commands.sample") is importlib.import_module("lit_gen.cli.commands.sample")
