@@ -57,7 +57,7 @@ class Evaluate(NthValidationCallback):
         every_n_epochs: score every n-th validation (and a run's first one, so that a monitored score exists).
         reference: what samples are compared with: all of the split being evaluated (``held_out``: validation in ``fit``
             and ``validate``, test in ``test``) or all of the training split.
-        batch_size: samples drawn at once, by one process. It belongs to the noise: another size, other samples.
+        batch_size: images that the extractor sees at once, on each process; samples are drawn 500 at a time.
         at_start: score once before the first step, for the loggers at step 0.
         seed: of the samples' noise.
         scores: names of groups of scores, e.g. ``[fd, kid, precision_recall]``.
@@ -242,7 +242,7 @@ class Evaluate(NthValidationCallback):
         }
         real = self._reference(trainer, against, place)
         count, bank = self._count(trainer), None
-        read = samples_of(pl_module, network, count, self.batch_size, self.seed, self.eight_bits)
+        read = samples_of(pl_module, network, count, self.seed, self.eight_bits)
         progress = self._progress(trainer, "samples", -(-count // trainer.world_size))
         with progress as advance, suppress(NotFiniteError):
             bank = collect(read, count, network, **place, advance=advance)

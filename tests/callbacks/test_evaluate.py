@@ -129,7 +129,7 @@ def test_scores_appear_at_step_0_and_at_every_validation_but_not_in_the_sanity_c
     trainer.fit(model, datamodule=DigitsDataModule())
     assert rows.steps("val/fd_digits_30") == [0, 1, 3]
     assert rows.steps("val/classes_digits_30") == [0, 1, 3]
-    assert model.sampled == [20, 10] * 3
+    assert model.sampled == [30] * 3
 
 
 def test_without_the_start():

@@ -229,3 +229,11 @@ def test_a_module_made_in_python(tmp_path, capsys):
     trainer.save_checkpoint(tmp_path / "model.ckpt")
     scores = evaluate(capsys, tmp_path / "points.npz", tmp_path / "model.ckpt", "--num_samples", "50")
     assert scores["fd_identity_50"] > 0
+
+
+@pytest.mark.parametrize("model", ["cgan_digits", "vae_digits"])
+def test_batches_are_no_part_of_a_model_s_score(model, folders, capsys):
+    command = [folders / "real", model, "--extractor", "digits", "--scores", "fd", "classes", "--num_samples", "700"]
+    scores = [evaluate(capsys, *command, "--batch_size", size) for size in (500, 64, 650)]
+    assert scores[1] == pytest.approx(scores[0], rel=1e-4)
+    assert scores[2] == pytest.approx(scores[0], rel=1e-4)

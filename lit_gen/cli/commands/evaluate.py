@@ -134,7 +134,7 @@ def compare(options: argparse.Namespace, bars: Progress) -> tuple[Features, Feat
     if model is not None:
         model = model.to(options.device)
         count = options.num_samples or min(real.moments.count or MOST_SAMPLES, MOST_SAMPLES)
-        read = samples_of(model, extractor, count, options.batch_size, options.seed, eight_bits=True)
+        read = samples_of(model, extractor, count, options.seed, eight_bits=True)
     else:
         total = require(len(generated.dataset(options.split)), options.generated)
         count = options.num_samples or total
