@@ -245,7 +245,7 @@ class Evaluate(NthValidationCallback):
         read = samples_of(pl_module, network, count, self.seed, self.eight_bits)
         progress = self._progress(trainer, "samples", -(-count // trainer.world_size))
         with progress as advance, suppress(NotFiniteError):
-            bank = collect(read, count, network, **place, advance=advance)
+            bank = collect(read, count, network, **place, known_classes=self._knows_classes(), advance=advance)
         # Every process stops, and none waits for the others.
         if trainer.strategy.reduce_boolean_decision(bank is None, all=False):
             raise ValueError(f"the model's samples are not finite at step {trainer.global_step}: the training diverged")
@@ -278,6 +278,12 @@ class Evaluate(NthValidationCallback):
                     **place,
                 )
         return self._references[split, limit]
+
+    def _knows_classes(self) -> bool:
+        """Whether the extractor's classes are the data's."""
+        assert self._network is not None
+        numbers = map(str, range(getattr(self._data, "num_classes", 0)))
+        return self._network.knows(getattr(self._data, "class_names", None) or tuple(numbers))
 
     def _progress(self, trainer: L.Trainer, name: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
         bar: Any = getattr(trainer, "progress_bar_callback", None)

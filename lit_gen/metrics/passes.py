@@ -1,7 +1,7 @@
 """One pass of an extractor over real images or over a model's samples."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -40,6 +40,7 @@ def collect(
     rank: int = 0,
     world_size: int = 1,
     device: torch.device | str = "cpu",
+    known_classes: bool = True,
     advance: Callable[[int], None] = lambda images: None,
 ) -> FeatureBank:
     """A bank of the images at positions 0 to ``count`` − 1; its ``compute`` joins the processes.
@@ -58,6 +59,7 @@ def collect(
         rank: this process.
         world_size: number of processes.
         device: where the extractor runs.
+        known_classes: of the bank.
         advance: told the number of images after each batch.
 
     Raises:
@@ -66,7 +68,7 @@ def collect(
     """
     check_size(count, extractor.num_features)
     extractor = extractor.to(device)
-    bank = FeatureBank(extractor.num_features, extractor.num_classes, capacity)
+    bank = FeatureBank(extractor.num_features, extractor.num_classes, capacity, known_classes=known_classes)
     bank = bank.to(float64_device(device))
     for positions in _batches(count, batch_size, rank, world_size):
         images, labels = read(positions)
@@ -95,19 +97,24 @@ def as_extractor_takes(images: Tensor, extractor: Extractor, eight_bits: bool = 
     return images.expand(-1, 3, -1, -1) if (images.shape[1], channels) == (1, 3) else images
 
 
-def samples_of(model: Any, extractor: Extractor, count: int, seed: int, eight_bits: bool) -> Read:
+def samples_of(
+    model: Any, extractor: Extractor, count: int, seed: int, eight_bits: bool, classes: Sequence[int] | None = None
+) -> Read:
     """Reads samples of a model at positions 0 to ``count`` − 1, of a conditional one's classes in turn.
+
+    ``classes`` are those to draw, by default all.
 
     They are drawn 500 at a time, each part from noise of its own, however many are read at once: sample i is a
     function of (seed, i, count).
     """
-    classes = model.num_classes if getattr(model, "conditional", False) else 0
+    conditional = getattr(model, "conditional", False)
+    numbers = torch.tensor(range(model.num_classes) if classes is None else classes) if conditional else None
 
     @lru_cache(maxsize=1)
     def drawn(part: int) -> tuple[Tensor, Tensor | None]:
         positions = range(part * DRAWN, min((part + 1) * DRAWN, count))
         generator = torch.Generator().manual_seed(mix(seed, "evaluate", part))
-        labels = torch.arange(positions.start, positions.stop) % classes if classes else None
+        labels = None if numbers is None else numbers[torch.arange(positions.start, positions.stop) % len(numbers)]
         images = model.sample(len(positions), generator=generator, **({} if labels is None else {"labels": labels}))
         return images, labels
 
@@ -115,7 +122,7 @@ def samples_of(model: Any, extractor: Extractor, count: int, seed: int, eight_bi
         parts = [drawn(part) for part in range(positions.start // DRAWN, -(-positions.stop // DRAWN))]
         inside = slice(positions.start % DRAWN, positions.start % DRAWN + len(positions))
         images = torch.cat([images for images, _ in parts])[inside]
-        labels = torch.cat([labels for _, labels in parts if labels is not None])[inside] if classes else None
+        labels = torch.cat([labels for _, labels in parts if labels is not None])[inside] if conditional else None
         return as_extractor_takes(images, extractor, eight_bits), labels
 
     return read
@@ -159,6 +166,7 @@ def real_features(
     dataset, folder, main = data.dataset(split), cache_folder(cache), collecting.get("rank", 0) == 0
     count = min(len(dataset), limit or len(dataset))
     device = collecting.get("device", "cpu")
+    class_names = tuple(getattr(data, "class_names", ()))
     protocol = features = None
     if folder is not None or keep is not None:
         protocol = Protocol(
@@ -173,11 +181,14 @@ def real_features(
         )
     if folder is not None and protocol is not None:
         features = cached(folder, protocol, rank_zero_info)
+        if features is not None:
+            features.class_names = class_names
         features = features.to(float64_device(device)) if agree(features is not None) and features is not None else None
     if features is None:
         begun = time.monotonic()
         read = images_of(data, split, extractor, device)
         features = collect(read, count, extractor, **collecting).compute()
+        features.class_names = class_names
         worth = features.moments.has_covariance and (cache != "auto" or time.monotonic() - begun > WORTH_KEEPING)
         if folder is not None and protocol is not None and main and worth:
             write_statistics(folder / f"{protocol.key}.npz", features, protocol)
