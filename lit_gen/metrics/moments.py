@@ -36,8 +36,7 @@ class Moments:
         """The moments of rows ``(n, D)``, which are kept: few of them are a better factor than any computed one."""
         if len(rows) == 0:
             raise ValueError("mean of 0 feature rows: at least 1 is needed")
-        rows = rows.double()
-        return cls(rows.mean(0), None, len(rows), rows)
+        return cls(rows.mean(0, dtype=torch.float64), None, len(rows), rows)
 
     def to(self, device: torch.device | str) -> "Moments":
         """The same on a device; itself, with its factor, if it is there."""
@@ -67,7 +66,7 @@ class Moments:
     @cached_property
     def variance(self) -> Tensor:
         """The covariance's trace, a scalar."""
-        return self._scaled.square().sum() if self._covariance is None else self._covariance.trace()
+        return torch.linalg.vector_norm(self._scaled).square() if self._covariance is None else self._covariance.trace()
 
     @cached_property
     def factor(self) -> Tensor:
@@ -89,7 +88,7 @@ class Moments:
     def _scaled(self) -> Tensor:
         if self._rows is None or self.count < 2:
             raise ValueError(f"covariance of {self.count} feature rows: at least 2 are needed")
-        return (self._rows - self.mean) / (self.count - 1) ** 0.5
+        return self._rows.to(torch.float64, copy=True).sub_(self.mean).div_((self.count - 1) ** 0.5)
 
 
 def pool(parts: Tensor) -> Tensor:
@@ -161,7 +160,7 @@ class FeatureMoments(Metric):
         if len(features) == 0:
             return
         check_size(self.count + len(features), self.num_features)
-        self.rows.append(features.to(self.state.device, torch.float64, copy=True))
+        self.rows.append(features.to(self.state.device, copy=True))
         if sum(map(len, self.rows)) > (self.few if self.state[0, 0] == 0 else BLOCK):
             self._pool_rows()
 
@@ -192,10 +191,10 @@ class FeatureMoments(Metric):
         return Moments(self.state[0, 1:], self.state[1:, 1:] / (count - 1), count)
 
     def _waiting(self) -> Tensor:
-        return torch.cat([self.state.new_empty(0, self.num_features), *self.rows])
+        return torch.cat(self.rows) if self.rows else self.state.new_empty(0, self.num_features)
 
     def _pool_rows(self) -> None:
-        rows = self._waiting()
+        rows = self._waiting().double()
         if len(rows) > 0:
             centred = rows - rows.mean(0)
             block = _matrix(self.state.new_tensor(len(rows)), rows.mean(0), centred.T @ centred)
@@ -212,7 +211,7 @@ class FeatureMoments(Metric):
         group = process_group or self.process_group
         total = summed(self.state.new_tensor(self.count), group)
         if total <= self.few:
-            self.rows = dist_sync_fn(self._waiting(), group)
+            self.rows = dist_sync_fn(self._waiting().double(), group)
             return
         self._pool_rows()
         if len(self.state) == 1:  # a process without rows
