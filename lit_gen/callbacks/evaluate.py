@@ -22,7 +22,7 @@ from lit_gen.metrics import (
 from lit_gen.metrics.bank import Features
 from lit_gen.metrics.moments import NotFiniteError
 from lit_gen.metrics.passes import collect, real_features, samples_of
-from lit_gen.metrics.scores import SCORES, Comparison, check_names, compute_scores, protocol_name
+from lit_gen.metrics.scores import SCORES, Comparison, check_names, compute_scores, few_data, protocol_name
 
 # The extractors of the Fréchet inception distance by their names; "-bf16" after one runs it faster, for monitoring.
 INCEPTION: dict[str, Any] = {
@@ -277,7 +277,15 @@ class Evaluate(NthValidationCallback):
                     advance=advance,
                     **place,
                 )
+            if not fast:
+                self._tell(self._references[split, limit], split, self._groups(trainer))
         return self._references[split, limit]
+
+    def _tell(self, real: Features, split: str, groups: list[str]) -> None:
+        """What no name of a score says: how many images it compares with, and whether they are enough."""
+        rank_zero_info(f"Evaluate: samples are compared with the {real.moments.count:,} images of the split {split!r}.")
+        for line in few_data(groups, real):
+            rank_zero_info(f"Evaluate: warning: {line}")
 
     def _knows_classes(self) -> bool:
         """Whether the extractor's classes are the data's."""
