@@ -10,26 +10,13 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 
 from lit_gen.callbacks.nth_validation import NthValidationCallback
-from lit_gen.metrics import (
-    SHIPPED,
-    Extractor,
-    FastExtractor,
-    IdentityExtractor,
-    InceptionFID,
-    Pixels,
-    load_extractor,
-)
 from lit_gen.metrics.bank import Features
+from lit_gen.metrics.choosing import choose_extractor
+from lit_gen.metrics.extractors import Extractor
 from lit_gen.metrics.moments import NotFiniteError
 from lit_gen.metrics.passes import collect, real_features, samples_of
 from lit_gen.metrics.scores import SCORES, Comparison, check_names, compute_scores, few_data, protocol_name
 
-# The extractors of the Fréchet inception distance by their names; "-bf16" after one runs it faster, for monitoring.
-INCEPTION: dict[str, Any] = {
-    "inception": {},
-    "inception-clean": {"resize": "clean"},
-    "inception-random": {"weights": "random"},
-}
 FAST_DEV_SAMPLES = 32  # samples and references in a fast_dev_run
 
 
@@ -305,37 +292,3 @@ def _check_scores(names: Sequence[str], network: Extractor, pl_module: Any) -> N
             raise ValueError(f"scores={name}: the extractor {network.name!r} doesn't classify")
         if SCORES[name].needs == "labels" and not getattr(pl_module, "conditional", False):
             raise ValueError(f"scores={name}: needs samples by class, from a conditional model")
-
-
-def choose_extractor(extractor: str, data: Any) -> Extractor | None:
-    """The extractor for a data module, or None if it is to be found (``auto``) and none is shipped.
-
-    Raises:
-        ValueError: an unknown name, or an extractor for images of another shape.
-        FileNotFoundError: no such file.
-    """
-    shape = tuple(data.image_shape)
-    if extractor == "identity" or (extractor == "auto" and len(shape) == 1):
-        return IdentityExtractor(shape)
-    if extractor == "pixels":
-        return Pixels(shape)
-    if (published := extractor.removesuffix("-bf16")) in INCEPTION:
-        network: Extractor = InceptionFID(shape, **INCEPTION[published])
-        return FastExtractor(network, "float32" if published == extractor else "bfloat16")
-    if extractor != "auto":
-        network = load_extractor(extractor)
-        if network.image_shape != shape:
-            raise ValueError(
-                f"extractor={extractor!r}: made for image_shape={network.image_shape}, but the data have {shape}"
-            )
-        return network
-    if data.name in SHIPPED:
-        network = load_extractor(data.name)
-        if network.image_shape == shape:
-            return network
-    rank_zero_info(
-        f"Evaluate: no extractor is shipped for {data.name!r} with image_shape={shape}, so samples are not scored. "
-        f"Train one with `python scripts/train_extractor.py --data {type(data).__name__} --out FILE.safetensors` "
-        "and pass it as `extractor`."
-    )
-    return None

@@ -10,10 +10,10 @@ import numpy as np
 from rich.progress import Progress
 from torch import Tensor
 
-from lit_gen.callbacks.evaluate import choose_extractor
 from lit_gen.cli.commands.class_lists import ClassList, Labels, one_list
 from lit_gen.cli.commands.sources import labels_of, read_source
 from lit_gen.metrics.bank import NO_LABEL, Features
+from lit_gen.metrics.choosing import choose_extractor, fitting, shipped_for
 from lit_gen.metrics.extractors import Extractor
 from lit_gen.metrics.passes import Read, collect, images_of, real_features, samples_of
 from lit_gen.metrics.scores import protocol_name
@@ -176,9 +176,12 @@ def find_extractor(options: argparse.Namespace, real: Side, made: Side) -> Extra
     shape, colour = tuple(described.image_shape), [side for side in (real, made) if _channels(side) == 3]
     if options.extractor in ("pixels", "identity") and len(shape) == 3 and colour:
         described = SimpleNamespace(image_shape=(3, *shape[1:]), name=described.name)
+    if options.extractor == "auto" and len(shape) == 3 and shipped_for(described.name, shape) is None:
+        raise ValueError(
+            f"--extractor auto: none is shipped for these images; name one of {', '.join(fitting(shape))}, or a file"
+        )
     extractor = choose_extractor(options.extractor, described)
-    if extractor is None:
-        raise ValueError("--extractor auto: none is shipped for these images; name one, or 'identity' for the pixels")
+    assert extractor is not None
     for kind, side in (("real", real), ("generated", made)):
         given = side.image_shape
         if given is None or extractor.takes(given) or (_channels(side) == 1 and extractor.takes((3, *given[1:]))):
