@@ -10,26 +10,13 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 
 from lit_gen.callbacks.nth_validation import NthValidationCallback
-from lit_gen.metrics import (
-    SHIPPED,
-    Extractor,
-    FastExtractor,
-    IdentityExtractor,
-    InceptionFID,
-    Pixels,
-    load_extractor,
-)
 from lit_gen.metrics.bank import Features
+from lit_gen.metrics.choosing import choose_extractor
+from lit_gen.metrics.extractors import Extractor
 from lit_gen.metrics.moments import NotFiniteError
 from lit_gen.metrics.passes import collect, real_features, samples_of
-from lit_gen.metrics.scores import SCORES, Comparison, check_names, compute_scores, protocol_name
+from lit_gen.metrics.scores import SCORES, Comparison, check_names, compute_scores, few_data, protocol_name
 
-# The extractors of the Fréchet inception distance by their names; "-bf16" after one runs it faster, for monitoring.
-INCEPTION: dict[str, Any] = {
-    "inception": {},
-    "inception-clean": {"resize": "clean"},
-    "inception-random": {"weights": "random"},
-}
 FAST_DEV_SAMPLES = 32  # samples and references in a fast_dev_run
 
 
@@ -57,7 +44,7 @@ class Evaluate(NthValidationCallback):
         every_n_epochs: score every n-th validation (and a run's first one, so that a monitored score exists).
         reference: what samples are compared with: all of the split being evaluated (``held_out``: validation in ``fit``
             and ``validate``, test in ``test``) or all of the training split.
-        batch_size: samples drawn at once, by one process. It belongs to the noise: another size, other samples.
+        batch_size: images that the extractor sees at once, on each process; samples are drawn 500 at a time.
         at_start: score once before the first step, for the loggers at step 0.
         seed: of the samples' noise.
         scores: names of groups of scores, e.g. ``[fd, kid, precision_recall]``, or one name.
@@ -244,10 +231,10 @@ class Evaluate(NthValidationCallback):
         }
         real = self._reference(trainer, against, place)
         count, bank = self._count(trainer), None
-        read = samples_of(pl_module, network, count, self.batch_size, self.seed, self.eight_bits)
+        read = samples_of(pl_module, network, count, self.seed, self.eight_bits)
         progress = self._progress(trainer, "samples", -(-count // trainer.world_size))
         with progress as advance, suppress(NotFiniteError):
-            bank = collect(read, count, network, **place, advance=advance)
+            bank = collect(read, count, network, **place, known_classes=self._knows_classes(), advance=advance)
         # Every process stops, and none waits for the others.
         if trainer.strategy.reduce_boolean_decision(bank is None, all=False):
             raise ValueError(f"the model's samples are not finite at step {trainer.global_step}: the training diverged")
@@ -279,7 +266,21 @@ class Evaluate(NthValidationCallback):
                     advance=advance,
                     **place,
                 )
+            if not fast:
+                self._tell(self._references[split, limit], split, self._groups(trainer))
         return self._references[split, limit]
+
+    def _tell(self, real: Features, split: str, groups: list[str]) -> None:
+        """What no name of a score says: how many images it compares with, and whether they are enough."""
+        rank_zero_info(f"Evaluate: samples are compared with the {real.moments.count:,} images of the split {split!r}.")
+        for line in few_data(groups, real):
+            rank_zero_info(f"Evaluate: warning: {line}")
+
+    def _knows_classes(self) -> bool:
+        """Whether the extractor's classes are the data's."""
+        assert self._network is not None
+        numbers = map(str, range(getattr(self._data, "num_classes", 0)))
+        return self._network.knows(getattr(self._data, "class_names", None) or tuple(numbers))
 
     def _progress(self, trainer: L.Trainer, name: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
         bar: Any = getattr(trainer, "progress_bar_callback", None)
@@ -293,37 +294,3 @@ def _check_scores(names: Sequence[str], network: Extractor, pl_module: Any) -> N
             raise ValueError(f"scores={name}: the extractor {network.name!r} doesn't classify")
         if SCORES[name].needs == "labels" and not getattr(pl_module, "conditional", False):
             raise ValueError(f"scores={name}: needs samples by class, from a conditional model")
-
-
-def choose_extractor(extractor: str, data: Any) -> Extractor | None:
-    """The extractor for a data module, or None if it is to be found (``auto``) and none is shipped.
-
-    Raises:
-        ValueError: an unknown name, or an extractor for images of another shape.
-        FileNotFoundError: no such file.
-    """
-    shape = tuple(data.image_shape)
-    if extractor == "identity" or (extractor == "auto" and len(shape) == 1):
-        return IdentityExtractor(shape)
-    if extractor == "pixels":
-        return Pixels(shape)
-    if (published := extractor.removesuffix("-bf16")) in INCEPTION:
-        network: Extractor = InceptionFID(shape, **INCEPTION[published])
-        return FastExtractor(network, "float32" if published == extractor else "bfloat16")
-    if extractor != "auto":
-        network = load_extractor(extractor)
-        if network.image_shape != shape:
-            raise ValueError(
-                f"extractor={extractor!r}: made for image_shape={network.image_shape}, but the data have {shape}"
-            )
-        return network
-    if data.name in SHIPPED:
-        network = load_extractor(data.name)
-        if network.image_shape == shape:
-            return network
-    rank_zero_info(
-        f"Evaluate: no extractor is shipped for {data.name!r} with image_shape={shape}, so samples are not scored. "
-        f"Train one with `python scripts/train_extractor.py --data {type(data).__name__} --out FILE.safetensors` "
-        "and pass it as `extractor`."
-    )
-    return None

@@ -1,5 +1,7 @@
 """What all scores need of a set of images, collected while an extractor sees each image once."""
 
+import copy
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -27,6 +29,8 @@ class Features:
         labels: their classes ``(m,)``, −1 for images without.
         classes: sums over all images of what a classifier says; None if the extractor is none.
         inception: the same for the Inception score.
+        class_names: of the labels 0 to K − 1, where they are known.
+        protocol: what a file of statistics said of itself.
     """
 
     def __init__(
@@ -37,16 +41,31 @@ class Features:
         labels: Tensor,
         classes: dict[str, float] | None = None,
         inception: dict[str, float] | None = None,
+        class_names: Sequence[str] = (),
+        protocol: dict[str, Any] | None = None,
     ) -> None:
         self.moments, self.rows, self.index, self.labels = moments, rows, index, labels
         self.classes, self.inception = classes, inception
+        self.class_names, self.protocol = tuple(class_names), protocol
 
     def to(self, device: torch.device | str) -> "Features":
         """The same with features and moments on a device; itself if they are there."""
         moments = self.moments.to(device)
         if moments is self.moments:
             return self
-        return Features(moments, self.rows.to(device), self.index, self.labels, self.classes, self.inception)
+        moved = copy.copy(self)
+        moved.__dict__.pop("kernel_within", None)
+        moved.moments, moved.rows = moments, self.rows.to(device)
+        return moved
+
+    def relabelled(self, numbers: Tensor, class_names: Sequence[str]) -> "Features":
+        """The same with ``numbers[i]`` in place of label i, a place in the list ``class_names``."""
+        renamed = copy.copy(self)
+        if len(numbers) == 0:
+            return renamed
+        renamed.labels = torch.where(self.labels == NO_LABEL, NO_LABEL, numbers[self.labels.clamp(min=0)])
+        renamed.class_names = tuple(class_names)
+        return renamed
 
     @cached_property
     def kernel_within(self) -> float:
@@ -137,6 +156,7 @@ class FeatureBank(Metric):
         num_classes: of the extractor's class scores; None if it gives none.
         capacity: rows kept for the scores that compare images one by one.
         seed: of the choice of rows.
+        known_classes: labels are the classifier's own classes, so that it can say which share is right.
         **kwargs: of ``torchmetrics.Metric``.
 
     Example:
@@ -149,9 +169,16 @@ class FeatureBank(Metric):
     full_state_update = False
 
     def __init__(
-        self, num_features: int, num_classes: int | None = None, capacity: int = 10_000, seed: int = 0, **kwargs: Any
+        self,
+        num_features: int,
+        num_classes: int | None = None,
+        capacity: int = 10_000,
+        seed: int = 0,
+        known_classes: bool = True,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.known_classes = known_classes
         self.moments = FeatureMoments(num_features, **kwargs)
         self.reservoir = Reservoir(num_features, capacity, seed, **kwargs)
         self.classes = ClassCoverage(num_classes, **kwargs) if num_classes else None
@@ -181,7 +208,7 @@ class FeatureBank(Metric):
         self.moments.update(features)
         self.reservoir.update(features, index, labels)
         if self.classes is not None and self.inception is not None and logits is not None:
-            self.classes.update(logits, labels)
+            self.classes.update(logits, labels if self.known_classes else None)
             self.inception.update(logits, index)
 
     def compute(self) -> Features:

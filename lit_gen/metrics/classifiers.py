@@ -21,6 +21,14 @@ SHIPPED = {
 }
 
 
+DIGITS = tuple("0123456789")
+CLASS_NAMES = {
+    "digits": DIGITS,
+    "mnist": DIGITS,
+    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+}  # of the shipped files, which don't say them
+
+
 class DataSetClassifier(Extractor):
     """A classifier of small images; its features are the ReLU layer under the class scores.
 
@@ -220,4 +228,5 @@ def _read(path: Path) -> DataSetClassifier:
         raise ValueError(f"{path} is not an extractor written by scripts/train_extractor.py: {error}") from error
     network.load_state_dict(weights)
     network.metadata = metadata
+    network.class_names = tuple(metadata.get("class_names", CLASS_NAMES.get(network.name, ())))
     return network.eval().requires_grad_(False)

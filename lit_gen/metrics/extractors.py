@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ class Extractor(nn.Module, ABC):
         image_shape: ``(C, H, W)`` or ``(D,)`` of what it takes.
         num_features: D of the features ``(N, D)``.
         num_classes: number of class scores, None where it doesn't classify.
+        class_names: what they are called; empty where that isn't known.
+        resizes: whether it brings images of any size, grey or in colour, to its own by a named protocol.
     """
 
     name: str
@@ -30,6 +33,8 @@ class Extractor(nn.Module, ABC):
     image_shape: tuple[int, ...]
     num_features: int
     num_classes: int | None = None
+    class_names: tuple[str, ...] = ()
+    resizes: bool = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,6 +48,16 @@ class Extractor(nn.Module, ABC):
         """Features and class scores ``(N, num_classes)``; the scores are None where there are no classes."""
         return self(images), None
 
+    def takes(self, shape: Sequence[int]) -> bool:
+        """Whether images of a shape ``(C, H, W)``, or points ``(D,)``, can be given."""
+        return tuple(shape) == self.image_shape or (self.resizes and len(shape) == 3 and shape[0] in (1, 3))
+
+    def knows(self, class_names: Sequence[str]) -> bool:
+        """Whether class score i is that of the class i of these names; numbers stand for any of as many classes."""
+        names = tuple(class_names)
+        numbers = tuple(map(str, range(len(names))))
+        return len(names) == self.num_classes and (not self.class_names or names in (self.class_names, numbers))
+
     @torch.inference_mode()
     def extract(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """`classify` as scores need it: float32 whatever the images' type, autocast off, eval mode, inference mode.
@@ -50,7 +65,7 @@ class Extractor(nn.Module, ABC):
         Raises:
             ValueError: images of another shape than the extractor was made for (they are never resized in silence).
         """
-        if tuple(images.shape[1:]) != self.image_shape:
+        if not self.takes(images.shape[1:]):
             raise ValueError(
                 f"images of shape {tuple(images.shape)}: extractor {self.name!r} takes (N, *{self.image_shape})"
             )

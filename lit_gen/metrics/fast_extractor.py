@@ -33,7 +33,11 @@ class FastExtractor(Extractor):
         self.name = extractor.name if precision == "float32" else f"{extractor.name}-bf16"
         self.frechet = extractor.frechet if precision == "float32" else "fd"
         self.image_shape, self.num_classes = extractor.image_shape, extractor.num_classes
-        self.num_features = extractor.num_features
+        self.num_features, self.class_names, self.resizes = (
+            extractor.num_features,
+            extractor.class_names,
+            extractor.resizes,
+        )
         self.network = fold_batch_norm(extractor).to(memory_format=torch.channels_last)
         if precision == "bfloat16":  # once, where autocast would convert them for every batch
             for layer in self.network.modules():

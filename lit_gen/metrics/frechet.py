@@ -1,5 +1,7 @@
 """Fréchet distance between two normal distributions, its limit of infinitely many samples, and class by class."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -97,7 +99,9 @@ def frechet_infinity(rows: Tensor, real: Moments, points: int = 15, seed: int = 
     return float(torch.linalg.lstsq(line, torch.stack(distances)[:, None]).solution[0])
 
 
-def class_frechet(rows: Tensor, labels: Tensor, real_rows: Tensor, real_labels: Tensor) -> dict[int, float]:
+def class_frechet(
+    rows: Tensor, labels: Tensor, real_rows: Tensor, real_labels: Tensor, class_names: Sequence[str] = ()
+) -> dict[int, float]:
     """The Fréchet distance within each class of the data, over at least two rows on either side.
 
     Args:
@@ -105,6 +109,7 @@ def class_frechet(rows: Tensor, labels: Tensor, real_rows: Tensor, real_labels: 
         labels: their classes ``(N,)``.
         real_rows: the data's features ``(M, D)``.
         real_labels: their classes ``(M,)``.
+        class_names: what they are called in an error.
 
     Raises:
         ValueError: fewer than two samples or data of a class.
@@ -113,8 +118,9 @@ def class_frechet(rows: Tensor, labels: Tensor, real_rows: Tensor, real_labels: 
     for label in real_labels.unique().tolist():
         sides = rows[labels == label], real_rows[real_labels == label]
         if min(map(len, sides)) < 2:
+            name = class_names[label] if class_names else label
             raise ValueError(
-                f"class {label} has {len(sides[0])} samples and {len(sides[1])} data: at least 2 are needed"
+                f"class {name} has {len(sides[0])} samples and {len(sides[1])} data: at least 2 are needed"
             )
         distances[label] = float(frechet_of_moments(*map(Moments.of_rows, sides)))
     return distances

@@ -48,6 +48,7 @@ class InceptionFID(Extractor):
     """
 
     num_classes = 1008
+    resizes = True
 
     def __init__(
         self,

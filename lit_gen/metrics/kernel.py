@@ -14,7 +14,7 @@ def kernel_distance(samples: Tensor, real: Tensor, within_real: float | None = N
     Σ_{i≠j} k(xᵢ, xⱼ) / m(m−1) + Σ_{i≠j} k(yᵢ, yⱼ) / n(n−1) − 2 Σ_{ij} k(xᵢ, yⱼ) / mn
 
     0 on average for two sets of one distribution, so single values may be negative. Products are taken in the features'
-    type, and added up in float64.
+    type about their mean, and what the mean adds in float64: an offset of all features costs no digits.
 
     Args:
         samples: features ``(m, D)``, m ≥ 2.
@@ -26,7 +26,9 @@ def kernel_distance(samples: Tensor, real: Tensor, within_real: float | None = N
         raise ValueError(f"kernel distance of {m} samples and {n} data: at least 2 of each are needed")
     samples, real = (rows.to(float64_device(rows.device)) for rows in (samples, real))
     within = kernel_within(samples) + (kernel_within(real) if within_real is None else within_real)
-    between = sum(_kernel_sum(x, y) for x in samples.split(BLOCK) for y in real.split(BLOCK))
+    mean = samples.double().mean(0)
+    others = _blocks(real, mean)
+    between = sum(_kernel_sum(block, other) for block in _blocks(samples, mean) for other in others)
     return within - 2 * float(between) / (m * n)
 
 
@@ -39,11 +41,11 @@ def kernel_within(rows: Tensor) -> float:
     if len(rows) < 2:
         raise ValueError(f"kernel of pairs among {len(rows)} rows: at least 2 are needed")
     rows = rows.to(float64_device(rows.device))
-    blocks = rows.split(BLOCK)
+    blocks = _blocks(rows, rows.double().mean(0))
     total = rows.new_zeros((), dtype=torch.float64)
     for i, block in enumerate(blocks):
-        itself = _cubed(block.square().sum(1) / rows.shape[1] + 1)
-        total += _kernel_sum(block, block) - itself.sum(dtype=torch.float64)
+        itself = _cubed(block[0].double().square().sum(1) / rows.shape[1] + 2 * block[1])
+        total += _kernel_sum(block, block) - itself.sum()
         total += 2 * sum((_kernel_sum(block, other) for other in blocks[i + 1 :]), torch.zeros_like(total))
     return float(total) / (len(rows) * (len(rows) - 1))
 
@@ -74,8 +76,16 @@ def kernel_distance_of_subsets(
     return float(distances.mean()), float(distances.std(correction=0))
 
 
-def _kernel_sum(x: Tensor, y: Tensor) -> Tensor:
-    return _cubed(torch.addmm(x.new_ones(()), x, y.T, alpha=1 / x.shape[1])).sum(dtype=torch.float64)
+def _blocks(rows: Tensor, mean: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Rows about a mean c, and their part (c·(x − c) + c·c / 2) / D + ½ of x·y / D + 1 in float64, block by block."""
+    centred = rows.double() - mean
+    part = (centred @ mean + mean @ mean / 2) / len(mean) + 0.5
+    return list(zip(centred.to(rows.dtype).split(BLOCK), part.split(BLOCK), strict=True))
+
+
+def _kernel_sum(x: tuple[Tensor, Tensor], y: tuple[Tensor, Tensor]) -> Tensor:
+    products = (x[0] @ y[0].T).double() / x[0].shape[1]
+    return _cubed(products.add_(x[1][:, None]).add_(y[1])).sum()
 
 
 def _cubed(base: Tensor) -> Tensor:

@@ -10,9 +10,10 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from lit_gen.precision import to_float64
+from lit_gen.precision import float64_device
 
 BLOCK = 1024  # rows that enter the covariance in one product
+LARGEST = 2**31  # bytes that the covariance of one set, or the rows that stand for it, may take
 
 
 class NotFiniteError(ValueError):
@@ -37,8 +38,8 @@ class Moments:
         """The moments of rows ``(n, D)``, which are kept: few of them are a better factor than any computed one."""
         if len(rows) == 0:
             raise ValueError("mean of 0 feature rows: at least 1 is needed")
-        rows = to_float64(rows)
-        return cls(rows.mean(0), None, len(rows), rows)
+        rows = rows.to(float64_device(rows.device))
+        return cls(rows.mean(0, dtype=torch.float64), None, len(rows), rows)
 
     def to(self, device: torch.device | str) -> "Moments":
         """The same on a device; itself, with its factor, if it is there."""
@@ -48,17 +49,27 @@ class Moments:
         covariance, rows = (None if x is None else x.to(device) for x in (self._covariance, self._rows))
         return Moments(mean, covariance, self.count, rows)
 
+    @property
+    def has_covariance(self) -> bool:
+        """Whether the covariance is there or small enough to be made of the rows."""
+        return self._covariance is not None or 8 * len(self.mean) ** 2 <= LARGEST
+
     @cached_property
     def covariance(self) -> Tensor:
         """``(D, D)``; at least two rows are needed."""
         if self._covariance is not None:
             return self._covariance
+        if not self.has_covariance:
+            dim = len(self.mean)
+            raise ValueError(
+                f"a covariance of {dim:,} features takes {8 * dim**2 / 2**30:,.1f} GiB, which is too large"
+            )
         return self._scaled.T @ self._scaled
 
     @cached_property
     def variance(self) -> Tensor:
         """The covariance's trace, a scalar."""
-        return self._scaled.square().sum() if self._covariance is None else self._covariance.trace()
+        return torch.linalg.vector_norm(self._scaled).square() if self._covariance is None else self._covariance.trace()
 
     @cached_property
     def factor(self) -> Tensor:
@@ -80,7 +91,7 @@ class Moments:
     def _scaled(self) -> Tensor:
         if self._rows is None or self.count < 2:
             raise ValueError(f"covariance of {self.count} feature rows: at least 2 are needed")
-        return (self._rows - self.mean) / (self.count - 1) ** 0.5
+        return self._rows.to(torch.float64, copy=True).sub_(self.mean).div_((self.count - 1) ** 0.5)
 
 
 def pool(parts: Tensor) -> Tensor:
@@ -99,6 +110,13 @@ def pool(parts: Tensor) -> Tensor:
     return _matrix(count, mean, scatters.sum(0) + offsets.T @ offsets)
 
 
+def _joined(first: Tensor, second: Tensor) -> Tensor:
+    """`pool` of two, either of which may be the count of 0 alone."""
+    if len(first) == 1 or len(second) == 1:
+        return second if len(first) == 1 else first
+    return pool(torch.stack([first, second]))
+
+
 def _matrix(count: Tensor, mean: Tensor, scatter: Tensor) -> Tensor:
     matrix = scatter.new_zeros(1 + len(mean), 1 + len(mean))
     matrix[0, 0], matrix[0, 1:], matrix[1:, 1:] = count, mean, scatter
@@ -108,10 +126,11 @@ def _matrix(count: Tensor, mean: Tensor, scatter: Tensor) -> Tensor:
 class FeatureMoments(Metric):
     """Streaming count, mean and covariance of feature rows ``(N, D)``, exact to float64.
 
-    Rows wait until a block of 1024 is together, the first ones also until there are more than D. A block then enters
-    the matrix ``[[n, μ], [·, S]]`` of `pool`, by which batches, metrics and processes alike are joined: any chunking
-    and sharding, also uneven or empty, gives the same moments to rounding. Processes add up their matrices, once,
-    however many rows they have seen; while there are few rows these travel in its place.
+    Rows wait until a block of 1024 is together, the first ones also until there are more than D: fewer rows than
+    features are never a D × D matrix, which for pixels would be larger than any memory. A block then enters the matrix
+    ``[[n, μ], [·, S]]`` of `pool`, by which batches, metrics and processes alike are joined: any chunking and sharding,
+    also uneven or empty, gives the same moments to rounding. Processes add up their matrices, once, however many rows
+    they have seen; while there are few rows these travel in its place.
 
     Example:
         >>> moments = FeatureMoments(num_features=1)
@@ -129,21 +148,22 @@ class FeatureMoments(Metric):
         super().__init__(**kwargs)
         self.num_features = num_features
         self.few = max(num_features, BLOCK)
-        empty = torch.zeros(1 + num_features, 1 + num_features, dtype=torch.float64)
-        self.add_state("state", empty, dist_reduce_fx=pool)
+        # A count of 0 alone until the first block enters.
+        self.add_state("state", torch.zeros(1, 1, dtype=torch.float64), dist_reduce_fx=pool)
         self.add_state("rows", [], dist_reduce_fx="cat")
 
     def update(self, features: Tensor) -> None:
         """Add rows ``(N, num_features)``; N = 0 adds nothing.
 
         Raises:
-            ValueError: another shape.
+            ValueError: another shape, or more rows of more features than memory is spent on (`check_size`).
             NotFiniteError: a feature that is NaN or infinite.
         """
         check_features(features, self.num_features)
         if len(features) == 0:
             return
-        self.rows.append(features.to(self.state.device).to(torch.float64, copy=True))
+        check_size(self.count + len(features), self.num_features)
+        self.rows.append(features.to(self.state.device, copy=True))
         if sum(map(len, self.rows)) > (self.few if self.state[0, 0] == 0 else BLOCK):
             self._pool_rows()
 
@@ -174,14 +194,18 @@ class FeatureMoments(Metric):
         return Moments(self.state[0, 1:], self.state[1:, 1:] / (count - 1), count)
 
     def _waiting(self) -> Tensor:
-        return torch.cat([self.state.new_empty(0, self.num_features), *self.rows])
+        return torch.cat(self.rows) if self.rows else self.state.new_empty(0, self.num_features)
 
     def _pool_rows(self) -> None:
-        rows = self._waiting()
+        rows = self._waiting().double()
         if len(rows) > 0:
             centred = rows - rows.mean(0)
             block = _matrix(self.state.new_tensor(len(rows)), rows.mean(0), centred.T @ centred)
-            self.state, self.rows = pool(torch.stack([self.state, block])), []
+            self.state, self.rows = _joined(self.state, block), []
+
+    def _reduce_states(self, incoming_state: dict[str, Any]) -> None:
+        self.state = _joined(incoming_state["state"], self.state)
+        self.rows = [*incoming_state["rows"], *self.rows]
 
     def _sync_dist(
         self, dist_sync_fn: Callable[..., list[Tensor]] = gather_all_tensors, process_group: Any | None = None
@@ -190,9 +214,11 @@ class FeatureMoments(Metric):
         group = process_group or self.process_group
         total = summed(self.state.new_tensor(self.count), group)
         if total <= self.few:
-            self.rows = dist_sync_fn(self._waiting(), group)
+            self.rows = dist_sync_fn(self._waiting().double(), group)
             return
         self._pool_rows()
+        if len(self.state) == 1:  # a process without rows
+            self.state = self.state.new_zeros(1 + self.num_features, 1 + self.num_features)
         count, mean, scatter = self.state[0, 0], self.state[0, 1:], self.state[1:, 1:]
         joined = summed(count * mean, group) / total
         offset = count.sqrt() * (mean - joined)
@@ -212,6 +238,20 @@ def check_features(features: Tensor, num_features: int, name: str = "features") 
     if not finite.all():
         broken = int((~finite).sum())
         raise NotFiniteError(f"{name}: {broken} of {len(features)} rows hold NaN or infinite values")
+
+
+def check_size(count: int, num_features: int) -> None:
+    """Refuse more images than the memory for their covariance allows: rows up to as many as features, else D².
+
+    Raises:
+        ValueError: naming the bytes, and how many images are few enough.
+    """
+    needed = 8 * (count * num_features if count <= max(num_features, BLOCK) else num_features**2)
+    if needed > LARGEST:
+        raise ValueError(
+            f"the covariance of {count:,} images in {num_features:,} features takes {needed:,} bytes, of at most "
+            f"{LARGEST:,}: take {LARGEST // (8 * num_features):,} images, or an extractor of fewer features"
+        )
 
 
 def summed(values: Tensor, group: Any | None = None) -> Tensor:

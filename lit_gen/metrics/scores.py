@@ -13,6 +13,8 @@ from lit_gen.metrics.kernel import kernel_distance, kernel_distance_of_subsets
 from lit_gen.metrics.manifold import Neighbours
 from lit_gen.metrics.two_sample import class_transfer, logistic_two_sample_test
 
+ENOUGH_NEIGHBOURS = 1000  # data; among 300 digits the balls of precision hold a quarter of uniform noise
+
 Need = Literal["moments", "rows", "labels", "classes"]
 
 
@@ -31,10 +33,11 @@ class Comparison:
     @property
     def rows(self) -> tuple[Tensor, Tensor]:
         """The features kept of the samples and of the data."""
-        if len(self.real.rows) == 0:
-            raise ValueError(
-                "the real statistics hold mean and covariance alone; scores of single images need features"
-            )
+        for side, features in (("real", self.real), ("generated", self.samples)):
+            if len(features.rows) == 0:
+                raise ValueError(
+                    f"the {side} statistics hold mean and covariance alone; scores of single images need features"
+                )
         return self.samples.rows, self.real.rows
 
     @property
@@ -45,6 +48,13 @@ class Comparison:
             raise ValueError(f"the {side} have no labels, which this score needs")
         samples, real = self.rows
         return samples, self.samples.labels, real, self.real.labels
+
+    @property
+    def classified(self) -> Features:
+        """The samples, of which a classifier has said the classes."""
+        if self.samples.classes is None:
+            raise ValueError("the extractor doesn't classify, which this score needs")
+        return self.samples
 
     @cached_property
     def neighbours(self) -> Neighbours:
@@ -61,23 +71,25 @@ class Score:
         needs: ``moments`` of all images; ``rows``, the features kept; ``labels`` of samples and data; or ``classes``,
             which a classifier finds.
         describes: in a few words.
+        neighbours: by nearest neighbours, whose distances say little among few data.
     """
 
     compute: Callable[[Comparison], dict[str, float]]
     needs: Need
     describes: str
+    neighbours: bool = False
 
 
 def _inception(c: Comparison) -> dict[str, float]:
-    if c.samples.inception is None:
+    if c.classified.inception is None:
         raise ValueError(
             f"inception_score of {c.samples.moments.count} samples: at least 10 are needed, one for each part"
         )
-    return c.samples.inception
+    return c.classified.inception
 
 
 def _class_frechet(c: Comparison) -> dict[str, float]:
-    distances = class_frechet(*c.labelled)
+    distances = class_frechet(*c.labelled, class_names=c.real.class_names)
     return {"fd_class_mean": sum(distances.values()) / len(distances), "fd_class_worst": max(distances.values())}
 
 
@@ -106,11 +118,13 @@ SCORES: dict[str, Score] = {
     "kid_subsets": Score(_kernel_of_subsets, "rows", "kernel distance over 100 subsets of 1,000"),
     "inception_score": Score(_inception, "classes", "Inception score in 10 parts; higher is better"),
     "classes": Score(
-        lambda c: dict(c.samples.classes or {}), "classes", "classes found, and how sure the classifier is"
+        lambda c: dict(c.classified.classes or {}), "classes", "classes found, and how sure the classifier is"
     ),
-    "precision_recall": Score(lambda c: c.neighbours.precision_recall(), "rows", "precision and recall, k = 3"),
-    "density_coverage": Score(lambda c: c.neighbours.density_coverage(), "rows", "density and coverage, k = 5"),
-    "memorisation": Score(lambda c: c.neighbours.memorisation(), "rows", "authenticity, and share of near copies"),
+    "precision_recall": Score(lambda c: c.neighbours.precision_recall(), "rows", "precision and recall, k = 3", True),
+    "density_coverage": Score(lambda c: c.neighbours.density_coverage(), "rows", "density and coverage, k = 5", True),
+    "memorisation": Score(
+        lambda c: c.neighbours.memorisation(), "rows", "authenticity, and share of near copies", True
+    ),
     "diversity": Score(lambda c: c.neighbours.diversity(), "rows", "mean pairwise distance over the data's"),
     "nn_test": Score(
         lambda c: c.neighbours.two_sample_test(), "rows", "1-nearest-neighbour two-sample test; 0.5 is best"
@@ -120,6 +134,28 @@ SCORES: dict[str, Score] = {
     ),
     "class_transfer": Score(lambda c: class_transfer(*c.labelled), "labels", "GAN-train and GAN-test, linear"),
 }
+
+
+def few_data(names: Sequence[str], real: Features) -> list[str]:
+    """Lines that say of which scores the data are too few to be read, and how many are needed.
+
+    Args:
+        names: groups of scores.
+        real: the data's features.
+    """
+    count, dim, kept = real.moments.count, len(real.moments.mean), len(real.rows)
+    lines = []
+    if (of_moments := [name for name in names if name in ("fd", "fd_infinity")]) and 0 < count <= dim:
+        lines.append(
+            f"{', '.join(of_moments)} against {count:,} real images: too few for the covariance of {dim:,} features; "
+            f"at least {dim + 1:,} are needed"
+        )
+    if (of_rows := [name for name in names if SCORES[name].neighbours]) and 0 < kept < ENOUGH_NEIGHBOURS:
+        lines.append(
+            f"{', '.join(of_rows)} against {kept:,} real images: neighbours so far apart say little; at least "
+            f"{ENOUGH_NEIGHBOURS:,} are needed"
+        )
+    return lines
 
 
 def check_names(names: Sequence[str]) -> None:

@@ -77,7 +77,8 @@ def fingerprint_data(dataset: Any) -> str:
 
 def fingerprint_extractor(extractor: Extractor) -> str:
     """A hash of the network's name, shape and weights."""
-    described = [type(extractor).__name__, extractor.name, list(extractor.image_shape), extractor.num_features]
+    shape = [] if extractor.resizes else list(extractor.image_shape)  # whose features are comparable at any size
+    described = [type(extractor).__name__, extractor.name, shape, extractor.num_features]
     digest = hashlib.sha256(json.dumps(described).encode())
     for name, weights in itertools.chain(extractor.named_parameters(), extractor.named_buffers()):
         digest.update(name.encode())
@@ -104,6 +105,7 @@ def write_statistics(path: str | Path, features: Features, protocol: Protocol | 
         "rows": features.rows.cpu().numpy(),
         "index": features.index.cpu().numpy(),
         "labels": features.labels.cpu().numpy(),
+        "class_names": np.array(features.class_names, dtype=str),
         "protocol": np.array(json.dumps({"version": VERSION, **asdict(protocol)} if protocol else None)),
     }
     with whole_file(path) as file:
@@ -123,7 +125,7 @@ def read_statistics(path: str | Path, protocol: Protocol | None = None, extracto
     Raises:
         FileNotFoundError: no such file.
         ValueError: a truncated or damaged file, one without ``mu`` and ``sigma``, or one of another protocol
-            or extractor.
+            or extractor, or a ``sigma`` that is no covariance: not symmetric, or not positive semi-definite.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: there is no such file of statistics")
@@ -145,22 +147,37 @@ def read_statistics(path: str | Path, protocol: Protocol | None = None, extracto
     stored = json.loads(str(arrays["protocol"])) if "protocol" in arrays else None
     if protocol is not None:
         _check_protocol(path, stored, protocol)
+    else:
+        _check_covariance(path, covariance)
     if extractor is not None:
         _check_extractor(path, stored, len(mean), extractor)
     if "rows" not in arrays:
         none = torch.zeros(0, dtype=torch.int64)
-        return Features(Moments(mean, covariance), mean.new_zeros(0, len(mean)), none, none)
+        return Features(Moments(mean, covariance), mean.new_zeros(0, len(mean)), none, none, protocol=stored)
     count = int(arrays["count"])
     rows, index, labels = (torch.from_numpy(arrays[name]) for name in ("rows", "index", "labels"))
     few = len(rows) == count <= len(mean)  # then the rows are the better factor of the covariance
     moments = Moments.of_rows(rows) if few else Moments(mean, covariance, count)
-    return Features(moments, rows, index, labels)
+    names = arrays["class_names"].tolist() if "class_names" in arrays else ()
+    return Features(moments, rows, index, labels, class_names=names, protocol=stored)
 
 
 def _float64(path: str | Path, name: str, array: np.ndarray) -> Tensor:
     if array.dtype.kind != "f" or not np.isfinite(array).all():
         raise ValueError(f"{path}: {name} {array.dtype} {array.shape} is not an array of finite numbers")
     return torch.from_numpy(array.astype(np.float64))
+
+
+def _check_covariance(path: str | Path, covariance: Tensor) -> None:
+    """Refuse what is not symmetric and positive semi-definite to a millionth, for statistics summed up in float32."""
+    slack = 1e-6 * covariance.diagonal().abs().max()
+    apart = (covariance - covariance.T).abs().max()
+    if apart > slack:
+        raise ValueError(f"{path}: sigma is not symmetric (entries differ by up to {apart:.3g}), so no covariance")
+    shifted = covariance + slack * torch.eye(len(covariance), dtype=covariance.dtype)
+    if covariance.any() and torch.linalg.cholesky_ex(shifted).info:
+        smallest = torch.linalg.eigvalsh(covariance)[0]
+        raise ValueError(f"{path}: sigma is no covariance: its smallest eigenvalue is {smallest:.3g}, below 0")
 
 
 def _check_protocol(path: str | Path, stored: dict[str, Any] | None, protocol: Protocol) -> None:

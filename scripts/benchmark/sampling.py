@@ -25,7 +25,7 @@ def sampling(rounds: int, count: int = 10_000) -> None:
     extractor = load_extractor("cifar10")
 
     def features(seed: int) -> object:
-        return collect(samples_of(model, extractor, count, BATCH, seed, True), count, extractor).compute()
+        return collect(samples_of(model, extractor, count, seed, True), count, extractor).compute()
 
     real = features(seed=1)
 

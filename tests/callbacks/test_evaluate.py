@@ -129,7 +129,7 @@ def test_scores_appear_at_step_0_and_at_every_validation_but_not_in_the_sanity_c
     trainer.fit(model, datamodule=DigitsDataModule())
     assert rows.steps("val/fd_digits_30") == [0, 1, 3]
     assert rows.steps("val/classes_digits_30") == [0, 1, 3]
-    assert model.sampled == [20, 10] * 3
+    assert model.sampled == [30] * 3
 
 
 def test_without_the_start():
@@ -508,3 +508,26 @@ def test_two_processes_equal_one(tmp_path):
     assert expected["val/fd_digits_100"] > 0
     for rank in range(2):
         assert torch.load(tmp_path / f"{rank}.pt") == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_number_of_real_images_is_told_and_that_they_are_few(caplog):
+    evaluate = Evaluate(num_samples=30, scores=["fd", "precision_recall"])
+    with caplog.at_level("INFO", "lightning.pytorch.utilities.rank_zero"):
+        trainer_with(evaluate, max_epochs=2).fit(Model(), datamodule=DigitsDataModule())
+    told = [line for line in caplog.messages if line.startswith("Evaluate: ")]
+    assert told == [
+        "Evaluate: samples are compared with the 300 images of the split 'val'.",
+        "Evaluate: warning: precision_recall against 300 real images: neighbours so far apart say little; at least "
+        "1,000 are needed",
+    ]
+
+
+class Lettered(DigitsDataModule):
+    class_names = tuple("abcdefghij")
+
+
+def test_a_classifier_of_other_classes_counts_none_as_wrong():
+    evaluate = Evaluate(extractor="digits", num_samples=40)
+    scores = trainer_with(evaluate).validate(Conditional(), datamodule=Lettered(), verbose=False)[0]
+    assert "val/classes_digits_40" in scores
+    assert "val/label_accuracy_digits_40" not in scores

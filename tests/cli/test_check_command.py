@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from lit_gen.cli.app import main
-from lit_gen.cli.commands.sources import read_source, same_classes
+from lit_gen.cli.commands.class_lists import one_list
+from lit_gen.cli.commands.sources import labels_of, read_source
 
 rng = np.random.default_rng(0)
 KINDS = ("ant", "bee", "cat")
@@ -93,10 +94,11 @@ def test_classes_are_matched_by_name_not_by_order(tmp_path):
             Image.new("L", (8, 8), KINDS.index(kind)).save(tmp_path / side / kind / "0.png")
     real, generated = (read_source(str(tmp_path / side), "test", "uint8", None) for side in ("real", "generated"))
     assert generated.dataset("test").labels.tolist() == [0, 1]
-    same_classes(generated, real.class_names)
-    assert generated.dataset("test").labels.tolist() == [1, 2]
+    classes = one_list(labels_of(real, "real"), labels_of(generated, "generated"))
+    assert classes.names == KINDS
+    assert classes.generated[generated.dataset("test").labels].tolist() == [1, 2]
     with pytest.raises(ValueError, match="the classes ant are none of the real images'"):
-        same_classes(read_source(str(tmp_path / "real"), "test", "uint8", None), KINDS[1:])
+        one_list(labels_of(generated, "real"), labels_of(real, "generated"))
 
 
 def test_a_missing_split_is_told(forms, capsys):

@@ -1,6 +1,7 @@
 """``lit-gen list``, ``doctor``, ``encode`` and ``export``, as their user meets them."""
 
 import gc
+import json
 import re
 import subprocess
 import sys
@@ -12,9 +13,9 @@ import pytest
 import torch
 
 from datamodules import DigitsDataModule
-from lit_gen import GAN, VAE, WGANGP, from_pretrained, save_pretrained
+from lit_gen import GAN, VAE, WGANGP, CycleGAN, from_pretrained, save_pretrained
 from lit_gen.cli.app import main
-from lit_gen.cli.commands.export import PARTS
+from lit_gen.cli.commands.export_parts import PARTS, Images
 from lit_gen.distributions import Likelihood
 from lit_gen.networks import (
     DCGANDiscriminator,
@@ -24,6 +25,8 @@ from lit_gen.networks import (
     MLPDiscriminator,
     MLPEncoder,
     MLPGenerator,
+    PatchGAN,
+    ResNetTranslator,
 )
 from lit_gen.pretrained.shipped import list_configs
 
@@ -41,7 +44,14 @@ def models(tmp_path_factory):
             SHAPE, 4, generator=partial(MLPGenerator, width=8, norm="batch", condition="batch_norm"),
             discriminator=partial(MLPDiscriminator, width=8), num_classes=10, conditional=True,
         ),
+        "auxiliary": GAN(
+            SHAPE, 4, generator=partial(MLPGenerator, width=8, condition="embedding"), num_classes=10, conditional=True,
+            discriminator=partial(MLPDiscriminator, width=8, condition="auxiliary"),
+        ),
         "vae": VAE(SHAPE, 4, **CODERS),
+        "cyclegan": CycleGAN(
+            (3, 24, 24), partial(ResNetTranslator, width=4, blocks=1), partial(PatchGAN, width=4)
+        ),
     }  # fmt: skip
     for name, module in made.items():
         save_pretrained(module, folder / name)
@@ -94,24 +104,43 @@ def test_encode_embeds_every_image_in_order(models, capsys):
 
 def inputs_of(module, part, n):
     generator = torch.Generator().manual_seed(n)
-    labels = (torch.arange(n) % 10,) if module.conditional else ()
-    if part == "encoder":
-        return (torch.rand(n, *SHAPE, generator=generator) * 2 - 1, *labels)
-    return (torch.randn(n, 4, generator=generator), *labels)
+    labels = (torch.arange(n) % 10,) if getattr(module, "conditional", False) else ()
+    if part in ("generator", "decoder"):
+        return (torch.randn(n, 4, generator=generator), *labels)
+    return (torch.rand(n, *module.image_shape, generator=generator) * 2 - 1, *labels)
 
 
+@torch.no_grad()
 def expected_of(module, part, inputs):
-    with torch.no_grad():
-        return module.encoder(*inputs) if part == "encoder" else (module.decode(*inputs),)
+    """What the module itself makes of images in [-1, 1] or latents."""
+    if part in ("generator", "decoder"):
+        return (module.decode(*inputs),)
+    if part == "encoder":
+        torch.testing.assert_close(module.encode(*inputs), module.encoder(module.observe(inputs[0]))[0])
+        return module.encoder(module.observe(inputs[0]))
+    if part == "discriminator":
+        return (module.score(*inputs),)
+    if part.startswith("generator_"):
+        return (module.translate(*inputs, to=part[-1]),)
+    return (getattr(module, part)(*inputs),)
 
 
-CASES = [("dcgan", "generator"), ("conditional", "generator"), ("vae", "decoder"), ("vae", "encoder")]
+NAMES = {"encoder": ["mean", "log_scale"], "generator": ["images"], "decoder": ["images"]}
+CASES = [
+    ("dcgan", "generator"), ("conditional", "generator"), ("vae", "decoder"), ("vae", "encoder"),
+    ("dcgan", "discriminator"), ("conditional", "discriminator"),
+    ("auxiliary", "discriminator"), ("cyclegan", "generator_ab"), ("cyclegan", "generator_ba"),
+    ("cyclegan", "discriminator_a"), ("cyclegan", "discriminator_b"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "part"), CASES)
 def test_torch_export_gives_the_same_images_for_any_batch(models, name, part):
     main(["export", str(models / name), "--format", "torch_export", "--part", part, "--out", "a.pt2"])
-    program, module = torch.export.load("a.pt2").module(), from_pretrained(models / name)
+    facts = {"lit_gen.json": ""}
+    program, module = torch.export.load("a.pt2", extra_files=facts).module(), from_pretrained(models / name)
+    facts = json.loads(facts["lit_gen.json"])
+    assert (facts["part"], facts["image_range"], facts["image_shape"]) == (part, [-1, 1], list(module.image_shape))
     for n in (1, 2, 7):
         inputs = inputs_of(module, part, n)
         found = program(*inputs)
@@ -130,13 +159,54 @@ def test_onnx_gives_the_same_images_for_any_batch(models, name, part):
     onnxruntime = pytest.importorskip("onnxruntime")
     main(["export", str(models / name), "--format", "onnx", "--part", part])
     session, module = onnxruntime.InferenceSession(f"{name}.onnx"), from_pretrained(models / name)
-    names = [entry.name for entry in session.get_inputs()]
-    assert names == ["images" if part == "encoder" else "z", *(["labels"] if module.conditional else [])]
+    names, conditional = [entry.name for entry in session.get_inputs()], getattr(module, "conditional", False)
+    first = "z" if part in ("generator", "decoder") else "images"
+    assert names == [first, *(["labels"] if conditional else [])]
+    default = "translated" if part.startswith("generator_") else "scores"
+    assert [entry.name for entry in session.get_outputs()] == NAMES.get(part, [default])
     for n in (1, 2, 7):
         inputs = inputs_of(module, part, n)
         found = session.run(None, dict(zip(names, (x.numpy() for x in inputs), strict=True)))
         for a, b in zip(found, expected_of(module, part, inputs), strict=True):
             np.testing.assert_allclose(a, b.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("part", ["generator", "discriminator"])
+def test_an_export_answers_for_no_class_that_is_not_there(models, part):
+    """Labels 10, -1 and 99 of 10 classes give NaN, whatever the program's own gather does with them."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    command = ["export", str(models / "conditional"), "--part", part, "--format"]
+    main([*command, "onnx", "--out", "a.onnx"])
+    main([*command, "torch_export", "--out", "a.pt2"])
+    labels = torch.tensor([3, 10, -1, 99, 9])
+    x = inputs_of(from_pretrained(models / "conditional"), part, 5)[0]
+    session = onnxruntime.InferenceSession("a.onnx")
+    names = [entry.name for entry in session.get_inputs()]
+    (of_onnx,) = session.run(None, {names[0]: x.numpy(), "labels": labels.numpy()})
+    for found in (torch.from_numpy(of_onnx), torch.export.load("a.pt2").module()(x, labels)):
+        assert found.isnan().reshape(5, -1).all(1).tolist() == [False, True, True, True, False]
+
+
+def test_an_onnx_file_says_what_it_holds_in_the_opset_asked_for(models):
+    onnx = pytest.importorskip("onnx")
+    for opset in (18, 20):
+        main(["export", str(models / "conditional"), "--format", "onnx", "--opset", str(opset), "--out", "a.onnx"])
+        proto = onnx.load("a.onnx")
+        assert [entry.version for entry in proto.opset_import if not entry.domain] == [opset]
+    facts = {entry.key: entry.value for entry in proto.metadata_props}
+    assert (facts["model"], facts["part"], facts["source"]) == ("WGANGP", "generator", "conditional")
+    assert (facts["image_range"], facts["image_shape"], facts["latent_dim"]) == ("[-1, 1]", "[1, 8, 8]", "4")
+    assert (facts["latent_distribution"], facts["num_classes"], facts["other_labels"]) == ("N(0, I)", "10", "NaN")
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torch_export"])
+def test_a_network_for_one_size_of_batch_is_refused(models, elsewhere, monkeypatch, capsys, kind):
+    monkeypatch.setattr(Images, "run", lambda self, x, *labels: self.module.decode(x) + torch.zeros(len(x), 1, 1, 1))
+    with pytest.raises(SystemExit):
+        main(["export", str(models / "vae"), "--format", kind])
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message == "lit-gen: error: --part decoder: torch.export can't follow this VAE for batches of any size"
+    assert not list(Path(elsewhere).iterdir())
 
 
 def test_safetensors_is_a_pretrained_folder(models):
@@ -151,6 +221,9 @@ def test_safetensors_is_a_pretrained_folder(models):
         (["export", "{vae}", "--format", "onnx", "--part", "generator"], "--part generator: .* has encoder, decoder"),
         (["export", "{vae}", "--format", "onnx", "--out", "a.pb"], "--out a.pb: .*onnx"),
         (["export", "{vae}", "--format", "safetensors", "--out", "{vae}"], "exists already"),
+        (["export", "{vae}", "--format", "safetensors", "--part", "decoder"], "--part decoder: .* the whole model"),
+        (["export", "{vae}", "--format", "torch_export", "--opset", "18"], "--opset 18: of --format onnx alone"),
+        (["export", "{vae}", "--format", "onnx", "--opset", "3"], "--opset 3: the exporter writes"),
         (["encode", "{dcgan}", "x.npz"], "a GAN has no encoder"),
         (["encode", "{vae}", "x.npz"], "x.npz"),
         (["encode", "{vae}", "x.npz", "--out", "a.txt"], "--out a.txt: an .npz file"),

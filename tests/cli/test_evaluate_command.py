@@ -229,3 +229,107 @@ def test_a_module_made_in_python(tmp_path, capsys):
     trainer.save_checkpoint(tmp_path / "model.ckpt")
     scores = evaluate(capsys, tmp_path / "points.npz", tmp_path / "model.ckpt", "--num_samples", "50")
     assert scores["fd_identity_50"] > 0
+
+
+@pytest.mark.parametrize("model", ["cgan_digits", "vae_digits"])
+def test_batches_are_no_part_of_a_model_s_score(model, folders, capsys):
+    command = [folders / "real", model, "--extractor", "digits", "--scores", "fd", "classes", "--num_samples", "700"]
+    scores = [evaluate(capsys, *command, "--batch_size", size) for size in (500, 64, 650)]
+    assert scores[1] == pytest.approx(scores[0], rel=1e-4)
+    assert scores[2] == pytest.approx(scores[0], rel=1e-4)
+
+
+def test_scores_that_are_left_out_are_named(folders, tmp_path, capsys):
+    """Data that are all alike, or statistics alone: the rest of the table stays."""
+    np.savez(tmp_path / "flat.npz", images=np.full((60, 8, 8), 200, np.uint8))
+    main(["evaluate", str(tmp_path / "flat.npz"), str(folders / "noise"), "--extractor=digits"])
+    told = capsys.readouterr()
+    assert "no diversity: diversity: all the data's features are the same" in told.err
+    assert "fd_digits_60" in told.out
+    main(["evaluate", str(folders / "real.npz"), str(folders / "noise"), "--extractor=pixels"])
+    assert "no classes: the extractor doesn't classify, which this score needs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("scores", [["classes"], ["fd", "classes"], ["inception_score"]])
+def test_scores_of_a_classifier_need_one(scores, folders, capsys):
+    message = error(capsys, folders / "real.npz", folders / "noise", "--extractor", "pixels", "--scores", *scores)
+    assert message == f"--scores {scores[-1]}: the extractor doesn't classify, which this score needs"
+
+
+def test_too_few_real_images_are_told_with_the_number_needed(folders, capsys):
+    main(["evaluate", str(folders / "noise"), str(folders / "real.npz"), "--extractor", "digits"])
+    told = capsys.readouterr()
+    assert "fd against 60 real images: too few for the covariance of 64 features; at least 65 are needed" in told.err
+    assert "precision_recall, density_coverage against 60 real images: " in told.err
+    assert "at least 1,000 are needed" in told.err
+    assert "300 images against 60 of" in told.out
+
+
+def test_each_side_has_its_range_and_keeps_to_it(folders, tmp_path, capsys):
+    command = ["--extractor=digits", "--scores=fd", "--values"]
+    scores = evaluate(capsys, folders / "unit.npz", folders / "signed.npz", *command, "unit", "signed")
+    assert scores["fd_digits_60"] == pytest.approx(0, abs=1e-6)
+    message = error(capsys, folders / "unit.npz", folders / "signed.npz", *command, "unit")
+    assert "signed.npz: images holds values from -1 to 1, and --values unit are from 0 to 1" in message
+    with np.load(folders / "real.npz") as archive:
+        np.savez(tmp_path / "bytes.npz", images=archive["images"].astype(np.float32))
+    message = error(capsys, folders / "real.npz", tmp_path / "bytes.npz", *command, "unit")
+    assert "holds values from 0 to 255, and --values unit are from 0 to 1" in message
+    main(["evaluate", str(folders / "real.npz"), str(folders / "unit.npz"), *command, "signed"])
+    assert "has no value below 0 (from 0 to 1); is it --values unit?" in capsys.readouterr().err
+    assert "one for both sides, or one for each" in error(capsys, "a", "b", *command, "unit", "unit", "unit")
+
+
+def test_arrays_of_other_programs(folders, tmp_path, capsys):
+    """ADM's samples with labels, and its reference batches, which are images and not the statistics beside them."""
+    with np.load(folders / "real.npz") as archive:
+        colour = np.repeat(archive["images"][..., None], 3, axis=3)
+        np.savez(tmp_path / "samples.npz", arr_0=colour, arr_1=archive["labels"])
+        other = {"mu_s": np.zeros(2), "sigma_s": np.eye(2)}
+        np.savez(tmp_path / "reference.npz", arr_0=colour, mu=np.zeros(2048), sigma=np.eye(2048), **other)
+    command = ["--extractor", "pixels", "--scores", "fd", "precision_recall"]
+    scores = evaluate(capsys, tmp_path / "reference.npz", tmp_path / "samples.npz", *command)
+    assert scores["fd_pixels_300"] == pytest.approx(0, abs=1e-6)
+    assert scores["precision_pixels_300"] == 1
+    grey = evaluate(capsys, folders / "real.npz", tmp_path / "samples.npz", *command)
+    assert grey == pytest.approx(scores, abs=1e-6)
+
+
+def test_two_files_of_statistics(tmp_path, capsys):
+    np.savez(tmp_path / "a.npz", mu=np.zeros(3), sigma=np.eye(3))
+    np.savez(tmp_path / "b.npz", mu=np.ones(3), sigma=4 * np.eye(3, dtype=np.float32))
+    main(["evaluate", str(tmp_path / "a.npz"), str(tmp_path / "b.npz"), "--json", str(tmp_path / "scores.json")])
+    told = capsys.readouterr()
+    assert told.out.splitlines()[1].split()[:2] == ["fd_statistics", "6"]
+    assert "no kid, precision_recall, density_coverage, diversity, nn_test: the real statistics hold mean" in told.err
+    written = json.loads((tmp_path / "scores.json").read_text())
+    assert (written["extractor"], written["real_images"], written["generated_images"]) == (None, None, None)
+    np.savez(tmp_path / "c.npz", mu=np.ones(2), sigma=np.eye(2))
+    assert "statistics of 2 features; those of" in error(capsys, tmp_path / "a.npz", tmp_path / "c.npz")
+    assert "leave it out" in error(capsys, tmp_path / "a.npz", tmp_path / "b.npz", "--extractor=digits")
+
+
+def test_statistics_of_generated_images(folders, tmp_path, capsys):
+    command = ["--extractor", "digits", "--scores", "fd", "kid"]
+    expected = evaluate(capsys, folders / "noise", folders / "real.npz", *command)
+    evaluate(capsys, folders / "real.npz", folders / "noise", *command, "--statistics", tmp_path / "generated.npz")
+    scores = evaluate(capsys, folders / "noise", tmp_path / "generated.npz", *command)
+    assert scores == pytest.approx(expected, rel=1e-5)
+    evaluate(capsys, folders / "noise", folders / "real.npz", *command, "--statistics", tmp_path / "real.npz")
+    both = evaluate(capsys, tmp_path / "real.npz", tmp_path / "generated.npz", "--scores", "fd", "kid")
+    assert list(both.values()) == pytest.approx(list(expected.values()), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_an_extractor_that_resizes_takes_any_size_and_grey_for_colour(folders, tmp_path, capsys):
+    """The same digits as grey files and as colour arrays of twice the size."""
+    with np.load(folders / "real.npz") as archive:
+        images = archive["images"][:20]
+    np.savez(tmp_path / "grey.npz", images=images)
+    np.savez(tmp_path / "colour.npz", images=np.repeat(images[..., None], 3, 3))
+    np.savez(tmp_path / "large.npz", images=images.repeat(2, 1).repeat(2, 2))
+    command = ["--extractor", "inception-random", "--scores", "fd"]
+    scores = evaluate(capsys, tmp_path / "grey.npz", tmp_path / "colour.npz", *command)
+    assert scores["fd_inception-random_20"] == pytest.approx(0, abs=1e-3)
+    scores = evaluate(capsys, tmp_path / "grey.npz", tmp_path / "large.npz", *command)
+    assert scores["fd_inception-random_20"] > 0

@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -99,3 +101,25 @@ def test_refuses_too_few():
         kernel_distance(torch.zeros(1, 3), torch.zeros(5, 3))
     with pytest.raises(ValueError, match="100 subsets of 1000 needs 1000 of 20 samples and 1200 data"):
         kernel_distance_of_subsets(torch.zeros(20, 3), torch.zeros(1200, 3))
+
+
+@pytest.mark.parametrize("offset", [0, 30, 1000])
+def test_an_offset_of_float32_features_costs_no_digits(offset):
+    """Against the definition in integers' own precision: features of two binary digits are exact in float32."""
+    x, y = ((normal(n, 8, seed=n) * scale * 4).round() / 4 + offset for n, scale in ((20, 1), (30, 2)))
+    assert kernel_distance(x.float(), y.float()) == pytest.approx(exact(x, y), rel=1e-6)
+
+
+def exact(x: torch.Tensor, y: torch.Tensor) -> float:
+    """The definition in exact fractions."""
+    x_rows, y_rows = ([[Fraction(value) for value in row] for row in rows.tolist()] for rows in (x, y))
+
+    def kernel(a, b):
+        return (sum(p * q for p, q in zip(a, b, strict=True)) / len(a) + 1) ** 3
+
+    def within(rows):
+        pairs = [kernel(a, b) for i, a in enumerate(rows) for j, b in enumerate(rows) if i != j]
+        return sum(pairs) / len(pairs)
+
+    between = sum(kernel(a, b) for a in x_rows for b in y_rows) / (len(x_rows) * len(y_rows))
+    return float(within(x_rows) + within(y_rows) - 2 * between)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from lit_gen.metrics import FeatureMoments, Moments
+from lit_gen.metrics import FeatureMoments, Moments, frechet_of_moments
+from lit_gen.metrics.moments import check_size
 
 
 def features(n: int = 101, dim: int = 5) -> torch.Tensor:
@@ -101,3 +102,32 @@ def test_reset_forgets():
     moments = moments_of(features())
     moments.reset()
     assert moments.count == 0
+
+
+def test_fewer_rows_than_features_make_no_matrix():
+    """10 pictures of 256 px: D x D would be 309 GB. The distance is that of the 10-dimensional space they lie in."""
+    rows, others = (torch.zeros(10, 196_608, dtype=torch.float64) for _ in range(2))
+    rows[:, 1000:1010], others[:, 1000:1010] = features(10, 10) - 1e5, 2 * (features(10, 10).flip(0) - 1e5) + 1
+    rows[:, 1005:1010], others[:, 1003:1010] = 0, 0
+    wide = [moments_of(*part.split(3)) for part in (rows, others)]
+    merged = FeatureMoments(196_608)
+    for part in (wide[0], moments_of(others)):
+        merged.merge_state(part)
+    assert max(moments.state.numel() for moments in [*wide, merged]) == 1
+    expected = frechet_of_moments(*(moments_of(part[:, 1000:1010]).compute() for part in (rows, others)))
+    assert frechet_of_moments(*(moments.compute() for moments in wide)).item() == pytest.approx(
+        expected.item(), rel=1e-9
+    )
+    with pytest.raises(ValueError, match=r"a covariance of 196,608 features takes 288\.0 GiB"):
+        _ = wide[0].covariance
+
+
+def test_more_rows_than_memory_are_refused_with_the_bytes(monkeypatch):
+    with pytest.raises(ValueError, match=r"200,000 images in 196,608 features takes 309,237,645,312 bytes.*take 1,365"):
+        check_size(200_000, 196_608)
+    check_size(1_365, 196_608)
+    check_size(10**9, 2048)
+    monkeypatch.setattr("lit_gen.metrics.moments.LARGEST", 1000)
+    moments = moments_of(features(20, 6))
+    with pytest.raises(ValueError, match="21 images in 6 features takes 1,008 bytes, of at most 1,000: take 20"):
+        moments.update(features(1, 6))

@@ -128,6 +128,23 @@ def test_other_files_are_named(tmp_path, arrays, message):
         read_statistics(tmp_path / "other.npz")
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_no_covariance_is_refused(tmp_path, dtype):
+    root = np.random.default_rng(0).normal(size=(40, 20))
+    good = np.cov(root.T) if dtype == np.float64 else np.cov(root[:9].T)  # of full rank, and of fewer rows
+    for sigma, message in (
+        (-good, r"sigma is no covariance: its smallest eigenvalue is -[\d.]+, below 0"),
+        (np.triu(good), r"sigma is not symmetric \(entries differ by up to"),
+        (good - (0.01 + np.linalg.eigvalsh(good)[0]) * np.eye(20), "smallest eigenvalue is -0.01, below 0"),
+    ):
+        np.savez(tmp_path / "theirs.npz", mu=np.zeros(20), sigma=sigma.astype(dtype))
+        with pytest.raises(ValueError, match=rf"theirs\.npz: .*{message}"):
+            read_statistics(tmp_path / "theirs.npz")
+    for sigma in (good, 0 * good):
+        np.savez(tmp_path / "theirs.npz", mu=np.zeros(20), sigma=sigma.astype(dtype))
+        read_statistics(tmp_path / "theirs.npz")
+
+
 def test_no_file():
     with pytest.raises(FileNotFoundError, match=r"nowhere\.npz: there is no such file"):
         read_statistics("nowhere.npz")

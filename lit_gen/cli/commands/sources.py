@@ -1,6 +1,7 @@
 """What ``lit-gen evaluate`` and ``encode`` read: images in folders, archives, shards, arrays; a checkpoint's data."""
 
 import argparse
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,10 @@ from datamodules.datasets import BatchDataset, InMemoryDataset
 from datamodules.decoding import Reading
 from datamodules.image_files import ImageFiles
 from datamodules.image_tree import ImageTree
-from datamodules.summary import LOOKED, Found, Summary, class_counts, listed, look_at_files, look_in_memory
+from datamodules.summary import LOOKED, Found, Summary, class_counts, look_at_files, look_in_memory
+from lit_gen.cli.commands.class_lists import Labels
 from lit_gen.cli.support import rank_zero_note
-from lit_gen.metrics.inputs import to_signed
+from lit_gen.metrics.inputs import RANGES, to_signed
 from lit_gen.pretrained.stored import checkpoint_config
 from lit_gen.pretrained.trust import build_data, permitted
 
@@ -36,6 +38,7 @@ class Source:
         resize: how files came to their size.
         path: where the images are.
         found: looks at as many of the images as it is told, for the summary.
+        named: the class names are the data's own, be they numbers.
     """
 
     name = "images"
@@ -49,9 +52,10 @@ class Source:
         resize: str = "none",
         path: str = "",
         found: Callable[[int | None], Found] | None = None,
+        named: bool = False,
     ) -> None:
         self._dataset, self.class_names, self.to_float = dataset, tuple(class_names), to_float
-        self.values, self.resize, self.path = values, resize, path
+        self.values, self.resize, self.path, self.named = values, resize, path, named
         self.found = found or (lambda look: look_in_memory([dataset], look))
 
     @property
@@ -135,26 +139,13 @@ def read_source(
     )
 
 
-def same_classes(source: Any, names: Sequence[str]) -> None:
-    """Numbers a source's classes as another's of these names: the names say which class is which, not the order.
-
-    Classes that are mere numbers, on either side, keep them.
-
-    Raises:
-        ValueError: a class that the others don't have.
-    """
-    if not isinstance(source, Source) or any(_is_unnamed(side) for side in (source.class_names, names)):
-        return
-    strange = sorted(set(source.class_names) - set(names))
-    if strange:
-        raise ValueError(f"{source.path}: the classes {listed(strange)} are none of the real images' ({listed(names)})")
-    dataset: Any = source.dataset("")
-    numbers = torch.tensor([list(names).index(name) for name in source.class_names])
-    dataset.labels, source.class_names = numbers[dataset.labels], tuple(names)
-
-
-def _is_unnamed(names: Sequence[str]) -> bool:
-    return tuple(names) == tuple(map(str, range(len(names))))
+def labels_of(data: Any, path: str) -> Labels:
+    """What the labels of a source or data module are called, and which occur."""
+    names = tuple(data.class_names)
+    labels = getattr(data.dataset(""), "labels", None) if isinstance(data, Source) else None
+    occurring = tuple(labels.unique().tolist()) if names and isinstance(labels, Tensor) else None
+    named = isinstance(data, Source) and data.named
+    return Labels(path, names, named or names != tuple(map(str, range(len(names)))), occurring)
 
 
 def tell(*sources: Any) -> None:
@@ -184,7 +175,8 @@ def _files(path: str, split: str, size: int | None, reading: Reading) -> Source:
     def found(look: int | None) -> Found:
         return look_at_files([dataset], tree.left_out, tree.notes, look)
 
-    return Source(dataset, tree.class_names, datamodules.DataModule.to_float, resize=resize, path=path, found=found)
+    to_float = datamodules.DataModule.to_float
+    return Source(dataset, tree.class_names, to_float, resize=resize, path=path, found=found, named=True)
 
 
 def _shards(path: str, split: Any, size: int | None, reading: Reading) -> Source:
@@ -226,15 +218,31 @@ def _arrays(path: str, split: str, values: str, white: float | None) -> Source:
     if values == "uint8":
         raise ValueError(f"{path}: {member.key} is {member.dtype}; state its range by --values unit or --values signed")
     array = data.file.array(member)
+    notes = _check_range(f"{path}: {member.key}", float(array.min()), float(array.max()), values)
     array = array[:, None] if array.ndim == 3 else array
     array = array if array.shape[1] in CHANNELS else np.ascontiguousarray(array.transpose(0, 3, 1, 2))
     dataset = InMemoryDataset(torch.from_numpy(array), data.labels(part))
 
     def found(look: int | None) -> Found:
-        return replace(look_in_memory([dataset], look, white=1), left_out=data.left_out)
+        return replace(look_in_memory([dataset], look, white=1), left_out=data.left_out, notes=notes)
 
     to_float: Any = lambda x: to_signed(x, values)  # type: ignore[arg-type]  # noqa: E731
     return Source(dataset, data.class_names, to_float, values=values, path=path, found=found)
+
+
+def _check_range(name: str, least: float, largest: float, values: str) -> tuple[str, ...]:
+    """Refuses floats that lie more than a hundredth outside of their stated range; says what else is odd of them."""
+    low, high = RANGES[values]
+    slack = 0.01 * (high - low)
+    if not (math.isfinite(least) and math.isfinite(largest)):
+        raise ValueError(f"{name} holds NaN or infinite values")
+    if least < low - slack or largest > high + slack:
+        raise ValueError(
+            f"{name} holds values from {least:g} to {largest:g}, and --values {values} are from {low:g} to {high:g}"
+        )
+    if values == "signed" and least >= 0:
+        return (f"{name} has no value below 0 (from {least:g} to {largest:g}); is it --values unit?",)
+    return ()
 
 
 def _check_array(path: str, member: Member) -> None:

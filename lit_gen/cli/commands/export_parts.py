@@ -1,0 +1,141 @@
+"""The networks of a trained model as programs of their own, with what their inputs and outputs mean."""
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+class Part(nn.Module):
+    """One network of a module: images in [-1, 1], as everywhere, latents from N(0, I).
+
+    Labels outside of 0 to K − 1 give NaN: an exported program can't raise an error, and must not answer for a class
+    that doesn't exist.
+
+    Args:
+        module: the trained model.
+        name: of the part.
+
+    Attributes:
+        inputs: names of the inputs.
+        outputs: names of the outputs.
+    """
+
+    takes: ClassVar[str] = "images"
+    outputs: ClassVar[list[str]]
+
+    def __init__(self, module: Any, name: str) -> None:
+        super().__init__()
+        self.module, self.name = module, name
+        self.classes = module.num_classes if self._conditional() else 0
+        self.inputs = [self.takes, *(["labels"] if self.classes else [])]
+
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """The part's outputs for ``(N, *)`` of images or latents, and labels int64 ``(N,)`` of conditional models."""
+        if not self.classes:
+            return self.run(inputs[0])
+        x, labels = inputs
+        known = (labels >= 0) & (labels < self.classes)
+        outputs = self.run(x, labels.clamp(0, self.classes - 1))
+        return _nan_unless(known, outputs) if isinstance(outputs, Tensor) else tuple(
+            _nan_unless(known, output) for output in outputs
+        )  # fmt: skip
+
+    @abstractmethod
+    def run(self, x: Tensor, *labels: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """The outputs, of labels that exist."""
+
+    def example(self) -> tuple[Tensor, ...]:
+        """Inputs for two samples."""
+        shape = (self.module.latent_dim,) if self.takes == "z" else self.module.image_shape
+        x = torch.zeros(2, *shape)
+        return (x, torch.zeros(2, dtype=torch.int64)) if self.classes else (x,)
+
+    def describe(self) -> dict[str, Any]:
+        """What a user of the file has to know, in plain values."""
+        facts: dict[str, Any] = {
+            "model": type(self.module).__name__,
+            "part": self.name,
+            "inputs": self.inputs,
+            "outputs": list(self.outputs),
+            "image_shape": list(self.module.image_shape),
+            "image_range": [-1, 1],
+        }
+        if self.takes == "z":
+            facts |= {"latent_dim": self.module.latent_dim, "latent_distribution": "N(0, I)"}
+        if self.classes:
+            facts |= {"num_classes": self.classes, "other_labels": "NaN"}
+        return facts
+
+    def _conditional(self) -> bool:
+        return bool(getattr(self.module, "conditional", False))
+
+
+class Images(Part):
+    """Latents to images: the generator, or the likelihood's mean image of the decoder's output."""
+
+    takes = "z"
+    outputs: ClassVar = ["images"]
+
+    def run(self, x: Tensor, *labels: Tensor) -> Tensor:
+        """``(N, latent_dim)`` to ``(N, *image_shape)``."""
+        return self.module.decode(x, *labels)
+
+
+class Encoding(Part):
+    """Images to the mean and log scale of q(z|x), by way of what the likelihood models of them."""
+
+    outputs: ClassVar = ["mean", "log_scale"]
+
+    def run(self, x: Tensor, *labels: Tensor) -> tuple[Tensor, ...]:
+        """``(N, *image_shape)`` to ``(N, latent_dim)``, twice."""
+        return tuple(self.module.network("encoder")(self.module.observe(x), *labels))
+
+
+class Scores(Part):
+    """Images to the discriminator's raw scores, one an image or of patches, higher for real ones."""
+
+    outputs: ClassVar = ["scores"]
+
+    def run(self, x: Tensor, *labels: Tensor) -> Tensor:
+        """``(N, *image_shape)`` to ``(N,)``, or ``(N, ...)`` of patches."""
+        discriminator = self.module.network(self.name)
+        if getattr(self.module, "auxiliary", False):  # classifies images, and is told no labels
+            return discriminator.classify(x)[0]
+        return discriminator(x, *labels)
+
+
+class Translation(Part):
+    """Images of one domain as images of the other."""
+
+    outputs: ClassVar = ["translated"]
+
+    def run(self, x: Tensor, *labels: Tensor) -> Tensor:
+        """``(N, *image_shape)`` to the same."""
+        return self.module.network(self.name)(x)
+
+
+KINDS: dict[str, type[Part]] = {
+    "generator": Images,
+    "encoder": Encoding,
+    "decoder": Images,
+    "generator_ab": Translation,
+    "generator_ba": Translation,
+    "discriminator": Scores,
+    "discriminator_a": Scores,
+    "discriminator_b": Scores,
+}
+PARTS = tuple(KINDS)
+
+
+def parts_of(module: Any) -> dict[str, type[Part]]:
+    """The parts that a module has."""
+    found = {name: kind for name, kind in KINDS.items() if isinstance(getattr(module, name, None), nn.Module)}
+    if getattr(module, "pack", 1) > 1:  # scores several images at once
+        found.pop("discriminator", None)
+    return found
+
+
+def _nan_unless(known: Tensor, output: Tensor) -> Tensor:
+    return torch.where(known.view(-1, *[1] * (output.ndim - 1)), output, torch.nan)
