@@ -127,3 +127,17 @@ def test_a_folder_is_never_overwritten(checkpoints, elsewhere):
     with pytest.raises(SystemExit):
         main(["sample", str(checkpoints / "plain.ckpt"), "--out", "mine"])
     assert not list((elsewhere / "mine").iterdir())
+
+
+def test_raw_samples_come_from_the_weights_as_trained(checkpoints, elsewhere, capsys):
+    main(["sample", str(checkpoints / "plain.ckpt"), "-n", "4", "--out", "raw.npz", "--raw"])
+    module = from_pretrained(checkpoints / "plain.ckpt")
+    z = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        raw, average = (network(z) for network in (module.generator, module.network("generator")))
+    found = torch.from_numpy(np.load("raw.npz")["images"]) / 127.5 - 1
+    assert not torch.equal(raw, average)
+    torch.testing.assert_close(found, raw[:, 0], rtol=0, atol=1 / 127)
+    with pytest.raises(SystemExit, match="2"):
+        main(["sample", "gan_digits", "--raw"])
+    assert "--raw: gan_digits holds no weights beside averages" in capsys.readouterr().err

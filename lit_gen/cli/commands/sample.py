@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
         "next free name, samples.2.png, …",
     )
     command.add_argument("--device", default="cpu", help="where the network runs, e.g. cuda (cpu)")
+    command.add_argument("--raw", action="store_true", help="by the weights as trained, not by their average")
     command.add_argument(
         "--interpolate",
         nargs="?",
@@ -70,6 +71,10 @@ def run(arguments: list[str]) -> None:
     out = free_name(Path("samples.png")) if options.out is None else Path(options.out)
     kind = kind_of(out)
     module: Any = from_pretrained(options.source, trusted=options.trust, device=options.device)
+    if options.raw:
+        if not module.averages:
+            raise ValueError(f"--raw: {options.source} holds no weights beside averages, or keeps none")
+        module.averages.clear()
     check_model(module, options, out, kind)
     images, labels = draw(module, options)
     replaced = out.exists()
