@@ -267,7 +267,7 @@ def test_too_few_real_images_are_told_with_the_number_needed(folders, capsys):
 
 def test_each_side_has_its_range_and_keeps_to_it(folders, tmp_path, capsys):
     command = ["--extractor=digits", "--scores=fd", "--values"]
-    scores = evaluate(capsys, folders / "unit.npz", folders / "signed.npz", *command, "unit", "signed")
+    scores = evaluate(capsys, folders / "unit.npz", folders / "signed.npz", *command, "unit", "--values", "signed")
     assert scores["fd_digits_60"] == pytest.approx(0, abs=1e-6)
     message = error(capsys, folders / "unit.npz", folders / "signed.npz", *command, "unit")
     assert "signed.npz: images holds values from -1 to 1, and --values unit are from 0 to 1" in message
@@ -277,7 +277,8 @@ def test_each_side_has_its_range_and_keeps_to_it(folders, tmp_path, capsys):
     assert "holds values from 0 to 255, and --values unit are from 0 to 1" in message
     main(["evaluate", str(folders / "real.npz"), str(folders / "unit.npz"), *command, "signed"])
     assert "has no value below 0 (from 0 to 1); is it --values unit?" in capsys.readouterr().err
-    assert "one for both sides, or one for each" in error(capsys, "a", "b", *command, "unit", "unit", "unit")
+    three = [*command, "unit", *["--values", "unit"] * 2]
+    assert "once for both sides, or once for each" in error(capsys, "a", "b", *three)
 
 
 def test_arrays_of_other_programs(folders, tmp_path, capsys):
