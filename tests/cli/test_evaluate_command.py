@@ -182,6 +182,10 @@ def test_points(tmp_path, capsys):
         (["{real}", "{cut}", "--extractor", "digits"], "cut.npz: "),
         (["{real}", "{cut_checkpoint}", "--extractor", "digits"], "not a whole checkpoint"),
         (["{real}", "{colour}", "--extractor", "digits"], "extractor 'digits' takes (1, 8, 8)"),
+        (
+            ["{real}", "{unit}", "--values=unit", "--size=9", "--extractor", "pixels"],
+            "--size 9 scales image files alone",
+        ),
         (["{real}", "{odd}", "--extractor", "digits"], "(5, 2, 8, 8): expected (N, H, W)"),
         (["{real}", "{one}", "--extractor", "digits"], "1 images in this split; scores need at least 2"),
         (["{real}", "{noise}", "--extractor", "digits", "--scores", "fd_class"], "the samples have no labels"),

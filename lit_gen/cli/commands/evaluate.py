@@ -45,8 +45,8 @@ def parser() -> argparse.ArgumentParser:
     add("--scores", nargs="+", default=None, metavar="SCORE", help=f"all, or any of {names}")
     add("--num_samples", type=int, help="generated images (all; of a checkpoint as many as real ones, at most 10,000)")
     add("--split", default="test", choices=("train", "val", "test"), help="of data that have splits (test)")
-    add("--values", action="append", choices=RANGES, default=None,
-        help="range of float images: unit for [0, 1], signed for [-1, 1]; once for both sides, or once for each")  # fmt: skip
+    told = "range of float images: unit for [0, 1], signed for [-1, 1]; given twice, of the real and the generated ones"
+    add("--values", action="append", choices=RANGES, help=told)
     add("--size", type=int, help="side to scale image files to (antialiased, centre crop); without it they stay")
     add_reading(command)
     add("--seed", type=int, default=0, help="of a checkpoint's samples, and of random subsets (0)")
