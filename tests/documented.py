@@ -70,6 +70,8 @@ def prepare(folder: Path) -> None:
     for name, shape in {"images": (8, 8), "real": (8, 8), "samples": (8, 8), **SHAPES}.items():
         images = random.integers(0, 256, (60, *shape), np.uint8)
         np.savez(f"{name}.npz", images=images, labels=np.arange(60) % 10)
+    for name in ("statistics", "others"):
+        np.savez(f"{name}.npz", mu=np.zeros(4), sigma=np.eye(4))
     shutil.copytree(PACKAGE / "my_models", "my_models")
     shutil.copy(PACKAGE / "run.yaml", "run.yaml")
     sys.path.insert(0, str(folder))

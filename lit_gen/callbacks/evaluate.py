@@ -267,13 +267,15 @@ class Evaluate(NthValidationCallback):
                     **place,
                 )
             if not fast:
-                self._tell(self._references[split, limit], split, self._groups(trainer))
+                self._tell(trainer, self._references[split, limit], split)
         return self._references[split, limit]
 
-    def _tell(self, real: Features, split: str, groups: list[str]) -> None:
+    def _tell(self, trainer: L.Trainer, real: Features, split: str) -> None:
         """What no name of a score says: how many images it compares with, and whether they are enough."""
-        rank_zero_info(f"Evaluate: samples are compared with the {real.moments.count:,} images of the split {split!r}.")
-        for line in few_data(groups, real):
+        if trainer.state.fn == "fit":
+            count = f"{real.moments.count:,}"
+            rank_zero_info(f"Evaluate: samples are compared with the {count} images of the split {split!r}.")
+        for line in few_data(self._groups(trainer), real):
             rank_zero_info(f"Evaluate: warning: {line}")
 
     def _knows_classes(self) -> bool:

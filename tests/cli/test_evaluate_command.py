@@ -182,6 +182,10 @@ def test_points(tmp_path, capsys):
         (["{real}", "{cut}", "--extractor", "digits"], "cut.npz: "),
         (["{real}", "{cut_checkpoint}", "--extractor", "digits"], "not a whole checkpoint"),
         (["{real}", "{colour}", "--extractor", "digits"], "extractor 'digits' takes (1, 8, 8)"),
+        (
+            ["{real}", "{unit}", "--values=unit", "--size=9", "--extractor", "pixels"],
+            "--size 9 scales image files alone",
+        ),
         (["{real}", "{odd}", "--extractor", "digits"], "(5, 2, 8, 8): expected (N, H, W)"),
         (["{real}", "{one}", "--extractor", "digits"], "1 images in this split; scores need at least 2"),
         (["{real}", "{noise}", "--extractor", "digits", "--scores", "fd_class"], "the samples have no labels"),
@@ -267,7 +271,7 @@ def test_too_few_real_images_are_told_with_the_number_needed(folders, capsys):
 
 def test_each_side_has_its_range_and_keeps_to_it(folders, tmp_path, capsys):
     command = ["--extractor=digits", "--scores=fd", "--values"]
-    scores = evaluate(capsys, folders / "unit.npz", folders / "signed.npz", *command, "unit", "signed")
+    scores = evaluate(capsys, folders / "unit.npz", folders / "signed.npz", *command, "unit", "--values", "signed")
     assert scores["fd_digits_60"] == pytest.approx(0, abs=1e-6)
     message = error(capsys, folders / "unit.npz", folders / "signed.npz", *command, "unit")
     assert "signed.npz: images holds values from -1 to 1, and --values unit are from 0 to 1" in message
@@ -277,7 +281,8 @@ def test_each_side_has_its_range_and_keeps_to_it(folders, tmp_path, capsys):
     assert "holds values from 0 to 255, and --values unit are from 0 to 1" in message
     main(["evaluate", str(folders / "real.npz"), str(folders / "unit.npz"), *command, "signed"])
     assert "has no value below 0 (from 0 to 1); is it --values unit?" in capsys.readouterr().err
-    assert "one for both sides, or one for each" in error(capsys, "a", "b", *command, "unit", "unit", "unit")
+    three = [*command, "unit", *["--values", "unit"] * 2]
+    assert "once for both sides, or once for each" in error(capsys, "a", "b", *three)
 
 
 def test_arrays_of_other_programs(folders, tmp_path, capsys):

@@ -46,8 +46,8 @@ def parser() -> argparse.ArgumentParser:
     add("--scores", nargs="+", default=None, metavar="SCORE", help=f"all, or any of {names}")
     add("--num_samples", type=int, help="generated images (all; of a checkpoint as many as real ones, at most 10,000)")
     add("--split", default="test", choices=("train", "val", "test"), help="of data that have splits (test)")
-    add("--values", nargs="+", default=["uint8"], choices=RANGES, metavar="RANGE",
-        help="range of float images: unit for [0, 1], signed for [-1, 1]; of both sides, or one for each")  # fmt: skip
+    told = "range of float images: unit for [0, 1], signed for [-1, 1]; given twice, of the real and the generated ones"
+    add("--values", action="append", choices=RANGES, help=told)
     add("--size", type=int, help="side to scale image files to (antialiased, centre crop); without it they stay")
     add_reading(command)
     add("--seed", type=int, default=0, help="of a checkpoint's samples, and of random subsets (0)")
@@ -72,8 +72,9 @@ def run(arguments: list[str]) -> None:
     if options.statistics and is_statistics(options.real):
         raise ValueError(f"--statistics {options.statistics}: {options.real} are statistics already")
     check_device(options.device)
+    options.values = options.values or ["uint8"]
     if len(options.values) > 2:
-        raise ValueError(f"--values {' '.join(options.values)}: one for both sides, or one for each")
+        raise ValueError(f"--values {' --values '.join(options.values)}: once for both sides, or once for each")
     for name in ("batch_size", "capacity", "num_samples", "size"):
         if (value := getattr(options, name)) is not None and value < 1:
             raise ValueError(f"--{name} {value}: at least 1 is needed")

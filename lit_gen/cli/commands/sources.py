@@ -106,7 +106,7 @@ def read_source(
             or of points ``(N, D)``; or a checkpoint, for the data it has learned.
         split: of data that have splits.
         values: what float images mean: ``unit`` or ``signed``.
-        size: side that image files of other sizes are scaled to; None refuses them.
+        size: side that image files of other sizes are scaled to; None refuses them. Arrays have to be of it.
         trusted: packages beside this library's whose data modules a checkpoint may name.
         alpha: what becomes of transparent pixels, as in `Reading`.
         white: the stored value of images that becomes white; None for the type's own.
@@ -132,7 +132,11 @@ def read_source(
             hint = "" if permitted(data["class_path"], ("datamodules", *trusted)) else "; --trust its package"
             raise ValueError(f"{path}: its data: {error}{hint}") from None
     if path.endswith((".npz", ".npy")):
-        return _arrays(path, split, values, white)
+        arrays = _arrays(path, split, values, white)
+        if size is not None and arrays.image_shape[1:] not in ((), (size, size)):
+            height, width = arrays.image_shape[1:]
+            raise ValueError(f"{path}: images of {height}x{width}, and --size {size} scales image files alone")
+        return arrays
     raise ValueError(
         f"{path}: accepted are folders, .zip files and shards (.tar in a folder) of images, .npz and .npy files, and "
         "checkpoints (.ckpt)"
