@@ -97,11 +97,13 @@ class Evaluate(NthValidationCallback):
         self._network: Extractor | None = None
         self._references: dict[tuple[str, int | None], Features] = {}
         self._started = self._spent = self._last = 0.0
+        self._fitting = False
 
     # ---- when
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Find the extractor for the data; refuse an unfit one, or scores that it can't give, before training."""
+        self._fitting = stage == "fit"
         if self.extractor is None or stage == "predict":
             return
         if not hasattr(pl_module, "sample"):  # a translation is scored by EvaluateTranslation
@@ -267,15 +269,15 @@ class Evaluate(NthValidationCallback):
                     **place,
                 )
             if not fast:
-                self._tell(trainer, self._references[split, limit], split)
+                self._tell(self._references[split, limit], split, self._groups(trainer))
         return self._references[split, limit]
 
-    def _tell(self, trainer: L.Trainer, real: Features, split: str) -> None:
+    def _tell(self, real: Features, split: str, groups: list[str]) -> None:
         """What no name of a score says: how many images it compares with, and whether they are enough."""
-        if trainer.state.fn == "fit":
+        if self._fitting:
             count = f"{real.moments.count:,}"
             rank_zero_info(f"Evaluate: samples are compared with the {count} images of the split {split!r}.")
-        for line in few_data(self._groups(trainer), real):
+        for line in few_data(groups, real):
             rank_zero_info(f"Evaluate: warning: {line}")
 
     def _knows_classes(self) -> bool:

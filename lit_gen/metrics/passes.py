@@ -91,7 +91,7 @@ def as_extractor_takes(images: Tensor, extractor: Extractor, eight_bits: bool = 
     """Images in [-1, 1], rounded to 8 bits and brought to the extractor's channels; points as they are."""
     if images.ndim != 4:
         return images
-    channels = extractor.image_shape[0]
+    channels = None if extractor.resizes else extractor.image_shape[0]  # such extractors do that by themselves
     if eight_bits:
         return to_signed(images.float(), "signed", channels)
     return images.expand(-1, 3, -1, -1) if (images.shape[1], channels) == (1, 3) else images

@@ -9,7 +9,8 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from lit_gen.cli.commands.comparing import Compared, compare, is_statistics
+from lit_gen.cli.commands.comparing import Compared, compare
+from lit_gen.cli.commands.sides import is_statistics
 from lit_gen.cli.commands.sources import add_reading, tell
 from lit_gen.cli.support import rank_zero_note
 from lit_gen.files import whole_file
