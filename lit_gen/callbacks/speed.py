@@ -53,7 +53,8 @@ class Speed(L.Callback):
         """Before the optimizers are made and a checkpoint is read."""
         convolutional = any(isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) for layer in pl_module.modules())
         on_cpu = trainer.strategy.root_device.type == "cpu"
-        guard_convolutions(self.guard)
+        if (in_place := guard_convolutions(self.guard)) is not None:
+            in_place.used.clear()
         if self.channels_last and convolutional:
             arguments: Any = {"memory_format": torch.channels_last}
             pl_module.to(**arguments)
@@ -69,11 +70,11 @@ class Speed(L.Callback):
             pl_module.kernels = FastConvolutions
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Say what the guard has found in this process."""
+        """Say what the guard has done in this run."""
         guard = guard_convolutions()
-        if guard is not None and guard.wrong:
+        if guard is not None and guard.used:
             rank_zero_info(
-                f"{guard.wrong} shapes of convolutions or their gradients were computed in float32, as PyTorch's in 16 "
+                f"{len(guard.used)} shapes of convolutions or their gradients were computed in float32, as PyTorch's in 16 "
                 "bits are wrong there on this processor (docs/bfloat16.md)"
             )
 

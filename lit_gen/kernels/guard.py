@@ -33,10 +33,12 @@ class Guard:
 
     Attributes:
         wrong: how many shapes and layouts, of convolutions and of their gradients, are computed in float32.
+        used: those of them that were met since it was cleared.
     """
 
     def __init__(self) -> None:
         self.wrong = 0
+        self.used: set[Any] = set()
         self._verdicts: dict[Any, Verdict] = {}
         self._library = torch.library.Library("aten", "IMPL")
         for op in (FORWARD, BACKWARD):
@@ -65,7 +67,10 @@ class Guard:
         key = _key(op, args)
         if key not in self._verdicts:
             self._verdicts[key] = self._judge(functools.partial(kernel, keys), args)
-        return self._verdicts[key]
+        verdict = self._verdicts[key]
+        if verdict is not None:
+            self.used.add(key)
+        return verdict
 
     def _judge(self, kernel: Callable[..., Any], args: tuple[Any, ...]) -> Verdict:
         error, results = try_out(kernel, args)

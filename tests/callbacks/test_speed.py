@@ -1,5 +1,6 @@
 """Faster ways of running the networks: the same training, the same checkpoints."""
 
+import logging
 import platform
 import subprocess
 import sys
@@ -12,11 +13,13 @@ import pytest
 import torch
 from torch import nn
 
+import lit_gen
+from datamodules import DigitsDataModule
 from datamodules.base import DataModule
 from datamodules.datasets import InMemoryDataset
 from lit_gen import GAN, VAE, WGANGP
 from lit_gen.callbacks import Speed
-from lit_gen.kernels import FastConvolutions
+from lit_gen.kernels import FastConvolutions, guard_convolutions
 from lit_gen.networks import DCGANDecoder, DCGANEncoder, ResNetDiscriminator, ResNetGenerator
 
 
@@ -109,3 +112,15 @@ def test_freed_memory_is_kept():
         for mode in ("give back", "keep")
     )
     assert kept < given_back / 4
+
+
+def test_a_run_tells_of_the_guard_what_it_did_itself(caplog):
+    """Not what another run of the process met before."""
+    guard = guard_convolutions("on")
+    guard.used.add("a shape of an earlier run")
+    with caplog.at_level(logging.INFO):
+        lit_gen.fit(
+            GAN((1, 8, 8), 4), DigitsDataModule(), max_steps=1, accelerator="cpu", callbacks=[Speed(guard="on")]
+        )
+    guard_convolutions("auto")
+    assert not [record for record in caplog.records if "shapes of convolutions" in record.getMessage()]
