@@ -74,8 +74,8 @@ class Speed(L.Callback):
         guard = guard_convolutions()
         if guard is not None and guard.used:
             rank_zero_info(
-                f"{len(guard.used)} shapes of convolutions or their gradients were computed in float32, as PyTorch's in "
-                "16 bits are wrong there on this processor (docs/bfloat16.md)"
+                f"{len(guard.used)} shapes of convolutions or their gradients were computed in float32, as PyTorch's "
+                "in 16 bits are wrong there on this processor (docs/bfloat16.md)"
             )
 
 
