@@ -83,9 +83,8 @@ class HierarchicalVAE(VariationalModule):
 
     def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """The mean image of p(x|z) for z_T = ``z``, ``(N, latent_dim)``, with all layers below at their means."""
-        noise = z.new_zeros(len(z), self.noise_dim)
-        noise[:, -self.latent_dim :] = z
-        return self._images(noise.unsqueeze(0))[0]
+        below = z.new_zeros(z.shape[0], self.noise_dim - self.latent_dim)
+        return self._images(torch.cat([below, z], 1).unsqueeze(0))[0]
 
     def from_noise(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
         """The mean image at an ancestral sample: z_T, then each layer given those above. z_1's noise comes first."""

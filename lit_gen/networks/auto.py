@@ -1,7 +1,10 @@
-"""Networks by the data's shape: DCGAN for images of a size it accepts, else MLPs.
+"""Networks by the data's shape: DCGAN for images of a size it accepts, else MLPs, which is said of images.
 
 With classes they take labels in the way that is each network's default.
 """
+
+import warnings
+from typing import Any
 
 from lit_gen.networks import dcgan
 from lit_gen.networks.base import Decoder, Discriminator, Encoder, Generator
@@ -11,25 +14,31 @@ from lit_gen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGe
 
 def auto_generator(image_shape: tuple[int, ...], latent_dim: int, num_classes: int = 0) -> Generator:
     """`DCGANGenerator`, or `MLPGenerator` for points and odd sizes."""
-    return (DCGANGenerator if dcgan.accepts(image_shape) else MLPGenerator)(image_shape, latent_dim, num_classes)
+    return _by_shape(image_shape, DCGANGenerator, MLPGenerator)(image_shape, latent_dim, num_classes)
 
 
 def auto_discriminator(image_shape: tuple[int, ...], num_classes: int = 0) -> Discriminator:
     """`DCGANDiscriminator`, or `MLPDiscriminator`; without norm, so that it is right under every penalty."""
-    return (DCGANDiscriminator if dcgan.accepts(image_shape) else MLPDiscriminator)(
-        image_shape, num_classes, norm="none"
-    )
+    return _by_shape(image_shape, DCGANDiscriminator, MLPDiscriminator)(image_shape, num_classes, norm="none")
 
 
 def auto_encoder(image_shape: tuple[int, ...], latent_dim: int, num_classes: int = 0) -> Encoder:
     """`DCGANEncoder`, or `MLPEncoder`; without norm, so that a bound is the same in training and evaluation."""
-    return (DCGANEncoder if dcgan.accepts(image_shape) else MLPEncoder)(
-        image_shape, latent_dim, num_classes, norm="none"
-    )
+    return _by_shape(image_shape, DCGANEncoder, MLPEncoder)(image_shape, latent_dim, num_classes, norm="none")
 
 
 def auto_decoder(output_shape: tuple[int, ...], latent_dim: int, num_classes: int = 0) -> Decoder:
     """`DCGANDecoder`, or `MLPDecoder`; without norm, as the encoder."""
-    return (DCGANDecoder if dcgan.accepts(output_shape) else MLPDecoder)(
-        output_shape, latent_dim, num_classes, norm="none"
-    )
+    return _by_shape(output_shape, DCGANDecoder, MLPDecoder)(output_shape, latent_dim, num_classes, norm="none")
+
+
+def _by_shape(shape: tuple[int, ...], convolutional: type, dense: type) -> Any:
+    if dcgan.accepts(shape):
+        return convolutional
+    if len(shape) == 3:
+        warnings.warn(
+            f"{dense.__name__} for images of {shape[1]} x {shape[2]}: {convolutional.__name__} takes sides from 8 to "
+            "128 that divide by 4; scale the images to such a size (image_size), or name a network of your own",
+            stacklevel=3,
+        )
+    return dense

@@ -76,6 +76,15 @@ def test_auto_networks_go_by_the_shape(shape, expected):
             assert [tuple(y.shape) for y in results] == expected_shapes(base, make, shape, n=2)
 
 
+@pytest.mark.parametrize(("shape", "told"), [((1, 28, 28), 0), ((3, 256, 256), 1), ((1, 30, 30), 1), ((2,), 0)])
+def test_an_mlp_for_images_is_said(shape, told, recwarn):
+    auto_encoder(shape, 2)
+    messages = [str(warning.message) for warning in recwarn]
+    assert [text.startswith(f"MLPEncoder for images of {shape[-1]} x {shape[-1]}") for text in messages] == [
+        True
+    ] * told
+
+
 @pytest.mark.parametrize("base", CLASSES)
 def test_bases_are_abstract(base):
     with pytest.raises(TypeError, match="abstract"):
