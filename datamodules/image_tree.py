@@ -13,7 +13,7 @@ from torch import Tensor
 
 from datamodules.datasets import SPLITS, Split
 from datamodules.decoding import UNREADABLE
-from datamodules.labels import Classes, LabelFile
+from datamodules.labels import Classes, LabelFile, in_order
 from datamodules.listing import Archive, Listing, list_folder, no_images
 from datamodules.splits import split_named, splits_named
 from datamodules.summary import listed
@@ -207,7 +207,7 @@ class ImageTree:
         if self._by_folder:
             folders = {file.split("/")[0] for _, files in self.parts.values() for file in files if "/" in file}
             loose = any("/" not in file for _, files in self.parts.values() for file in files)
-            return Classes() if len(folders) < 2 or loose else Classes(tuple(sorted(folders)))
+            return Classes() if len(folders) < 2 or loose else Classes(in_order(folders))
         raw = [self._raw(split, self.parts[split][1]) for split in SPLITS if split in self.parts]
         return Classes.of(raw, self.renumber)
 

@@ -16,6 +16,12 @@ FILE_COLUMNS = ("file", "filename", "file_name", "image", "image_id", "name", "p
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target")
 
 
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of classes as they are numbered: whole numbers by their value, else words by the alphabet."""
+    names = set(names)
+    return tuple(sorted(names, key=int if all(name.isdecimal() for name in names) else None))
+
+
 @dataclass(frozen=True)
 class Classes:
     """What the classes 0 to K - 1 are called, and which label each stands for.

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from datamodules import ArrayDataModule, ImageFolderDataModule, StreamingDataModule
-from datamodules.labels import Classes
+from datamodules.labels import Classes, in_order
 from datamodules.splits import SPLIT_NAMES, split_in, split_named
 
 rng = np.random.default_rng(0)
@@ -297,3 +297,10 @@ def test_a_conditional_model_needs_images_of_every_class(tmp_path):
             assert len(data.train_dataloader()) == 8
             Trainer.lightning_module.conditional = True
     assert torch.unique(data.dataset("train").labels).tolist() == [0, 1, 2]
+
+
+def test_numbered_folders_are_numbered_by_value(tmp_path):
+    names = [str(number) for number in (1, 2, 3, 10, 11, 20)]
+    data = folder(write(tmp_path, [f"{name}/{i}.png" for name in names for i in range(4)]))
+    assert data.class_names == tuple(names)
+    assert in_order(["b", "10", "2"]) == ("10", "2", "b")
