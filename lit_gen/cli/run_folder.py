@@ -95,8 +95,9 @@ class RunFolder:
         if self.path in self.made:
             shutil.rmtree(self.path, ignore_errors=True)
         for folder in reversed(self.made):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+            if folder != self.path:  # whose name may be another run's by now, and that folder still empty
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
         self.made = ()
 
     def close(self, end: End, step: int, keep: bool) -> None:

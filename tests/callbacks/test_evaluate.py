@@ -503,7 +503,7 @@ def process(rank: int, folder: str) -> None:
 
 
 def test_two_processes_equal_one(tmp_path):
-    torch.multiprocessing.start_processes(process, (str(tmp_path),), nprocs=2, start_method="fork")
+    torch.multiprocessing.start_processes(process, (str(tmp_path),), nprocs=2, start_method="forkserver")
     expected = scores_of(0, 1)
     assert expected["val/fd_digits_100"] > 0
     for rank in range(2):

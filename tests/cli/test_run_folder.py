@@ -1,7 +1,6 @@
 """One run, one folder, however many are started at once and wherever."""
 
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from process_group import CONTEXT
 
 from lit_gen.cli.app import main
 from lit_gen.cli.run_folder import RunFolder, check_experiment, is_first_process
@@ -61,7 +61,7 @@ def test_runs_of_one_second_have_a_folder_each_and_failed_ones_remove_only_their
         with ThreadPoolExecutor(20) as pool:
             found = list(pool.map(lambda number: life(parent, number), range(60)))
     else:  # as on two machines that share a file system
-        with multiprocessing.get_context("fork").Pool(2) as pool:
+        with CONTEXT.Pool(2) as pool:
             parts = pool.starmap(lives, [(parent, range(0, 60, 2)), (parent, range(1, 60, 2))])
         found = [path for part in parts for path in part]
     kept = [path for path in found if path is not None]

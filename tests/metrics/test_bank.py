@@ -143,7 +143,7 @@ def one_process(tmp_path_factory):
 
 def run_processes(shares: list[int], folder: Path) -> list[dict[str, float]]:
     arguments = (shares, str(folder))
-    torch.multiprocessing.start_processes(scores_of_process, arguments, nprocs=len(shares), start_method="fork")
+    torch.multiprocessing.start_processes(scores_of_process, arguments, nprocs=len(shares), start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt") for rank in range(len(shares))]
 
 

@@ -226,7 +226,7 @@ def values_of_process(rank: int, folder: str) -> None:
 
 
 def test_two_processes_give_the_values_of_one(tmp_path):
-    torch.multiprocessing.start_processes(values_of_process, (str(tmp_path),), nprocs=2, start_method="fork")
+    torch.multiprocessing.start_processes(values_of_process, (str(tmp_path),), nprocs=2, start_method="forkserver")
     for rank in range(2):
         for entry, values in zip(EVERY, torch.load(tmp_path / f"{rank}.pt"), strict=True):
             torch.testing.assert_close(values, by_name(fed(entry, entry.inputs).compute()))
