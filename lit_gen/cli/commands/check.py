@@ -9,6 +9,7 @@ from typing import Any
 import datamodules
 from datamodules.checking import check
 from datamodules.decoding import MAX_PIXELS
+from lit_gen.cli.words import CommandParser
 
 
 def parser() -> argparse.ArgumentParser:
@@ -16,7 +17,7 @@ def parser() -> argparse.ArgumentParser:
     text = (
         "Says what data hold in one line, warns of what is likely a mistake, and lists every file that can't be read."
     )
-    command = argparse.ArgumentParser("lit-gen check", description=text, allow_abbrev=False)
+    command = CommandParser("check", text)
     add = command.add_argument
     add("data", help="a folder or .zip of images, a folder of shards (.tar), an .npz or .npy file")
     add("--image_size", type=int, help="side that pictures are to be scaled to; smaller ones are told")
