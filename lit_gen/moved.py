@@ -12,6 +12,7 @@ MOVED = {
     **{f"metrics.{name}": f"metrics.likelihood.{name}" for name in ("annealed", "importance", "information", "latent")},
     **{name: f"pretrained.{name}" for name in ("resume", "shipped", "specification", "stored")},
     **{name: f"tracking.{name}" for name in ("code_version", "loggers")},
+    **{f"modules.{name}": f"models.{name}" for name in ("judge", "unrolled")},
     "cli_errors": "cli.errors",
     "cli_support": "cli.support",
     "commands": "cli.commands",
