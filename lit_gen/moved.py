@@ -14,6 +14,7 @@ MOVED = {
     **{name: f"tracking.{name}" for name in ("code_version", "loggers")},
     **{f"modules.{name}": f"models.{name}" for name in ("judge", "unrolled")},
     "cli_errors": "cli.errors",
+    "metrics.inputs": "value_ranges",
     "cli_support": "cli.support",
     "commands": "cli.commands",
     "initialisation": "pretrained.warm_start",

@@ -1,13 +1,14 @@
 """What every model is without its training: networks by name, averages of their weights, and what it was made of."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
+from typing_extensions import Self
 
-from lit_gen.kernels import guard_convolutions
+from lit_gen.kernels import guard_short
 from lit_gen.pretrained.specification import described_arguments
 from lit_gen.training.averaging import ExponentialMovingAverage
 from lit_gen.training.player import Player
@@ -51,10 +52,9 @@ class GenerativeModel(nn.Module):
         self.pack = 1
         self._players: list[Player] = []
         self._remembered: dict[str, list[str]] = {}
-        self.keep_arguments()
-        guard_convolutions()
+        self._keep_arguments()
 
-    def keep_arguments(self) -> None:
+    def _keep_arguments(self) -> None:
         """Keep what the constructor was given, as plain values in ``hparams``."""
         self.hparams = described_arguments(self)
 
@@ -96,6 +96,12 @@ class GenerativeModel(nn.Module):
     def dtype(self, dtype: Any) -> None:
         raise RuntimeError(f"dtype={dtype}: weights are converted by `to(dtype)`")
 
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
+        """As any module's; what comes to compute in 16 bits is guarded, whose trial costs nobody else a second."""
+        super()._apply(fn, recurse)
+        guard_short(self.dtype)
+        return self
+
     def network(self, name: str) -> nn.Module:
         """The average of the network ``name`` if one is kept, else the network itself."""
         return self.get_submodule(f"averages.{name}.network" if name in self.averages else name)
@@ -103,6 +109,7 @@ class GenerativeModel(nn.Module):
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Within, all networks are in eval mode."""
+        guard_short(self.dtype)
         modes = {module: module.training for module in self.modules()}
         self.eval()
         try:

@@ -45,10 +45,11 @@ class GenerativeModule(GenerativeModel, UpdatingModule):
         ema_ramp_up: float | None = None,
     ) -> None:
         super().__init__(image_shape, ema_half_life, ema_ramp_up)
+        guard_convolutions()
         self.random = Randomness()
         self.seed: int | None = None
 
-    def keep_arguments(self) -> None:
+    def _keep_arguments(self) -> None:
         """Keep what the constructor was given, in the form in which LightningCLI does."""
         self.save_hyperparameters()
         keep_own_arguments(self)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lit_gen import __version__
 from lit_gen.files import whole_folder
+from lit_gen.kernels import guard_short
 from lit_gen.models import GenerativeModel
 from lit_gen.pretrained.fit import Misfit, check_fit
 from lit_gen.pretrained.specification import build, without_trainer
@@ -92,7 +93,8 @@ def from_pretrained(
         source: A shipped name (see ``lit_gen.list_pretrained``), a folder of :func:`save_pretrained`, a checkpoint
             ``.ckpt`` of this library, or a repository ``owner/name`` of the Hugging Face Hub, from its cache if there
             is no network.
-        part: One network alone, such as ``generator``, ``encoder`` or ``decoder``.
+        part: One network alone, such as ``generator``, ``encoder`` or ``decoder``. Where it is to compute in 16 bits on
+            a CPU by other means than ``dtype``, ``lit_gen.kernels.guard_convolutions()`` keeps it right.
         revision: Branch, tag or commit of a Hub repository.
         trusted: Further packages whose classes the file may name.
         kind: The class that the model has to be of, such as ``VAE``; a type checker then knows its methods.
@@ -119,6 +121,7 @@ def from_pretrained(
     if not isinstance(module, kind):
         raise ValueError(f"kind={kind.__name__}: {source} holds a {type(module).__name__}")
     found = module if part is None else _part(module, part, str(source))
+    guard_short(module.dtype if dtype is None else dtype)
     return found.to(place, dtype) if dtype is not None else found.to(place)
 
 

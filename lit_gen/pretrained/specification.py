@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import lit_gen
+from lit_gen.pretrained.argument_types import check_types
 from lit_gen.pretrained.trust import resolve
 
 MODELS, TRAINING = "lit_gen.models.", "lit_gen.modules."  # the same names without and with a Trainer
@@ -157,6 +158,7 @@ def build(class_path: str, arguments: Any, trusted: Sequence[str] = (), base: ty
     kind = resolve(class_path, trusted, base)
     try:
         inspect.signature(kind).bind(**_named(arguments, class_path))
+        check_types(kind, arguments, class_path)
         return kind(**{name: _rebuilt(value, trusted) for name, value in arguments.items()})
     except TypeError as error:
         raise ValueError(f"{class_path}: {error}") from error
@@ -181,4 +183,5 @@ def _rebuilt(value: Any, trusted: Sequence[str]) -> Any:
     if dataclasses.is_dataclass(kind):
         return build(value["class_path"], arguments, trusted)
     named = _named(arguments, value["class_path"])
+    check_types(kind, named, value["class_path"])
     return functools.partial(kind, **{name: _rebuilt(v, trusted) for name, v in named.items()})

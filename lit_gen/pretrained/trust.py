@@ -56,7 +56,7 @@ def resolve(path: Any, packages: Sequence[str] = (), base: type | None = None) -
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        missing = (getattr(error, "name", None) or "").partition(".")[0]
+        missing = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
         if missing and missing not in roots:
             raise ValueError(f"class path {path!r}: needs the package {missing}, which is not installed") from None
         raise ValueError(f"class path {path!r}: there is no such class or function") from None
