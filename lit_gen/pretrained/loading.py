@@ -115,17 +115,18 @@ def from_pretrained(
         ModuleNotFoundError: for ``training`` without Lightning.
     """
     place = check_device(device)
-    trains = part is None and _trains(training, kind)
+    trains = part is None and _trains(training)
     path = locate(source, revision)
     module = (_from_folder if path.is_dir() else _from_checkpoint)(path, trusted, trains)
     if not isinstance(module, kind):
-        raise ValueError(f"kind={kind.__name__}: {source} holds a {type(module).__name__}")
+        how = "" if trains else ", loaded without its training"
+        raise ValueError(f"kind={kind.__name__}: {source} holds a {type(module).__name__}{how}")
     found = module if part is None else _part(module, part, str(source))
     guard_short(module.dtype if dtype is None else dtype)
     return found.to(place, dtype) if dtype is not None else found.to(place)
 
 
-def _trains(training: bool | None, kind: type[GenerativeModel]) -> bool:
+def _trains(training: bool | None) -> bool:
     """Whether the class that trains is asked for."""
     try:
         installed = importlib.util.find_spec("lightning") is not None
