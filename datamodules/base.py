@@ -5,10 +5,9 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import lightning as L
-import torch
 from torch import Tensor
 
-from datamodules.datasets import SPLITS, BatchDataset, InMemoryDataset, RandomFlip, Split
+from datamodules.datasets import SPLITS, BatchDataset, InMemoryDataset, RandomFlip, Split, to_float
 from datamodules.loader import Loader, ResumableLoader, ShardSampler, ShuffledSampler
 from datamodules.summary import LOOKED, Found, Summary, class_counts, listed, look_in_memory
 
@@ -123,9 +122,7 @@ class DataModule(L.LightningDataModule, ABC):
     @staticmethod
     def to_float(images: Tensor) -> Tensor:
         """Maps uint8 0..255 to float32 [-1, 1] by x / 127.5 - 1; floats are returned as they are."""
-        if images.dtype != torch.uint8:
-            return images
-        return images.to(torch.float32).div_(127.5).sub_(1)
+        return to_float(images)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Turns a batch's images into float32, float64 under ``64-true``, on the device that trains."""

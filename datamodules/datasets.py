@@ -12,6 +12,13 @@ Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 
+def to_float(images: Tensor) -> Tensor:
+    """Maps uint8 0..255 to float32 [-1, 1] by x / 127.5 - 1; floats are returned as they are."""
+    if images.dtype != torch.uint8:
+        return images
+    return images.to(torch.float32).div_(127.5).sub_(1)
+
+
 class BatchDataset(Dataset[tuple[Tensor, Tensor]]):
     """A data set whose ``__getitems__`` returns a batch ``(images, labels)``.
 

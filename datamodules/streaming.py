@@ -1,23 +1,19 @@
 """Images from shards, for data sets that are too many files or too large for memory."""
 
-import io
 import os
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from datamodules.base import DataModule
-from datamodules.datasets import SPLITS, BatchDataset, Split
-from datamodules.decoding import MAX_PIXELS, Reading, read_header
-from datamodules.labels import Classes
+from datamodules.datasets import BatchDataset, Split
+from datamodules.decoding import MAX_PIXELS
 from datamodules.loader import ShuffledSampler
-from datamodules.shard_index import SUFFIXES, ShardIndex
-from datamodules.shards import ShardImages, read_array
-from datamodules.summary import Found, look_at_files
+from datamodules.shard_index import ShardIndex
+from datamodules.sharded_images import ShardedImages
+from datamodules.shards import ShardImages
+from datamodules.summary import Found
 
 
 class WindowSampler(ShuffledSampler):
@@ -91,82 +87,39 @@ class StreamingDataModule(DataModule):
     ):
         root = os.fspath(root)
         super().__init__(**kwargs)
-        size = (image_size, image_size) if isinstance(image_size, int) else image_size
-        if size is not None and min(size) < 1:
-            raise ValueError(f"image_size={image_size}: must be at least 1")
-        if channels not in (None, 1, 3):
-            raise ValueError(f"channels={channels}: must be 1 (grey), 3 (RGB) or None")
         if window < 1:
             raise ValueError(f"window={window}: must be at least 1")
+        self._shards = ShardedImages(root, image_size, channels, renumber, white, alpha, max_pixels)
         self.name = Path(root).resolve().name
-        self.root = root
         self.window = window
-        self.renumber = renumber
-        self.reading = Reading(white, alpha, max_pixels)
-        self._size, self._channels = size, channels
 
-    @cached_property
+    @property
     def index(self) -> ShardIndex:
         """Where the images are."""
-        return ShardIndex.of(Path(self.root))
+        return self._shards.index
 
-    @cached_property
+    @property
     def image_shape(self) -> tuple[int, ...]:
         """(C, H, W) or (D,): from the arguments, else from the first training sample."""
-        first = self.index.split("train")
-        if len(first) == 0:
-            raise ValueError(f"root: no training image in {self.root!r}")
-        row = int(first[0])
-        path = Path(self.root) / str(self.index.shards[self.index.shard[row]])
-        with open(path, "rb") as file:
-            file.seek(int(self.index.offset[row]))
-            content = file.read(int(self.index.length[row]))
-        if SUFFIXES[self.index.suffix[row]] == "npy":
-            return read_array(content, f"{path}: its first array").shape
-        header = read_header(io.BytesIO(content), f"{path}: its first image", self.reading)
-        height, width = self._size or header.size
-        return (self._channels or (1 if header.grey else 3), height, width)
+        return self._shards.image_shape
 
     @property
     def num_classes(self) -> int:
         """Number of classes, from the index; 0 without labels."""
-        return len(self.class_names)
+        return self._shards.num_classes
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, from the index."""
-        return self._classes.names
-
-    @cached_property
-    def _classes(self) -> Classes:
-        labels = self.index.label
-        if len(labels) == 0 or labels.min() < 0:
-            return Classes()
-        try:
-            return Classes.of([labels], self.renumber, self.index.words.tolist())
-        except ValueError as error:
-            raise ValueError(f"root: {self.root}: {error}") from error
+        return self._shards.class_names
 
     def read(self) -> dict[Split, BatchDataset]:
         """Divides the index; the images are read batch by batch."""
-        rows = {split: self.index.split(split) for split in SPLITS}
-        return {
-            split: ShardImages(
-                Path(self.root), self.index, rows[split], self._labels(rows[split]), self.image_shape, self.reading
-            )
-            for split in SPLITS
-        }
-
-    def _labels(self, rows: np.ndarray) -> Tensor:
-        if not self.class_names:
-            return torch.zeros(len(rows), dtype=torch.int64)
-        return self._classes.numbers(self.index.label[rows])
+        return self._shards.datasets
 
     def found(self, look: int | None) -> Found:
         """Sizes, channels and values of at most `look` images, all if None, and what is left out."""
-        return look_at_files(
-            [self.dataset(split) for split in SPLITS], self.index.passed_over(Path(self.root)), (), look
-        )
+        return self._shards.found(look)
 
     def order(self, dataset: Any, rank: int, world_size: int, seed: int) -> WindowSampler:
         """Shards at random, images at random within windows."""

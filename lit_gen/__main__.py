@@ -1,8 +1,11 @@
-"""``lit-gen``, also as ``python -m lit_gen``: what needs no torch is answered without importing it."""
+"""``lit-gen``, also as ``python -m lit_gen``: what a command doesn't need isn't imported."""
 
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
+
+WITHOUT_TRAINER = ("sample", "encode", "export")  # commands that import neither Lightning nor its parser
 
 OVERVIEW = """usage: lit-gen COMMAND [options]
 
@@ -61,6 +64,12 @@ def main() -> None:
         run(arguments[1:])
     elif (mistake := take_own_datamodules()) is not None:
         sys.exit(f"lit-gen: error: {mistake}")
+    elif arguments[0] in WITHOUT_TRAINER:
+        from lit_gen.cli.mistakes import guarded
+        from lit_gen.quiet import quieten
+
+        quieten()
+        guarded(lambda: importlib.import_module(f"lit_gen.cli.commands.{arguments[0]}").run(arguments[1:]))
     else:
         from lit_gen.cli.app import main as run_command
 

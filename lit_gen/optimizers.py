@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+OptimizerCallable = Callable[[Iterable], torch.optim.Optimizer]  # makes an optimizer of parameters
+
 
 class FusedAdam(torch.optim.Adam):
     """Adam that takes its step in one pass over weights, gradients and moments.

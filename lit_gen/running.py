@@ -11,6 +11,7 @@ import lightning.pytorch as L
 
 from lit_gen.callbacks import Evaluate, EvaluateTranslation, RunProgress, Speed
 from lit_gen.modules import GenerativeModule
+from lit_gen.quiet import quieten
 
 Module = TypeVar("Module", bound=GenerativeModule)
 
@@ -121,20 +122,3 @@ def _is_telling(record: logging.LogRecord) -> bool:
     return not re.match(
         r"(GPU|TPU|HPU) available|Loading `train_dataloader`|`Trainer\.fit` stopped", record.getMessage()
     )
-
-
-def quieten() -> None:
-    """Silence advertisements and warnings that tell a user nothing to do."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(no_advertisement)
-    warnings.filterwarnings("ignore", message="LightningCLI's args parameter.*")
-    warnings.filterwarnings("ignore", message=".*module\\(s\\) in eval mode at the start of training.*")  # the averages
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*The number of training batches.*smaller than the logging interval.*")
-    warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
-    warnings.filterwarnings("ignore", message="Experiment logs directory.*")  # W&B's files in a new run's folder
-    warnings.filterwarnings("ignore", module="jsonargparse.*")
-
-
-def no_advertisement(record: logging.LogRecord) -> bool:
-    """Whether a message of the framework isn't one for its makers' wares."""
-    return "💡" not in record.getMessage()

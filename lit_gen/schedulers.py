@@ -1,8 +1,12 @@
 """Learning-rate schedules counted in updates; any class of ``torch.optim.lr_scheduler`` is accepted beside them."""
 
+from collections.abc import Callable
+
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+LRSchedulerCallable = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]  # makes a schedule of an optimizer
 
 
 class ConstantThenLinear(LRScheduler):

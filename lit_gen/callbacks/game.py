@@ -16,7 +16,7 @@ from lit_gen.losses.adversarial import AdversarialLoss
 from lit_gen.modules.gan import GAN
 from lit_gen.networks.layers import BATCH_NORMS
 from lit_gen.training.randomness import Randomness
-from lit_gen.training.sync_batch_norm import BatchNormSync
+from lit_gen.training.sync_batch_norm import localise
 
 # What is measured -> what it means beyond its threshold, and what to try.
 ADVICE = {
@@ -174,7 +174,7 @@ def substitutes(module: GAN) -> Iterator[GAN]:
     twin.random = Randomness()
     twin.random.reseed(module.seed or 0, "game", device=module.device)
     networks = {name: module.get_submodule(name) for name in ("generator", "discriminator")}
-    copies = {name: BatchNormSync().revert(copy.deepcopy(network)) for name, network in networks.items()}
+    copies = {name: localise(copy.deepcopy(network)) for name, network in networks.items()}
     twin.__dict__["_modules"] = {**module._modules, **copies}
     for network in copies.values():
         network.float().requires_grad_(False).eval()

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from lit_gen.callbacks.samples import image_grid
 from lit_gen.modules.hierarchical_vae import HierarchicalVAE
 from lit_gen.modules.vae import VAE
+from lit_gen.pictures import image_grid
 from lit_gen.training.randomness import mix
 
 COLUMNS = 8  # of a grid of reconstructions

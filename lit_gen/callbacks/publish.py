@@ -7,18 +7,11 @@ from typing import Any
 import lightning.pytorch as L
 import numpy as np
 from lightning.pytorch.loggers import WandbLogger
-from PIL import Image
 from torch import Tensor
 
-from lit_gen.files import whole_file
+from lit_gen.pictures import channels_last, save_png
 
 BINS = 32
-
-
-def save_png(path: str | Path, image: Tensor) -> None:
-    """Write a uint8 picture ``(C, H, W)`` of 1 or 3 channels. The file appears whole or not at all."""
-    with whole_file(path) as file:
-        Image.fromarray(_channels_last(image)).save(file, format="PNG")
 
 
 def publish(trainer: L.Trainer, directory: str | None, folder: str, name: str, picture: Tensor) -> None:
@@ -28,7 +21,7 @@ def publish(trainer: L.Trainer, directory: str | None, folder: str, name: str, p
     for logger in trainer.loggers:
         experiment: Any = getattr(logger, "experiment", None)
         if hasattr(logger, "log_image"):
-            logger.log_image(folder, [_channels_last(picture)], step=trainer.global_step)
+            logger.log_image(folder, [channels_last(picture)], step=trainer.global_step)
         elif hasattr(experiment, "add_image"):
             experiment.add_image(folder, picture, trainer.global_step)
 
@@ -64,8 +57,3 @@ def publish_histogram(trainer: L.Trainer, directory: str | None, name: str, valu
         experiment: Any = getattr(logger, "experiment", None)
         if hasattr(experiment, "add_histogram"):
             experiment.add_histogram(f"histograms/{name}", flat, trainer.global_step)
-
-
-def _channels_last(picture: Tensor) -> np.ndarray:
-    array = picture.movedim(0, -1).contiguous().numpy()
-    return array[..., 0] if array.shape[-1] == 1 else array

@@ -1,8 +1,6 @@
 """The command ``lit-gen``: fit, validate, test and predict any model on any data, from options or YAML."""
 
 import importlib
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +9,6 @@ from jsonargparse._util import import_object
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lit_gen.callbacks import (
     AtomicCheckpointIO,
@@ -23,8 +20,9 @@ from lit_gen.callbacks import (
     TranslationGrid,
 )
 from lit_gen.cli.changed_optimizers import ChangedOptimizers
-from lit_gen.cli.errors import framework_errors, users_error
+from lit_gen.cli.errors import framework_errors
 from lit_gen.cli.imports import restrict_imports
+from lit_gen.cli.mistakes import guarded
 from lit_gen.cli.parsing import COMMANDS, OWN_COMMANDS, ConfiguredCLI
 from lit_gen.cli.run_folder import Agree, End, RunFolder, check_experiment
 from lit_gen.cli.support import resolve_configs
@@ -32,7 +30,7 @@ from lit_gen.cli.trainer_options import complete, loggers_of, place_logger, refu
 from lit_gen.cli.words import report, suggest
 from lit_gen.files import remove_leftovers
 from lit_gen.modules import GAN, CycleGAN
-from lit_gen.running import quieten
+from lit_gen.quiet import quieten
 from lit_gen.tracking.loggers import WandbRun, require_tensorboard
 
 
@@ -148,26 +146,17 @@ def main(args: Sequence[str] | None = None) -> None:
     quieten()
     restrict_imports()
     arguments = list(sys.argv[1:] if args is None else args)
-    try:
-        if arguments and arguments[0] in OWN_COMMANDS:
-            importlib.import_module(f"lit_gen.cli.commands.{arguments[0]}").run(arguments[1:])
-        elif arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
-            told = suggest(arguments[0], (*COMMANDS, *OWN_COMMANDS))
-            sys.exit(report(f"unknown command {arguments[0]}; {told}"))
-        else:
-            CLI(resolve_configs(arguments))
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except SystemExit as stop:
-        if isinstance(stop, SIGTERMException):  # outside of training, where there is nothing to save
-            sys.exit(128 + signal.SIGTERM)
-        # Lightning ends an interrupted run with status 1.
-        sys.exit(130 if isinstance(stop.__context__, KeyboardInterrupt) else stop.code)
-    except Exception as error:
-        message = users_error(error)
-        if message is None or os.environ.get("LIT_GEN_TRACEBACK"):
-            raise
-        sys.exit(report(message))
+    guarded(lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> None:
+    if arguments and arguments[0] in OWN_COMMANDS:
+        importlib.import_module(f"lit_gen.cli.commands.{arguments[0]}").run(arguments[1:])
+    elif arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+        told = suggest(arguments[0], (*COMMANDS, *OWN_COMMANDS))
+        sys.exit(report(f"unknown command {arguments[0]}; {told}"))
+    else:
+        CLI(resolve_configs(arguments))
 
 
 if __name__ == "__main__":

@@ -2,25 +2,18 @@
 
 import inspect
 import re
-import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import lightning
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch.optim.lr_scheduler import LRScheduler
 
 import datamodules
-import lit_gen
 from lit_gen import losses, modules, networks, optimizers
+from lit_gen.cli.mistakes import OWN, raised_in, users_error
 from lit_gen.cli.words import nearest, suggest, unrecognised
 from lit_gen.distributions import Likelihood
 
-OWN = tuple(str(Path(package.__path__[0])) for package in (lit_gen, datamodules))
-FRAMEWORK = str(Path(lightning.__path__[0]))
-SCHEDULES = str(inspect.getfile(LRScheduler))
 BASES: dict[str, type] = {  # by the ends of the arguments that take them
     "model": modules.GenerativeModule,
     "data": datamodules.DataModule,
@@ -109,36 +102,7 @@ def framework_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if users_error(error) is not None or _raised_in(error)[-1].startswith(OWN):
+        if users_error(error) is not None or raised_in(error)[-1].startswith(OWN):
             raise
         text = str(error) or "no further explanation"
         raise ValueError(f"{text} ({type(error).__name__})") from error
-
-
-def users_error(error: BaseException) -> str | None:
-    """The message of an error that this library, or Lightning, raised on purpose, or None if it is a bug.
-
-    Such an error was raised in our own files, in Lightning's or by a learning-rate schedule; the framework may have
-    wrapped it in others. Whatever the system refuses (a full disk, missing rights) is no bug either, nor is what the
-    client of a tracker says of its account.
-    """
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, (ValueError, OSError, MisconfigurationException)):
-            # A loader's worker sends its traceback as text.
-            text = str(cause) if "Original Traceback" in str(cause) else ""
-            files = re.findall(r'File "([^"]+)"', text) or _raised_in(cause)
-            if files[-1].startswith((*OWN, FRAMEWORK, SCHEDULES)) or getattr(cause, "errno", None):
-                message = text.strip().splitlines()[-1].partition(": ")[2] if text else str(cause)
-                return " ".join(message.split()) or type(cause).__name__
-        elif type(cause).__module__.startswith("wandb.errors"):
-            return f"{' '.join(str(cause).split())}; --config wandb tracks without an account, offline"
-        elif isinstance(cause, RuntimeError) and str(cause).startswith("Early stopping conditioned on"):
-            return " ".join(str(cause).split())
-        cause = cause.__cause__ or cause.__context__
-    return None
-
-
-def _raised_in(error: BaseException) -> list[str]:
-    """The files of an error's traceback, the one that raised it last."""
-    return [frame.filename for frame in traceback.extract_tb(error.__traceback__)] or [""]

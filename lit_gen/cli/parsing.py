@@ -19,6 +19,9 @@ from lit_gen.cli.words import report
 from lit_gen.modules import GenerativeModule
 from lit_gen.pretrained.shipped import configs_folder, is_addon
 
+for _name in datamodules.__all__:  # an option names a class by its name alone if the class has been imported
+    getattr(datamodules, _name)
+
 COMMANDS = ("fit", "validate", "test", "predict")
 OWN_COMMANDS = (
     "sample",

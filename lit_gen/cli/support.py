@@ -1,7 +1,6 @@
 """The command line before it is parsed: shipped configs by their names, a checkpoint's configuration below all."""
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, NoReturn
 import yaml
 from lightning.pytorch.utilities import rank_zero_only
 
-from lit_gen.cli.words import suggest
+from lit_gen.cli.words import note, suggest
 from lit_gen.pretrained.resume import last_checkpoint
 from lit_gen.pretrained.shipped import configs_folder, list_configs
 from lit_gen.pretrained.stored import checkpoint_config
@@ -131,4 +130,4 @@ def _no_checkpoint(folder: Path) -> NoReturn:
 @rank_zero_only
 def rank_zero_note(text: str) -> None:
     """Print a line for the user, in one process only."""
-    print(f"lit-gen: {text}", file=sys.stderr)
+    note(text)

@@ -16,6 +16,11 @@ def report(message: str) -> int:
     return 2
 
 
+def note(text: str) -> None:
+    """Print a line for the user, beside the results."""
+    print(f"lit-gen: {text}", file=sys.stderr)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """``did you mean …? `` with what is spelled alike, or nothing."""
     close = difflib.get_close_matches(name, sorted(known), 3, 0.6)

@@ -5,7 +5,7 @@ Values are PyTorch's up to rounding. `FastConvolutions` is for training on a CPU
 on processors where PyTorch's are not.
 """
 
-from lit_gen.kernels.guard import guard_convolutions
+from lit_gen.kernels.guard import guard_convolutions, guard_short
 from lit_gen.kernels.modes import DirectDoubleBackward, FastConvolutions, differentiable_attention
 
-__all__ = ["DirectDoubleBackward", "FastConvolutions", "differentiable_attention", "guard_convolutions"]
+__all__ = ["DirectDoubleBackward", "FastConvolutions", "differentiable_attention", "guard_convolutions", "guard_short"]

@@ -126,6 +126,12 @@ def guard_convolutions(choice: Choice | None = None) -> Guard | None:
     return _State.guard
 
 
+def guard_short(dtype: torch.dtype) -> None:
+    """Keep 16-bit convolutions right where they are about to be computed: for weights of this type, or by autocast."""
+    if dtype in SHORT or torch.is_autocast_enabled("cpu"):
+        guard_convolutions()
+
+
 def told_error(error: float) -> str:
     """A relative error in words."""
     return f"off by {error:.{1 if error < BOUND else 0}%}" if error < 100 else "arbitrary"

@@ -17,7 +17,6 @@ from lit_gen.metrics.fast_extractor import FastExtractor
 from lit_gen.metrics.frechet import class_frechet, frechet_distance, frechet_infinity, frechet_of_moments
 from lit_gen.metrics.inception import InceptionScore
 from lit_gen.metrics.inception_fid import InceptionFID
-from lit_gen.metrics.inputs import to_signed
 from lit_gen.metrics.kernel import kernel_distance, kernel_distance_of_subsets, kernel_within
 from lit_gen.metrics.likelihood.annealed import annealed_importance_sampling, sigmoid_schedule
 from lit_gen.metrics.likelihood.importance import (
@@ -33,6 +32,7 @@ from lit_gen.metrics.scores import SCORES, Comparison, compute_scores
 from lit_gen.metrics.statistics import Protocol, read_statistics, write_statistics
 from lit_gen.metrics.transport import sinkhorn, sliced_wasserstein, wasserstein
 from lit_gen.metrics.two_sample import LinearClassifier, class_transfer, logistic_two_sample_test
+from lit_gen.value_ranges import to_signed
 
 __all__ = [
     "SCORES",

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from lit_gen.metrics.bank import FeatureBank, Features
 from lit_gen.metrics.extractors import Extractor
-from lit_gen.metrics.inputs import to_signed
 from lit_gen.metrics.moments import check_size
 from lit_gen.metrics.statistics import (
     Protocol,
@@ -23,6 +22,7 @@ from lit_gen.metrics.statistics import (
 )
 from lit_gen.precision import float64_device
 from lit_gen.training.randomness import mix
+from lit_gen.value_ranges import to_signed
 
 DRAWN = 500  # samples of a model that are drawn together, from noise of their own
 WORTH_KEEPING = 5.0  # seconds of a pass over real images from which the user's own cache keeps its features

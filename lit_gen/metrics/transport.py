@@ -8,7 +8,6 @@ import math
 from typing import Literal
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from lit_gen.precision import to_float64
@@ -43,6 +42,8 @@ def wasserstein(x: Tensor, y: Tensor, p: float = 1) -> Tensor:
             f"{len(x)} and {len(y)} points: exact transport is for sets whose sizes have a least common multiple of at "
             f"most {MAX_POINTS}; take subsets, or `sinkhorn` or `sliced_wasserstein`"
         )
+    from scipy.optimize import linear_sum_assignment  # slow to import, and for exact transport alone
+
     costs = _costs(x.repeat_interleave(size // len(x), 0), y.repeat_interleave(size // len(y), 0), p)
     rows, columns = (torch.from_numpy(index) for index in linear_sum_assignment(costs.cpu().numpy()))
     return costs[rows, columns].mean() ** (1 / p)

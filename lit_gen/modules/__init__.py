@@ -1,11 +1,11 @@
 """Training procedures: how networks are trained."""
 
+from lit_gen.models.judge import Judge
 from lit_gen.modules.adversarial import GANDraw
 from lit_gen.modules.base import GenerativeModule
 from lit_gen.modules.cyclegan import CycleGAN
 from lit_gen.modules.gan import GAN
 from lit_gen.modules.hierarchical_vae import HierarchicalVAE
-from lit_gen.modules.judge import Judge
 from lit_gen.modules.sampling import LatentVariableModel
 from lit_gen.modules.vae import IWAE, VAE
 from lit_gen.modules.variational import VariationalModule

@@ -3,20 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import repeat
 
-import torch
 from torch import Tensor
 
-from lit_gen.losses import Penalty
+from lit_gen.models.adversarial import AdversarialModel
 from lit_gen.modules.base import Batch
-from lit_gen.modules.judge import Judge
-from lit_gen.modules.sampling import SAMPLE_BATCH, LatentVariableModel
-from lit_gen.networks import Discriminator, Generator
-from lit_gen.networks.layers import batch_comparisons
+from lit_gen.modules.sampling import LatentVariableModel
 from lit_gen.training.draw import Draw
-from lit_gen.training.standing import StandingStatistics
-from lit_gen.training.view import View
 
 
 @dataclass(frozen=True)
@@ -49,25 +42,8 @@ class GANDraw(Draw):
             self.undo()
 
 
-class AdversarialModule(LatentVariableModel, ABC):
-    """A generator of z ~ N(0, I) and its discriminator; a subclass gives the losses.
-
-    Attributes:
-        view: What the discriminator sees of images.
-        packed_shape: Shape of what it sees.
-        auxiliary: Whether it also classifies.
-        shared_pass: Whether real and generated images may share a pass through it.
-        standing: Batch statistics for samples.
-    """
-
-    generator: Generator
-    discriminator: Discriminator
-    penalty: Penalty | None
-    view: View
-    packed_shape: tuple[int, ...]
-    auxiliary: bool
-    shared_pass: bool
-    standing: StandingStatistics
+class AdversarialModule(LatentVariableModel, AdversarialModel, ABC):
+    """The training of an :class:`lit_gen.models.AdversarialModel`; a subclass gives the losses."""
 
     def draw(self, batch: Batch) -> GANDraw:
         """What the discriminator's update depends on: the batch, z, and the penalty's and the view's numbers."""
@@ -97,10 +73,6 @@ class AdversarialModule(LatentVariableModel, ABC):
     def generator_loss(self, draw: GANDraw) -> tuple[Tensor, dict[str, Tensor]]:
         """L_G and values to log."""
 
-    def judge(self, labels: Tensor | None = None) -> Judge:
-        """The discriminator with these labels given."""
-        return Judge(self.discriminator, labels, self.auxiliary, self.shared_pass)
-
     def generated(self, draw: GANDraw) -> Tensor:
         """G(z), or G(z, y), in packs: ``(N/m, *packed_shape)``."""
         labels = () if draw.labels is None else (draw.labels,)
@@ -118,34 +90,6 @@ class AdversarialModule(LatentVariableModel, ABC):
         """The penalty's U[0, 1), ``(n, *epsilon_shape)``."""
         shape = () if self.penalty is None else self.penalty.epsilon_shape(self.packed_shape)
         return self.random.uniform(n, *shape)
-
-    def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """G(z), or G(z, y), of the averaged generator."""
-        return self.standing(self.network("generator"))(z, *(() if labels is None else (labels,)))
-
-    @torch.no_grad()
-    def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The discriminator's raw scores ``(N,)`` of images ``(N, *image_shape)`` in [-1, 1], in eval mode.
-
-        With ``pack`` = m they are ``(N/m,)``, of image i with i + N/m, i + 2N/m, … A bounded number is scored at once,
-        unless the discriminator compares the samples of a batch.
-
-        Raises:
-            ValueError: for labels that an unconditional model has no use for, or that aren't one for each image.
-        """
-        if (labels is not None) != self.conditional or (labels is not None and len(labels) != len(images)):
-            given = "None" if labels is None else f"{len(labels)} of them"
-            needed = f"one for each of the {len(images)} images" if self.conditional else "none, it is unconditional"
-            raise ValueError(f"labels={given}: this {type(self).__name__} needs {needed}")
-        x = self.view.packing.pack(images)
-        size = max(1, len(x)) if batch_comparisons(self.discriminator) else SAMPLE_BATCH
-        ys = repeat(None) if labels is None else labels.split(size)
-        with self.evaluating():
-            parts = [self._score(part, y) for part, y in zip(x.split(size), ys, strict=False)]
-        return torch.cat(parts)
-
-    def _score(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        return self.judge(None if labels is None else labels.to(self.device))(x.to(self.device, self.dtype))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Nothing by itself: callbacks score the samples at the end of the epoch."""

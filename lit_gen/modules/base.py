@@ -1,15 +1,15 @@
 """What every training procedure shares beside the update step: seeds, averages in use, logging, checkpoints."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
+import lightning.pytorch as L
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor, nn
+from torch import Tensor
 
 from lit_gen.kernels import guard_convolutions
+from lit_gen.models.base import GenerativeModel
 from lit_gen.networks.layers import batch_comparisons
 from lit_gen.pretrained.specification import keep_own_arguments
 from lit_gen.pretrained.warm_start import initialise
@@ -21,7 +21,7 @@ from lit_gen.training.update import UpdatingModule
 Batch = tuple[Tensor, Tensor]
 
 
-class GenerativeModule(UpdatingModule):
+class GenerativeModule(GenerativeModel, UpdatingModule):
     """A generative model and its training procedure. The base holds no mathematics.
 
     A subclass builds its networks, names its players by :meth:`define` and writes ``training_step`` in calls of
@@ -36,21 +36,23 @@ class GenerativeModule(UpdatingModule):
         ema_ramp_up: Its bound as a share of the images seen; None for none.
     """
 
+    device = L.LightningModule.device  # which is known without a look at the weights
+
     def __init__(
         self,
         image_shape: tuple[int, ...],
         ema_half_life: float | None,
         ema_ramp_up: float | None = None,
     ) -> None:
-        if ema_half_life is not None and not ema_half_life > 0:
-            raise ValueError(f"ema_half_life={ema_half_life}: a positive number of images, or null for no average")
-        super().__init__(ema_half_life, ema_ramp_up)
-        self.save_hyperparameters()
-        keep_own_arguments(self)
+        super().__init__(image_shape, ema_half_life, ema_ramp_up)
         guard_convolutions()
-        self.image_shape = tuple(image_shape)
         self.random = Randomness()
         self.seed: int | None = None
+
+    def _keep_arguments(self) -> None:
+        """Keep what the constructor was given, in the form in which LightningCLI does."""
+        self.save_hyperparameters()
+        keep_own_arguments(self)
 
     def define(self, players: list[Player], averaged: list[str], init_from: str | None = None) -> None:
         """Name the players, first the one that steps once per training batch, and the networks to average.
@@ -60,27 +62,8 @@ class GenerativeModule(UpdatingModule):
         if init_from is not None:
             initialise(self, init_from)
             self.hparams["init_from"] = None  # a checkpoint of this module needs no other
-        self.define_players(players, averaged)
-
-    @property  # type: ignore[misc]  # Lightning's has a setter, which only refuses
-    def dtype(self) -> torch.dtype:
-        """That of the weights, however they were converted: Lightning's own misses ``bfloat16()``."""
-        return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.get_default_dtype())
-
-    def network(self, name: str) -> nn.Module:
-        """The average of the network ``name`` if one is kept, else the network itself."""
-        return self.get_submodule(f"averages.{name}.network" if name in self.averages else name)
-
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Within, all networks are in eval mode."""
-        modes = {module: module.training for module in self.modules()}
-        self.eval()
-        try:
-            yield
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
+        super().define(players, averaged)
+        self.updates = {player.name: 0 for player in players}
 
     def setup(self, stage: str) -> None:
         """Learn this process's place and refuse what the update step can't do."""

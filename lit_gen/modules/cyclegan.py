@@ -1,30 +1,22 @@
-"""Unpaired translation between two domains of images."""
+"""The training of unpaired translation between two domains of images."""
 
-from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lit_gen.losses import AdversarialLoss, LeastSquares
+from lit_gen import models
+from lit_gen.models.cyclegan import Domain
+from lit_gen.models.judge import Judge
 from lit_gen.modules.base import Batch, GenerativeModule
-from lit_gen.modules.judge import Judge
-from lit_gen.networks import Discriminator, PatchGAN, ResNetTranslator, Translator, couples_batch
+from lit_gen.networks import couples_batch
 from lit_gen.precision import float32_or_better
-from lit_gen.training.image_pool import ImagePool
-from lit_gen.training.player import Adversaries, check_names
-
-Domain = Literal["a", "b"]
-TranslatorFactory = Callable[[tuple[int, ...]], Translator]
-DiscriminatorFactory = Callable[[tuple[int, ...]], Discriminator]
-
-TRANSLATE_BATCH = 32  # images translated at once, which bounds the memory
 
 
-class CycleGAN(GenerativeModule):
-    """CycleGAN (Zhu et al. 2017, arXiv:1703.10593): two generators that undo each other.
+class CycleGAN(models.CycleGAN, GenerativeModule):
+    """The training of :class:`lit_gen.models.CycleGAN`, whose arguments it takes.
 
-    G: a → b is ``generator_ab`` and F: b → a ``generator_ba``. One training batch ``{"a": (images, labels), "b": …}``
+    One training batch ``{"a": (images, labels), "b": …}``
     is one joint step of both generators on
 
         w [L_G(D_B(G(a))) + L_G(D_A(F(b)))]  +  λ [‖F(G(a)) − a‖₁ + ‖G(F(b)) − b‖₁]
@@ -32,68 +24,7 @@ class CycleGAN(GenerativeModule):
 
     norms being means over pixels, and then one joint step of both discriminators on real images and on that
     step's translations, exchanged with older ones from two image pools.
-
-    Args:
-        image_shape: ``(C, H, W)`` of both domains; on the command line it comes from the data module.
-        generator: Makes each generator from (image_shape).
-        discriminator: Makes each discriminator from (image_shape); one score an image or a patch.
-        loss: What the players minimise; the mean over all scores.
-        adversarial_weight: w. The paper's least squares have no ½ in the generator's term, `LeastSquares` has: 2
-            restores the paper's proportions. The discriminators' loss has the ½ in both.
-        cycle_weight: λ.
-        identity_factor: κ, by which the identity terms' weight is a multiple of λ; 0 leaves them out.
-        pool_size: Translations kept of each domain; 0 for none.
-        ema_half_life: Half-life of the generators' weight averages in images of one domain; null for none.
-            Translations outside training come from the averages.
-        ema_ramp_up: Largest half-life as a share of the images seen so far; null for none.
-        init_from: Trained model whose weights the networks start from, as ``lit_gen.from_pretrained`` takes it.
-        **players: How both generators, and both discriminators, are trained: the arguments of ``Adversaries``.
-
-    Raises:
-        ValueError: for weights or sizes out of range.
     """
-
-    options: ClassVar = (Adversaries,)
-
-    def __init__(
-        self,
-        image_shape: tuple[int, ...],
-        generator: TranslatorFactory = ResNetTranslator,
-        discriminator: DiscriminatorFactory = PatchGAN,
-        loss: AdversarialLoss = LeastSquares(),
-        adversarial_weight: float = 2.0,
-        cycle_weight: float = 10.0,
-        identity_factor: float = 0.5,
-        pool_size: int = 50,
-        ema_half_life: float | None = None,
-        ema_ramp_up: float | None = 0.05,
-        init_from: str | None = None,
-        **players: Any,
-    ) -> None:
-        super().__init__(image_shape, ema_half_life, ema_ramp_up)
-        weights = {
-            "adversarial_weight": adversarial_weight,
-            "cycle_weight": cycle_weight,
-            "identity_factor": identity_factor,
-        }
-        for name, weight in weights.items():
-            if not weight >= 0:
-                raise ValueError(f"{name}={weight}: the weight of a loss can't be negative")
-        if getattr(loss, "memory", None) is not None:
-            raise ValueError(f"loss={type(loss).__name__}: CycleGAN's two discriminators have no memory for it")
-        self.loss, self.adversarial_weight = loss, adversarial_weight
-        self.cycle_weight, self.identity_factor = cycle_weight, identity_factor
-        self.pools = {"a": ImagePool(pool_size), "b": ImagePool(pool_size)}
-        self.generator_ab, self.generator_ba = generator(self.image_shape), generator(self.image_shape)
-        self.discriminator_a, self.discriminator_b = discriminator(self.image_shape), discriminator(self.image_shape)
-        generators, discriminators = ("generator_ab", "generator_ba"), ("discriminator_a", "discriminator_b")
-        check_names(type(self), players, Adversaries)
-        trained_by = Adversaries(**players)
-        self.define(
-            [trained_by.player("generator", *generators), trained_by.player("discriminator", *discriminators)],
-            averaged=list(generators),
-            init_from=init_from,
-        )
 
     def training_step(self, batch: dict[Domain, Batch], batch_idx: int) -> None:
         """Both generators, then both discriminators on what those have made and on older translations."""
@@ -155,29 +86,6 @@ class CycleGAN(GenerativeModule):
             gathered: Any = self.all_gather((fakes, uniform))  # (process, position on it, *)
             fakes, uniform = (x.transpose(0, 1).flatten(0, 1) for x in gathered)
         return self.pools[domain](fakes, uniform)[rank::world_size]
-
-    # ---- use
-
-    @torch.no_grad()
-    def translate(self, images: Tensor, to: Domain = "b") -> Tensor:
-        """The images ``(N, *image_shape)`` in [-1, 1] in the domain ``to``, from averaged networks in eval mode.
-
-        Raises:
-            ValueError: for images of another shape, or a domain that is neither "a" nor "b".
-        """
-        if to not in ("a", "b"):
-            raise ValueError(f"to={to!r}: 'a' or 'b'")
-        if tuple(images.shape[1:]) != self.image_shape:
-            raise ValueError(f"images of shape {tuple(images.shape)}: this CycleGAN takes (N, *{self.image_shape})")
-        images = images.to(self.device, self.dtype)
-        generator = self.network("generator_ab" if to == "b" else "generator_ba")
-        with self.evaluating():
-            parts = [generator(part) for part in images.split(TRANSLATE_BATCH)] if len(images) else [images]
-        return torch.cat(parts)
-
-    def cycle(self, images: Tensor, through: Domain = "b") -> Tensor:
-        """The images ``(N, *image_shape)`` translated to the domain ``through`` and back again."""
-        return self.translate(self.translate(images, to=through), to="a" if through == "b" else "b")
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Nothing by itself: callbacks score the translations."""

@@ -1,92 +1,15 @@
-"""Variational autoencoders."""
+"""The training of variational autoencoders."""
 
-from collections.abc import Callable
-from typing import Any
-
-from torch import Tensor
-
-from lit_gen import losses
-from lit_gen.distributions import ExPostMixture, Prior, StandardNormal, auto_likelihood, reparametrise
-from lit_gen.losses import LayerTerms, Terms, VariationalObjective
-from lit_gen.modules.variational import LikelihoodFactory, VariationalModule
-from lit_gen.networks import Decoder, Encoder, auto_decoder, auto_encoder
-
-EncoderFactory = Callable[[tuple[int, ...], int], Encoder]
-DecoderFactory = Callable[[tuple[int, ...], int], Decoder]
-PriorFactory = Callable[[int, tuple[int, ...]], Prior]
+from lit_gen import models
+from lit_gen.modules.variational import VariationalModule
 
 
-class VAE(VariationalModule):
-    """Variational autoencoder (Kingma and Welling 2014, arXiv:1312.6114), conditional if it is told to be.
+class VAE(VariationalModule, models.VAE):
+    """The training of :class:`lit_gen.models.VAE`, whose arguments it takes.
 
-    Minimises a bound on −log p(x), or −log p(x|y), in nats, summed over dimensions and averaged over images.
     Validation always logs the bound itself, whatever the training's weights.
-
-    Args:
-        image_shape: ``(C, H, W)`` or ``(D,)``; on the command line it comes from the data module.
-        latent_dim: Dimension of z.
-        encoder: Makes the inference network q(z|x) from (image_shape, latent_dim).
-        decoder: Makes the generative network from (shape of the likelihood's parameters, latent_dim).
-        likelihood: Makes p(x|z) from (image_shape); by default Bernoulli for images, Gaussian for points.
-        prior: Makes p(z) from (latent_dim, image_shape).
-        **kwargs: All other arguments of ``VariationalModule``.
-
-    Raises:
-        ValueError: for arguments of ``VariationalModule`` that it refuses, or a prior that doesn't suit the encoder.
     """
 
-    def __init__(
-        self,
-        image_shape: tuple[int, ...],
-        latent_dim: int = 32,
-        encoder: EncoderFactory = auto_encoder,
-        decoder: DecoderFactory = auto_decoder,
-        likelihood: LikelihoodFactory = auto_likelihood,
-        prior: PriorFactory = StandardNormal,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(image_shape, latent_dim, likelihood(tuple(image_shape)), **kwargs)
-        self.encoder = encoder(self.image_shape, latent_dim, **self.condition)
-        self.decoder = decoder(self.likelihood.parameter_shape, latent_dim, **self.condition)
-        self.prior = prior(latent_dim, self.image_shape)
-        self.prior.check(self.encoder)
-        self.define_networks(("encoder",), ("decoder", "likelihood", "prior"))
 
-    def terms(self, x: Tensor, noise: Tensor, *labels: Tensor, detach_posterior: bool = False) -> Terms:
-        """log p(x|z), log p(z) and log q(z|x) at z = μ(x) + σ(x) ε for the K ε of each image."""
-        encoder, decoder, prior = self.active("encoder"), self.active("decoder"), self.active("prior")
-        mean, log_scale = encoder(x, *labels)
-        z = reparametrise(mean, log_scale, noise.transpose(0, 1))
-        if self.training and isinstance(prior, ExPostMixture):
-            prior.observe(self.gathered(z[0].detach()))
-        samples = z.shape[:2]
-        params = decoder(z.flatten(0, 1), *(y.repeat(samples[0]) for y in labels)).unflatten(0, samples)
-        layer = LayerTerms(z, (mean, log_scale), prior(encoder), detach_posterior)
-        return Terms(self.active("likelihood").log_prob(x, params), [layer])
-
-    def posterior_mean(self, x: Tensor, *labels: Tensor) -> Tensor:
-        """μ(x), ``(N, latent_dim)``."""
-        return self.active("encoder")(x, *labels)[0]
-
-    def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The mean image of p(x|z), or of p(x|z, y)."""
-        condition = () if labels is None else (labels,)
-        return self.network("likelihood").mean(self.network("decoder")(z, *condition))  # type: ignore[operator]
-
-    def from_noise(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The mean image at a sample of the prior."""
-        prior = self.network("prior").ex_post(self.network("encoder"))  # type: ignore[operator]
-        return self.decode(prior.sample(noise, self.temperature), labels)
-
-
-class IWAE(VAE):
-    """Importance weighted autoencoder (Burda et al. 2016, arXiv:1509.00519): a VAE on the bound of K samples."""
-
-    def __init__(
-        self,
-        image_shape: tuple[int, ...],
-        latent_dim: int = 32,
-        objective: VariationalObjective = losses.IWAE(),
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(image_shape, latent_dim, objective=objective, **kwargs)
+class IWAE(VAE, models.IWAE):
+    """The training of :class:`lit_gen.models.IWAE`, whose arguments it takes."""

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
 
-from lit_gen.modules import GenerativeModule
-from lit_gen.pretrained.specification import build
+from lit_gen.models import GenerativeModel
+from lit_gen.pretrained.specification import build, without_trainer
 
 REGISTRATIONS = 8  # of parameters while a model is built, for each tensor that its file holds: copies, constraints
 
@@ -34,8 +35,8 @@ def check_fit(class_path: str, arguments: Any, state: dict[str, Tensor], trusted
         ValueError: as :func:`lit_gen.pretrained.specification.build`.
     """
     try:
-        with torch.device("meta"), _at_most(REGISTRATIONS * (len(state) + 8)):
-            own = build(class_path, arguments, trusted, GenerativeModule).state_dict()
+        with torch.device("meta"), _NoNumbers(), _at_most(REGISTRATIONS * (len(state) + 8)):
+            own = build(without_trainer(class_path), arguments, trusted, GenerativeModel).state_dict()
     except (NotImplementedError, RuntimeError):
         if not trusted:
             raise
@@ -65,6 +66,16 @@ def compare(own: dict[str, Tensor], state: dict[str, Tensor]) -> None:
             raise Misfit(f"{key} is {tensor.dtype} in the file, {own[key].dtype} in the model")
         if tensor.is_floating_point() and tensor.isnan().any():
             raise Misfit(f"{key} holds values that are not numbers (NaN)")
+
+
+class _NoNumbers(TorchFunctionMode):
+    """Within, no normal numbers are drawn: without memory they mean nothing, and PyTorch loads a compiler for them."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in (Tensor.normal_, nn.init.normal_):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 @contextmanager

@@ -1,9 +1,12 @@
 """Trained models as a folder of plain values and tensors, which leave the training stack and come back."""
 
+from __future__ import annotations
+
+import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import torch
 from safetensors.torch import save_file
@@ -11,14 +14,18 @@ from torch import Tensor, nn
 
 from lit_gen import __version__
 from lit_gen.files import whole_folder
-from lit_gen.modules import GenerativeModule
+from lit_gen.kernels import guard_short
+from lit_gen.models import GenerativeModel
 from lit_gen.pretrained.fit import Misfit, check_fit
-from lit_gen.pretrained.specification import build
+from lit_gen.pretrained.specification import build, without_trainer
 from lit_gen.pretrained.stored import CARD, CONFIG, WEIGHTS, checkpoint_config, locate, read_tensors
 from lit_gen.pretrained.trust import harmless
 
+if TYPE_CHECKING:  # what trains needs Lightning, what is trained doesn't
+    from lit_gen.modules import GenerativeModule
+
 FORMAT = 1
-Module = TypeVar("Module", bound=GenerativeModule)
+Model = TypeVar("Model", bound=GenerativeModel)
 
 
 @overload
@@ -30,7 +37,19 @@ def from_pretrained(
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
+    training: Literal[True] | None = None,
 ) -> GenerativeModule: ...
+@overload
+def from_pretrained(
+    source: str | Path,
+    part: None = None,
+    revision: str | None = None,
+    trusted: Sequence[str] = (),
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    training: bool,
+) -> GenerativeModel: ...
 @overload
 def from_pretrained(
     source: str | Path,
@@ -40,6 +59,7 @@ def from_pretrained(
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
+    training: bool | None = None,
 ) -> nn.Module: ...
 @overload
 def from_pretrained(
@@ -47,19 +67,21 @@ def from_pretrained(
     *,
     revision: str | None = None,
     trusted: Sequence[str] = (),
-    kind: type[Module],
+    kind: type[Model],
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
-) -> Module: ...
+    training: bool | None = None,
+) -> Model: ...
 def from_pretrained(
     source: str | Path,
     part: str | None = None,
     revision: str | None = None,
     trusted: Sequence[str] = (),
-    kind: type[GenerativeModule] = GenerativeModule,
+    kind: type[GenerativeModel] = GenerativeModel,
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
+    training: bool | None = None,
 ) -> nn.Module:
     """A trained model, ready to sample, encode, decode, translate or score, in eval mode.
 
@@ -71,29 +93,48 @@ def from_pretrained(
         source: A shipped name (see ``lit_gen.list_pretrained``), a folder of :func:`save_pretrained`, a checkpoint
             ``.ckpt`` of this library, or a repository ``owner/name`` of the Hugging Face Hub, from its cache if there
             is no network.
-        part: One network alone, such as ``generator``, ``encoder`` or ``decoder``.
+        part: One network alone, such as ``generator``, ``encoder`` or ``decoder``. Where it is to compute in 16 bits on
+            a CPU by other means than ``dtype``, ``lit_gen.kernels.guard_convolutions()`` keeps it right.
         revision: Branch, tag or commit of a Hub repository.
         trusted: Further packages whose classes the file may name.
         kind: The class that the model has to be of, such as ``VAE``; a type checker then knows its methods.
         device: Where its weights go.
         dtype: What they are converted to, such as ``torch.bfloat16``; None for the precision they were trained in.
+        training: Whether a Trainer is to train it on: True for the class of :mod:`lit_gen.modules`, a LightningModule;
+            False for the class of :mod:`lit_gen.models` of the same name, with the same samples, which needs PyTorch
+            alone and a tenth of the time. None for True where Lightning is installed, and False elsewhere.
 
     Returns:
-        The :class:`GenerativeModule`, with averaged weights in the place of the trained ones if they were averaged; or
-        the part, a plain ``nn.Module`` without gradients.
+        The model, with averaged weights in the place of the trained ones if they were averaged; or the part, a plain
+        ``nn.Module`` without gradients.
 
     Raises:
         FileNotFoundError: if there is no such source.
         ValueError: for a damaged file, weights that don't fit or aren't numbers, a class outside the trusted packages,
             a model that is no ``kind``, an unknown part, or a device that isn't there.
+        ModuleNotFoundError: for ``training`` without Lightning.
     """
     place = check_device(device)
+    trains = part is None and _trains(training)
     path = locate(source, revision)
-    module = _from_folder(path, trusted) if path.is_dir() else _from_checkpoint(path, trusted)
+    module = (_from_folder if path.is_dir() else _from_checkpoint)(path, trusted, trains)
     if not isinstance(module, kind):
-        raise ValueError(f"kind={kind.__name__}: {source} holds a {type(module).__name__}")
+        how = "" if trains else ", loaded without its training"
+        raise ValueError(f"kind={kind.__name__}: {source} holds a {type(module).__name__}{how}")
     found = module if part is None else _part(module, part, str(source))
+    guard_short(module.dtype if dtype is None else dtype)
     return found.to(place, dtype) if dtype is not None else found.to(place)
+
+
+def _trains(training: bool | None) -> bool:
+    """Whether the class that trains is asked for."""
+    try:
+        installed = importlib.util.find_spec("lightning") is not None
+    except ImportError:
+        installed = False
+    if training and not installed:
+        raise ModuleNotFoundError("training=True: needs the package lightning, which is not installed")
+    return installed if training is None else training
 
 
 def check_device(device: str | torch.device) -> torch.device:
@@ -113,7 +154,7 @@ def check_device(device: str | torch.device) -> torch.device:
     return found
 
 
-def save_pretrained(module: GenerativeModule, folder: str | Path, facts: Mapping[str, Any] | None = None) -> None:
+def save_pretrained(module: GenerativeModel, folder: str | Path, facts: Mapping[str, Any] | None = None) -> None:
     """Write ``config.json``, ``model.safetensors`` and a model card; the folder appears whole or not at all.
 
     Where weights are averaged, the averages are written in the place of the trained ones.
@@ -146,7 +187,7 @@ def save_pretrained(module: GenerativeModule, folder: str | Path, facts: Mapping
         (unfinished / CARD).write_text(_card(folder.name, config))
 
 
-def _weights(module: GenerativeModule) -> dict[str, Tensor]:
+def _weights(module: GenerativeModel) -> dict[str, Tensor]:
     """The module's state without averages, which take the place of what they average."""
     state = {key: value for key, value in module.state_dict().items() if not key.startswith("averages.")}
     for name in module.averages:
@@ -154,14 +195,15 @@ def _weights(module: GenerativeModule) -> dict[str, Tensor]:
     return {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
 
 
-def _from_checkpoint(path: Path, trusted: Sequence[str]) -> GenerativeModule:
+def _from_checkpoint(path: Path, trusted: Sequence[str], trains: bool) -> GenerativeModel:
     class_path, arguments, state = describe_checkpoint(path)
-    return _built(class_path, arguments, state, trusted, str(path), str(path))
+    return _built(class_path, arguments, state, trusted, str(path), str(path), trains)
 
 
-def _from_folder(folder: Path, trusted: Sequence[str]) -> GenerativeModule:
+def _from_folder(folder: Path, trusted: Sequence[str], trains: bool) -> GenerativeModel:
     class_path, arguments = describe_folder(folder)
-    return _built(class_path, arguments, read_tensors(folder), trusted, str(folder / CONFIG), str(folder / WEIGHTS))
+    where, weights = str(folder / CONFIG), str(folder / WEIGHTS)
+    return _built(class_path, arguments, read_tensors(folder), trusted, where, weights, trains)
 
 
 def describe_checkpoint(path: Path) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
@@ -190,11 +232,19 @@ def describe_folder(folder: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _built(
-    class_path: str, arguments: Any, state: dict[str, Tensor], trusted: Sequence[str], where: str, weights: str
-) -> GenerativeModule:
+    class_path: str,
+    arguments: Any,
+    state: dict[str, Tensor],
+    trusted: Sequence[str],
+    where: str,
+    weights: str,
+    trains: bool,
+) -> GenerativeModel:
     try:
         check_fit(class_path, arguments, state, trusted)
-        module: GenerativeModule = build(class_path, arguments, trusted, GenerativeModule)
+        module: GenerativeModel = build(
+            class_path if trains else without_trainer(class_path), arguments, trusted, GenerativeModel
+        )
     except Misfit as error:
         raise ValueError(f"{weights}: its weights don't fit its model: {error}") from None
     except ValueError as error:
@@ -230,7 +280,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _part(module: GenerativeModule, part: str, name: str) -> nn.Module:
+def _part(module: GenerativeModel, part: str, name: str) -> nn.Module:
     parts = [key for key, child in module.named_children() if key != "averages" and list(child.parameters())]
     if part not in parts:
         raise ValueError(f"part={part!r}: the {type(module).__name__} of {name} has {', '.join(parts)}")

@@ -2,11 +2,16 @@
 
 import dataclasses
 import functools
+import importlib
 import inspect
 from collections.abc import Sequence
 from typing import Any
 
+import lit_gen
+from lit_gen.pretrained.argument_types import check_types
 from lit_gen.pretrained.trust import resolve
+
+MODELS, TRAINING = "lit_gen.models.", "lit_gen.modules."  # the same names without and with a Trainer
 
 
 def class_path(thing: Any) -> str:
@@ -79,12 +84,51 @@ def keep_own_arguments(module: Any) -> None:
         for name in set(module.hparams) - own - {"_class_path", "_instantiator"}:
             del module.hparams[name]
         return
-    given = {**_options(type(module)), **module.hparams}  # those not given too: defaults may change
-    described = {name: describe(value, name) for name, value in given.items() if name in own}
-    described["_class_path"] = class_path(type(module))
+    described = described_arguments(module)
     described["_instantiator"] = "lightning.pytorch.cli.instantiate_module"
     module.hparams.clear()
     module.save_hyperparameters(described)
+
+
+def described_arguments(module: Any) -> dict[str, Any]:
+    """The arguments of the constructors of ``module`` that are running now, as plain values, with ``_class_path``.
+
+    Those not given too, as defaults may change. A model without a Trainer names the class that trains it.
+    """
+    own = parameters(type(module))
+    given = {**_options(type(module)), **_given(module)}
+    described = {name: describe(value, name) for name, value in given.items() if name in own}
+    described["_class_path"] = training_class(class_path(type(module)))
+    return described
+
+
+def _given(module: Any) -> dict[str, Any]:
+    """What the running constructors of ``module`` were called with; an outer one's arguments come before an inner's."""
+    given: dict[str, Any] = {}
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code.co_name != "__init__":
+        frame = frame.f_back
+    while frame is not None and frame.f_code.co_name == "__init__" and frame.f_locals.get("self") is module:
+        values = inspect.getargvalues(frame)
+        given |= {name: values.locals[name] for name in values.args if name != "self"}
+        given |= values.locals[values.keywords] if values.keywords else {}
+        frame = frame.f_back
+    return given
+
+
+def without_trainer(path: Any) -> Any:
+    """The import path of the model of :mod:`lit_gen.models` that a class of this library trains; any other as it is."""
+    public = {f"lit_gen.{name}" for name in lit_gen.__all__}
+    if not isinstance(path, str) or not (path in public or path.startswith(TRAINING)):
+        return path
+    kind = getattr(importlib.import_module(MODELS[:-1]), path.rpartition(".")[2], None)
+    named = {f"lit_gen.{kind.__name__}", f"{TRAINING}{kind.__name__}", training_class(class_path(kind))} if kind else ()
+    return class_path(kind) if path in named else path
+
+
+def training_class(path: str) -> str:
+    """The import path of the class that trains a model of :mod:`lit_gen.models`; any other path as it is."""
+    return path.replace(MODELS, TRAINING, 1) if path.startswith(MODELS) else path
 
 
 def _importable(thing: Any, argument: str) -> str:
@@ -114,6 +158,7 @@ def build(class_path: str, arguments: Any, trusted: Sequence[str] = (), base: ty
     kind = resolve(class_path, trusted, base)
     try:
         inspect.signature(kind).bind(**_named(arguments, class_path))
+        check_types(kind, arguments, class_path)
         return kind(**{name: _rebuilt(value, trusted) for name, value in arguments.items()})
     except TypeError as error:
         raise ValueError(f"{class_path}: {error}") from error
@@ -138,4 +183,5 @@ def _rebuilt(value: Any, trusted: Sequence[str]) -> Any:
     if dataclasses.is_dataclass(kind):
         return build(value["class_path"], arguments, trusted)
     named = _named(arguments, value["class_path"])
+    check_types(kind, named, value["class_path"])
     return functools.partial(kind, **{name: _rebuilt(v, trusted) for name, v in named.items()})

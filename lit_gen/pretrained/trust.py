@@ -14,8 +14,8 @@ from lit_gen.moved import MOVED
 
 # Modules whose classes and functions describe models. They hold what a configuration chooses from, and nothing that
 # writes files, asks a network or starts processes.
-TRUSTED = tuple(f"lit_gen.{name}" for name in ("distributions", "losses", "modules", "networks", "optimizers"))
-TRUSTED += ("lit_gen.schedulers", "lit_gen.training", "torch.optim")
+TRUSTED = tuple(f"lit_gen.{name}" for name in ("distributions", "losses", "models", "modules", "networks"))
+TRUSTED += ("lit_gen.optimizers", "lit_gen.schedulers", "lit_gen.training", "torch.optim")
 PUBLIC = tuple(f"lit_gen.{name}" for name in lit_gen.__all__ if name[0].isupper())
 
 
@@ -23,11 +23,15 @@ def permitted(path: str, packages: Iterable[str] = ()) -> bool:
     """Whether an import path is one of the trusted modules, a public class of ``lit_gen``, or of further packages."""
     if path in PUBLIC:
         return True
-    name = path
+    return any(_present(path).startswith(f"{package}.") for package in (*TRUSTED, *packages))
+
+
+def _present(path: str) -> str:
+    """The path of today of what a file may name by an old one."""
     for old, new in MOVED.items():
         if path.startswith(f"lit_gen.{old}."):
-            name = f"lit_gen.{new}{path.removeprefix(f'lit_gen.{old}')}"
-    return any(name.startswith(f"{package}.") for package in (*TRUSTED, *packages))
+            return f"lit_gen.{new}{path.removeprefix(f'lit_gen.{old}')}"
+    return path
 
 
 def resolve(path: Any, packages: Sequence[str] = (), base: type | None = None) -> Any:
@@ -42,17 +46,20 @@ def resolve(path: Any, packages: Sequence[str] = (), base: type | None = None) -
         ValueError: for a name outside the trusted packages, one that doesn't exist, or no class of ``base``.
     """
     told = (*TRUSTED, *packages)
+    roots = {package.split(".")[0] for package in told}  # a module also holds what it imports from elsewhere
     if not isinstance(path, str) or not permitted(path, packages):
         raise ValueError(
             f"class path {path!r} is outside the trusted packages ({', '.join(told)}); nothing of it was imported. "
             "Name its package in `trusted` if you trust its authors and the file's"
         )
-    module, _, name = path.rpartition(".")
+    module, _, name = _present(path).rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError):
+    except (ImportError, AttributeError) as error:
+        missing = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+        if missing and missing not in roots:
+            raise ValueError(f"class path {path!r}: needs the package {missing}, which is not installed") from None
         raise ValueError(f"class path {path!r}: there is no such class or function") from None
-    roots = {package.split(".")[0] for package in told}  # a module also holds what it imports from elsewhere
     if not (isinstance(found, type) or inspect.isfunction(found)) or found.__module__.split(".")[0] not in roots:
         raise ValueError(f"class path {path!r}: not a class or function of its package")
     if base is not None and not (isinstance(found, type) and issubclass(found, base)):

@@ -1,21 +1,25 @@
 """A player: networks that are stepped together, and how."""
 
+from __future__ import annotations
+
 import copy
 import difflib
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import lightning.pytorch as L
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.core.optimizer import LightningOptimizer, do_nothing_closure
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from lit_gen.optimizers import GANAdam
+from lit_gen.optimizers import GANAdam, OptimizerCallable
+from lit_gen.schedulers import LRSchedulerCallable
+
+if TYPE_CHECKING:  # a model that isn't trained needs no Lightning
+    import lightning.pytorch as L
+    from lightning.pytorch.core.optimizer import LightningOptimizer
 
 
 @dataclass
@@ -52,7 +56,7 @@ class Player:
         if self.accumulate < 1:
             raise ValueError(f"{self.name}_accumulate={self.accumulate}: at least 1 part is needed")
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Player":
+    def __deepcopy__(self, memo: dict[int, Any]) -> Player:
         """A copy for the copied module: its parameters by ``memo``, what makes optimizers shared, none made yet."""
         twin = copy.copy(self)
         twin.parameters = copy.deepcopy(self.parameters, memo)
@@ -104,7 +108,7 @@ class Player:
         """
         before = self._steps
         if not counted:  # the loop restores these hooks at each batch
-            optimizer._on_before_step = optimizer._on_after_step = do_nothing_closure
+            optimizer._on_before_step = optimizer._on_after_step = _nothing
         if permitted:
             optimizer.step()
         else:
@@ -118,6 +122,10 @@ class Player:
         # A scaler calls a fused optimizer in any case, and tells it whether the gradient overflows.
         overflow: torch.Tensor | None = getattr(optimizer, "found_inf", None)
         self._steps += overflow is None or not overflow.any()
+
+
+def _nothing() -> None:
+    """In the place of a hook."""
 
 
 @contextmanager

@@ -5,12 +5,24 @@ from contextlib import AbstractContextManager, nullcontext
 
 import lightning.pytorch as L
 import torch
-from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
+from lightning.pytorch.plugins.layer_sync import LayerSync, TorchSyncBatchNorm
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 from torch import Tensor, nn
 
 from lit_gen.distributions import ExPostMixture
-from lit_gen.training.sync_batch_norm import BatchNormSync, SynchronisedBatchNorm
+from lit_gen.training.sync_batch_norm import SynchronisedBatchNorm, localise, synchronise
+
+
+class BatchNormSync(LayerSync):
+    """What ``Trainer(sync_batchnorm=True)`` means here."""
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        """Let all batch norm layers see the batches of all processes."""
+        return synchronise(model)
+
+    def revert(self, model: nn.Module) -> nn.Module:
+        """Let them see their own process' again."""
+        return localise(model)
 
 
 def prepare(trainer: L.Trainer) -> None:

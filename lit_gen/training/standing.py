@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_gen.networks.layers import BATCH_NORMS
-from lit_gen.training.sync_batch_norm import BatchNormSync
+from lit_gen.training.sync_batch_norm import localise
 
 BATCH_SIZE = 64
 
@@ -65,7 +65,7 @@ def standing_statistics(network: nn.Module, *inputs: Iterable[Tensor]) -> nn.Mod
     if not any(isinstance(layer, BATCH_NORMS) for layer in network.modules()):
         return network
     # On the process' own batches alone: the others may not be sampling.
-    standing = BatchNormSync().revert(copy.deepcopy(network)).requires_grad_(False).eval()
+    standing = localise(copy.deepcopy(network)).requires_grad_(False).eval()
     for layer in standing.modules():
         if isinstance(layer, BATCH_NORMS):
             layer.reset_running_stats()

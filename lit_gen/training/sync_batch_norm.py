@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from lightning.pytorch.plugins.layer_sync import LayerSync
 from torch import Tensor, nn
 
 from lit_gen.networks.layers import BATCH_NORMS
@@ -83,19 +82,17 @@ class SumOverProcesses(torch.autograd.Function):
         return SumOverProcesses.apply(gradients[0].contiguous())
 
 
-class BatchNormSync(LayerSync):
-    """What ``Trainer(sync_batchnorm=True)`` means here: the layers change their class, and get it back."""
+def synchronise(model: nn.Module) -> nn.Module:
+    """Let all batch norm layers see the batches of all processes: they change their class."""
+    for layer in model.modules():
+        if isinstance(layer, BATCH_NORMS) and not isinstance(layer, (SynchronisedBatchNorm, nn.SyncBatchNorm)):
+            layer.local, layer.__class__ = type(layer), SynchronisedBatchNorm  # type: ignore[assignment]
+    return model
 
-    def apply(self, model: nn.Module) -> nn.Module:
-        """Let all batch norm layers see the batches of all processes."""
-        for layer in model.modules():
-            if isinstance(layer, BATCH_NORMS) and not isinstance(layer, (SynchronisedBatchNorm, nn.SyncBatchNorm)):
-                layer.local, layer.__class__ = type(layer), SynchronisedBatchNorm  # type: ignore[assignment]
-        return model
 
-    def revert(self, model: nn.Module) -> nn.Module:
-        """Let them see their own process' again."""
-        for layer in model.modules():
-            if isinstance(layer, SynchronisedBatchNorm):
-                layer.__class__ = layer.local  # type: ignore[assignment]
-        return model
+def localise(model: nn.Module) -> nn.Module:
+    """Let them see their own process' again: they get their class back."""
+    for layer in model.modules():
+        if isinstance(layer, SynchronisedBatchNorm):
+            layer.__class__ = layer.local  # type: ignore[assignment]
+    return model

@@ -1,6 +1,5 @@
 """The update step: every optimizer step of every training procedure goes through one method."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -11,7 +10,6 @@ import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
-from lit_gen.training.averaging import ExponentialMovingAverage
 from lit_gen.training.draw import Arguments, Draw
 from lit_gen.training.faults import Faults, Findings, causes
 from lit_gen.training.gradients import Objective, agree, compute_gradients
@@ -39,31 +37,32 @@ class Outcome:
 class UpdatingModule(HeldOutLogging):
     """A module of players that step in turn, by :meth:`update`: gradients, agreement of processes, steps, counts.
 
+    The networks, their averages and their players are those of the :class:`lit_gen.models.GenerativeModel` that a
+    subclass also is.
+
     Attributes:
         updates: Steps made, of each player.
         images_seen: Images of the first player's updates, by all processes.
-        averages: Weight averages of networks by name.
-        memories: State of options that learn from updates, by name.
         batch_mean: Within an objective, the mean over all parts and processes of a mean over the samples at hand.
         faults: What becomes of losses and gradients that are not finite.
         kernels: Makes the context in which the networks' functions are run.
-        pack: Images in a row of the batches that :meth:`update` gets.
         step: Training batches before this one.
     """
 
-    def __init__(self, ema_half_life: float | None, ema_ramp_up: float | None) -> None:
+    averages: nn.ModuleDict
+    memories: nn.ModuleDict
+    pack: int
+    _players: list[Player]
+    _remembered: dict[str, list[str]]
+
+    def __init__(self) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.ema_half_life, self.ema_ramp_up = ema_half_life, ema_ramp_up
-        self.averages, self.memories = nn.ModuleDict(), nn.ModuleDict()
         self.faults, self.batch_mean = Faults(), BatchMeans()
         self.kernels: Callable[[], AbstractContextManager[Any]] = nullcontext
-        self.pack = 1
         self.step = self.images_seen = 0
         self.updates: dict[str, int] = {}
-        self._players: list[Player] = []
         self._losses: dict[str, dict[str, Tensor]] = {}
-        self._remembered: dict[str, list[str]] = defaultdict(list)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """As any module, but quick for the name of the running hook, which the framework sets thirty times a step."""
@@ -71,21 +70,6 @@ class UpdatingModule(HeldOutLogging):
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
-
-    def define_players(self, players: list[Player], averaged: list[str]) -> None:
-        """Name the players, first the one that steps once per training batch, and the networks to average."""
-        self._players = players
-        self.updates = {player.name: 0 for player in players}
-        if self.ema_half_life is not None:
-            for name in averaged:
-                network = self.get_submodule(name)
-                self.averages[name] = ExponentialMovingAverage(network, self.ema_half_life, self.ema_ramp_up)
-
-    def remember(self, name: str, option: Any, player: str) -> None:
-        """Keep the ``Memory`` of an option as ``memories[name]``, if it has one, told of this player's updates."""
-        if (memory := option.memory() if hasattr(option, "memory") else None) is not None:
-            self.memories[name] = memory
-            self._remembered[player].append(name)
 
     def recall(self, name: str) -> dict[str, Any]:
         """The memory of that name as the option's methods take it: ``{"memory": ...}``, or nothing if it has none."""

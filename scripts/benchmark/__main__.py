@@ -6,6 +6,7 @@
     python scripts/benchmark scores --rounds 3
     python scripts/benchmark extractors
     python scripts/benchmark sampling
+    python scripts/benchmark startup
 
 Both sides take turns in short stretches on one thread, and the clock counts the processor time of this process alone,
 so that other work on the machine hits them alike and as little as can be; the figures are medians.
@@ -21,6 +22,7 @@ from extractors import extractors
 from rows import ROWS
 from sampling import sampling
 from scores import scores
+from startup import startup
 from steps import steps
 from vae_mlp import vae_mlp
 
@@ -30,6 +32,7 @@ BENCHMARKS = {
     "scores": lambda arguments: scores(arguments.rounds),
     "extractors": lambda arguments: extractors(arguments.rounds),
     "sampling": lambda arguments: sampling(arguments.rounds),
+    "startup": lambda arguments: startup(arguments.rounds),
 }
 
 

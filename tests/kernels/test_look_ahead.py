@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from lit_gen.modules.unrolled import UnrolledAdam, UnrolledSGD
 from torch import nn
 from torch.nn import functional as F
 
 from lit_gen.kernels import DirectDoubleBackward, FastConvolutions
-from lit_gen.modules.unrolled import UnrolledAdam, UnrolledSGD
 
 
 class Attention(nn.Module):

@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 from differential import assert_resumes, batches, default_float64, fit
+from lit_gen.modules.unrolled import UnrolledAdam, UnrolledSGD
 from pairs import covering, drawn, name_of
 from plain_gan import CLASSES, LATENT, PlainGAN
 from torch.optim.lr_scheduler import ExponentialLR
@@ -25,7 +26,6 @@ from lit_gen.losses import (
     Wasserstein,
     WeightClip,
 )
-from lit_gen.modules.unrolled import UnrolledAdam, UnrolledSGD
 from lit_gen.networks import MLPDiscriminator, MLPGenerator
 from lit_gen.optimizers import GANAdam, WGANRMSprop
 

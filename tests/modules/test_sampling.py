@@ -111,7 +111,7 @@ def test_scores_are_of_any_number_of_images_and_of_bounded_memory(options, monke
     images, passes = torch.rand(10, 1, 8, 8), []
     whole = module.score(images.double())
     module.discriminator.register_forward_pre_hook(lambda _, inputs: passes.append(len(inputs[0])))
-    monkeypatch.setattr("lit_gen.modules.adversarial.SAMPLE_BATCH", 4)
+    monkeypatch.setattr("lit_gen.models.adversarial.SAMPLE_BATCH", 4)
     torch.testing.assert_close(module.score(images), whole)
     assert module.score(images[:0]).shape == (0,)
     passes.remove(0)

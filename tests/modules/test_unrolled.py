@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from lit_gen.modules.unrolled import UnrolledAdam, UnrolledSGD
 from test_update import build, fit
 from torch import nn
 from torch.nn import functional as F
@@ -12,7 +13,6 @@ from torch.nn import functional as F
 from lit_gen import GAN, WGAN, WGANGP
 from lit_gen.losses import R1, Hinge, LeastSquares, NonSaturating, RelativisticPairing, SpectralNorm, Wasserstein
 from lit_gen.modules.adversarial import GANDraw
-from lit_gen.modules.unrolled import UnrolledAdam, UnrolledSGD
 from lit_gen.networks import Discriminator, MLPDiscriminator, MLPGenerator
 
 LOSSES = [NonSaturating(), LeastSquares(), Hinge(), Wasserstein(), RelativisticPairing()]

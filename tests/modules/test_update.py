@@ -9,6 +9,7 @@ import lightning.pytorch as L
 import pytest
 import torch
 from lightning.pytorch.plugins import MixedPrecision
+from lit_gen.modules.unrolled import UnrolledSGD
 from torch import nn
 from torch.optim.lr_scheduler import ExponentialLR, ReduceLROnPlateau
 
@@ -17,7 +18,6 @@ from lit_gen import GAN, VAE, WGAN, WGANGP
 from lit_gen.cli.app import main
 from lit_gen.losses import R1, Hinge, RelativisticAverage, RelativisticPairing, Wasserstein
 from lit_gen.modules import GenerativeModule, Player
-from lit_gen.modules.unrolled import UnrolledSGD
 from lit_gen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator
 from lit_gen.training.draw import in_parts
 

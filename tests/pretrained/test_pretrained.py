@@ -12,12 +12,12 @@ from functools import partial
 import lightning.pytorch as L
 import pytest
 import torch
+from lit_gen.modules.unrolled import UnrolledSGD
 from safetensors.torch import load_file, save_file
 
 from datamodules import DigitsDataModule
 from lit_gen import GAN, VAE, WGANGP, CycleGAN, HierarchicalVAE, from_pretrained, list_pretrained, save_pretrained
 from lit_gen.losses import ELBO, IWAE, R1, LinearWarmUp
-from lit_gen.modules.unrolled import UnrolledSGD
 from lit_gen.networks import (
     DCGANDiscriminator,
     DCGANGenerator,

@@ -9,8 +9,9 @@ from torch import nn
 
 from lit_gen import GAN
 from lit_gen.networks.layers import batch_norm_layers
+from lit_gen.training.processes import BatchNormSync
 from lit_gen.training.standing import standing_statistics
-from lit_gen.training.sync_batch_norm import BatchNormSync, SynchronisedBatchNorm
+from lit_gen.training.sync_batch_norm import SynchronisedBatchNorm
 
 LAYERS = {
     "vectors": (lambda: nn.BatchNorm1d(3), (8, 3)),

@@ -45,7 +45,7 @@ def run(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     if Path(options.out).suffix != ".npz":
         raise ValueError(f"--out {options.out}: an .npz file")
-    module: Any = from_pretrained(options.source, trusted=options.trust, device=options.device)
+    module: Any = from_pretrained(options.source, trusted=options.trust, device=options.device, training=False)
     if not hasattr(module, "encode"):
         raise ValueError(f"{options.source}: a {type(module).__name__} has no encoder")
     data = read_source(options.images, options.split, options.values, options.size, (), options.alpha, options.white)

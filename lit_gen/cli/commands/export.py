@@ -52,7 +52,7 @@ def run(arguments: list[str]) -> None:
     suffix, stem = SUFFIXES[options.format], Path(options.source).stem
     if suffix and options.out and Path(options.out).suffix != suffix:
         raise ValueError(f"--out {options.out}: the format {options.format} is written to a {suffix} file")
-    module = from_pretrained(options.source, trusted=options.trust)
+    module = from_pretrained(options.source, trusted=options.trust, training=False)
     if options.format == "safetensors":
         out = Path(options.out or f"{stem}-pretrained")
         save_pretrained(module, out)

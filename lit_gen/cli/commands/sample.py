@@ -7,15 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from lit_gen.callbacks.publish import save_png
-from lit_gen.callbacks.samples import image_grid, to_uint8
 from lit_gen.cli.words import CommandParser
 from lit_gen.distributions.latents import lerp, slerp, truncated_normal
 from lit_gen.files import whole_file, whole_folder
-from lit_gen.modules import LatentVariableModel
+from lit_gen.models import LatentVariableModel
+from lit_gen.pictures import image_grid, save_png, to_uint8
 from lit_gen.pretrained.loading import from_pretrained
 
 PATHS = {"spherical": slerp, "linear": lerp}
@@ -70,7 +68,7 @@ def run(arguments: list[str]) -> None:
         raise ValueError(f"--steps {options.steps}: at least 2, and a divisor of -n {options.n}")
     out = free_name(Path("samples.png")) if options.out is None else Path(options.out)
     kind = kind_of(out)
-    module: Any = from_pretrained(options.source, trusted=options.trust, device=options.device)
+    module: Any = from_pretrained(options.source, trusted=options.trust, device=options.device, training=False)
     if options.raw:
         if not module.averages:
             raise ValueError(f"--raw: {options.source} holds no weights beside averages, or keeps none")
@@ -105,6 +103,8 @@ def kind_of(out: Path) -> str:
     """
     if out.suffix == ".npz":
         return "arrays"
+    from PIL import Image  # which arrays need not
+
     if out.suffix.lower() in Image.registered_extensions():
         if Image.registered_extensions()[out.suffix.lower()] not in Image.SAVE:
             raise ValueError(
@@ -141,6 +141,8 @@ def save_grid(out: Path, picture: Tensor) -> None:
     Raises:
         ValueError: for a format that can't hold it.
     """
+    from PIL import Image
+
     array = picture.movedim(0, -1).squeeze(-1).numpy()
     try:
         with whole_file(out) as file:

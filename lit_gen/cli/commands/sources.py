@@ -11,18 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import datamodules
 from datamodules.array_file import Member
+from datamodules.array_images import ArrayImages
 from datamodules.datasets import BatchDataset, InMemoryDataset
+from datamodules.datasets import to_float as bytes_to_float
 from datamodules.decoding import Reading
 from datamodules.image_files import ImageFiles
 from datamodules.image_tree import ImageTree
+from datamodules.sharded_images import ShardedImages
 from datamodules.summary import LOOKED, Found, Summary, class_counts, look_at_files, look_in_memory
 from lit_gen.cli.commands.class_lists import Labels
-from lit_gen.cli.support import rank_zero_note
-from lit_gen.metrics.inputs import RANGES, to_signed
+from lit_gen.cli.words import note
 from lit_gen.pretrained.stored import checkpoint_config
 from lit_gen.pretrained.trust import build_data, permitted
+from lit_gen.value_ranges import RANGES, to_signed
 
 CHANNELS = (1, 3)
 
@@ -126,6 +128,8 @@ def read_source(
         data = checkpoint_config(path, option="").get("data")
         if data is None:
             raise ValueError(f"{path}: doesn't say what data it was trained on; name them by a path")
+        import datamodules  # whose modules are Lightning's
+
         try:
             return build_data(data, datamodules.DataModule, ("datamodules", *trusted))
         except ValueError as error:
@@ -157,7 +161,7 @@ def tell(*sources: Any) -> None:
     for source in sources:
         summary = source.summary() if hasattr(source, "summary") else None
         for line in () if summary is None else (summary.line(), *(f"warning: {text}" for text in summary.warnings)):
-            rank_zero_note(line)
+            note(line)
 
 
 def _files(path: str, split: str, size: int | None, reading: Reading) -> Source:
@@ -179,20 +183,19 @@ def _files(path: str, split: str, size: int | None, reading: Reading) -> Source:
     def found(look: int | None) -> Found:
         return look_at_files([dataset], tree.left_out, tree.notes, look)
 
-    to_float = datamodules.DataModule.to_float
-    return Source(dataset, tree.class_names, to_float, resize=resize, path=path, found=found, named=True)
+    return Source(dataset, tree.class_names, bytes_to_float, resize=resize, path=path, found=found, named=True)
 
 
 def _shards(path: str, split: Any, size: int | None, reading: Reading) -> Source:
-    data = datamodules.StreamingDataModule(path, image_size=size, white=reading.white, alpha=reading.alpha)
-    dataset: Any = data.dataset(split)
+    data = ShardedImages(path, image_size=size, white=reading.white, alpha=reading.alpha)
+    dataset: Any = data.datasets[split]
     if len(dataset) == 0:
         raise ValueError(f"{path}: no images of --split {split} in the shards")
     sizes = {dataset.header(i).size for i in range(len(dataset))}
     if size is None:
         _check_sizes(path, sizes)
     resize = _resize(sizes, size)
-    return Source(dataset, data.class_names, data.to_float, resize=resize, path=path, found=data.found)
+    return Source(dataset, data.class_names, bytes_to_float, resize=resize, path=path, found=data.found)
 
 
 def _check_sizes(path: str, sizes: set[tuple[int, int]]) -> None:
@@ -207,7 +210,7 @@ def _resize(sizes: set[tuple[int, int]], size: int | None) -> str:
 
 
 def _arrays(path: str, split: str, values: str, white: float | None) -> Source:
-    data = datamodules.ArrayDataModule(path, white=white)
+    data = ArrayImages(path, white=white)
     part: Any = split if data.file.divided else "train"
     if part not in data.file.splits:
         raise ValueError(
@@ -218,7 +221,7 @@ def _arrays(path: str, split: str, values: str, white: float | None) -> Source:
     if member.dtype.kind != "f" or len(member.shape) == 2 or white is not None:
         points = member.dtype.kind == "f" and len(member.shape) == 2
         told = "points" if points else "uint8"
-        return Source(data.part(part), data.class_names, data.to_float, values=told, path=path, found=data.found)
+        return Source(data.part(part), data.class_names, bytes_to_float, values=told, path=path, found=data.found)
     if values == "uint8":
         raise ValueError(f"{path}: {member.key} is {member.dtype}; state its range by --values unit or --values signed")
     array = data.file.array(member)

@@ -1,0 +1,76 @@
+"""How the command line ends: which errors are the user's, in one line, and with what status. Imports no Lightning."""
+
+import inspect
+import os
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from torch.optim.lr_scheduler import LRScheduler
+
+import lit_gen
+from lit_gen.cli.words import report
+
+_PACKAGE = Path(lit_gen.__file__).parent
+OWN = (str(_PACKAGE), str(_PACKAGE.with_name("datamodules")))
+SCHEDULES = str(inspect.getfile(LRScheduler))
+
+
+def guarded(run: Callable[[], object]) -> None:
+    """Run a command; an error of the user is one line and exit status 2.
+
+    Raises:
+        SystemExit: with the command's status, if it isn't 0.
+    """
+    try:
+        run()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except SystemExit as stop:
+        if type(stop).__name__ == "SIGTERMException":  # outside of training, where there is nothing to save
+            sys.exit(128 + signal.SIGTERM)
+        # Lightning ends an interrupted run with status 1.
+        sys.exit(130 if isinstance(stop.__context__, KeyboardInterrupt) else stop.code)
+    except Exception as error:
+        message = users_error(error)
+        if message is None or os.environ.get("LIT_GEN_TRACEBACK"):
+            raise
+        sys.exit(report(message))
+
+
+def users_error(error: BaseException) -> str | None:
+    """The message of an error that this library, or Lightning, raised on purpose, or None if it is a bug.
+
+    Such an error was raised in our own files, in Lightning's or by a learning-rate schedule; the framework may have
+    wrapped it in others. Whatever the system refuses (a full disk, missing rights) is no bug either, nor is what the
+    client of a tracker says of its account.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, (ValueError, OSError)) or type(cause).__name__ == "MisconfigurationException":
+            # A loader's worker sends its traceback as text.
+            text = str(cause) if "Original Traceback" in str(cause) else ""
+            files = re.findall(r'File "([^"]+)"', text) or raised_in(cause)
+            if files[-1].startswith((*OWN, *_framework(), SCHEDULES)) or getattr(cause, "errno", None):
+                message = text.strip().splitlines()[-1].partition(": ")[2] if text else str(cause)
+                return " ".join(message.split()) or type(cause).__name__
+        elif type(cause).__module__.startswith("wandb.errors"):
+            return f"{' '.join(str(cause).split())}; --config wandb tracks without an account, offline"
+        elif isinstance(cause, RuntimeError) and str(cause).startswith("Early stopping conditioned on"):
+            return " ".join(str(cause).split())
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _framework() -> tuple[str, ...]:
+    """Where Lightning lies, if it has been imported."""
+    package = sys.modules.get("lightning")
+    return () if package is None else (str(Path(package.__path__[0])),)
+
+
+def raised_in(error: BaseException) -> list[str]:
+    """The files of an error's traceback, the one that raised it last."""
+    return [frame.filename for frame in traceback.extract_tb(error.__traceback__)] or [""]

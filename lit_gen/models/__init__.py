@@ -1,0 +1,30 @@
+"""Models without a Trainer: networks, distributions, and drawing from them. Imports PyTorch alone.
+
+Each class of :mod:`lit_gen.modules` that trains a model inherits from the one of its name here.
+"""
+
+from lit_gen.models.adversarial import AdversarialModel
+from lit_gen.models.base import GenerativeModel
+from lit_gen.models.cyclegan import CycleGAN
+from lit_gen.models.gan import GAN
+from lit_gen.models.hierarchical_vae import HierarchicalVAE
+from lit_gen.models.judge import Judge
+from lit_gen.models.sampling import LatentVariableModel
+from lit_gen.models.vae import IWAE, VAE
+from lit_gen.models.variational import VariationalModel
+from lit_gen.models.wgan import WGAN, WGANGP
+
+__all__ = [
+    "GAN",
+    "IWAE",
+    "VAE",
+    "WGAN",
+    "WGANGP",
+    "AdversarialModel",
+    "CycleGAN",
+    "GenerativeModel",
+    "HierarchicalVAE",
+    "Judge",
+    "LatentVariableModel",
+    "VariationalModel",
+]

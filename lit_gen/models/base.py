@@ -1,0 +1,119 @@
+"""What every model is without its training: networks by name, averages of their weights, and what it was made of."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from typing_extensions import Self
+
+from lit_gen.kernels import guard_short
+from lit_gen.pretrained.specification import described_arguments
+from lit_gen.training.averaging import ExponentialMovingAverage
+from lit_gen.training.player import Player
+
+
+class GenerativeModel(nn.Module):
+    """A generative model. The base holds no mathematics and, as all models here, knows no Trainer.
+
+    Its constructor takes all that describes the model, how it is trained included: what a class of
+    :mod:`lit_gen.modules` of the same name would train by it is kept, and is not used here.
+
+    Args:
+        image_shape: ``(C, H, W)`` or ``(D,)``.
+        ema_half_life: Half-life of the weight averages in images; None for none.
+        ema_ramp_up: Its bound as a share of the images seen; None for none.
+
+    Attributes:
+        averages: Weight averages of networks by name.
+        memories: State of options that learn from updates, by name.
+        pack: Images that a discriminator judges as one.
+        hparams: The constructor's arguments as plain values, with ``_class_path``.
+
+    Raises:
+        ValueError: for a half-life that is not positive.
+    """
+
+    hparams: Any
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        ema_half_life: float | None,
+        ema_ramp_up: float | None = None,
+    ) -> None:
+        if ema_half_life is not None and not ema_half_life > 0:
+            raise ValueError(f"ema_half_life={ema_half_life}: a positive number of images, or null for no average")
+        super().__init__()
+        self.ema_half_life, self.ema_ramp_up = ema_half_life, ema_ramp_up
+        self.averages, self.memories = nn.ModuleDict(), nn.ModuleDict()
+        self.image_shape = tuple(image_shape)
+        self.pack = 1
+        self._players: list[Player] = []
+        self._remembered: dict[str, list[str]] = {}
+        self._keep_arguments()
+
+    def _keep_arguments(self) -> None:
+        """Keep what the constructor was given, as plain values in ``hparams``."""
+        self.hparams = described_arguments(self)
+
+    def define(self, players: list[Player], averaged: list[str], init_from: str | None = None) -> None:
+        """Name the players, first the one that steps once per training batch, and the networks to average.
+
+        All networks exist by now, and in a module that trains start from the weights of ``init_from`` if it is given.
+
+        Raises:
+            ValueError: for ``init_from`` in a model that doesn't train.
+        """
+        if init_from is not None:
+            raise ValueError(
+                f"init_from={init_from!r}: begins a training, which the classes of lit_gen.modules are for"
+            )
+        self._players = players
+        if self.ema_half_life is not None:
+            for name in averaged:
+                network = self.get_submodule(name)
+                self.averages[name] = ExponentialMovingAverage(network, self.ema_half_life, self.ema_ramp_up)
+
+    def remember(self, name: str, option: Any, player: str) -> None:
+        """Keep the ``Memory`` of an option as ``memories[name]``, if it has one, told of this player's updates."""
+        if (memory := option.memory() if hasattr(option, "memory") else None) is not None:
+            self.memories[name] = memory
+            self._remembered.setdefault(player, []).append(name)
+
+    @property
+    def device(self) -> torch.device:
+        """That of the weights."""
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> Any:  # a torch.dtype; Lightning's own, with which a module is compatible, is written differently
+        """That of the weights, however they were converted."""
+        return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.get_default_dtype())
+
+    @dtype.setter
+    def dtype(self, dtype: Any) -> None:
+        raise RuntimeError(f"dtype={dtype}: weights are converted by `to(dtype)`")
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
+        """As any module's; what comes to compute in 16 bits is guarded, whose trial costs nobody else a second."""
+        super()._apply(fn, recurse)
+        guard_short(self.dtype)
+        return self
+
+    def network(self, name: str) -> nn.Module:
+        """The average of the network ``name`` if one is kept, else the network itself."""
+        return self.get_submodule(f"averages.{name}.network" if name in self.averages else name)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Within, all networks are in eval mode."""
+        guard_short(self.dtype)
+        modes = {module: module.training for module in self.modules()}
+        self.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
