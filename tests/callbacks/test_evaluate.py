@@ -211,7 +211,8 @@ def test_data_without_a_shipped_extractor_are_not_scored_and_one_line_says_how(c
     assert scores == [{}]
     lines = [record.message for record in caplog.records if "no extractor is shipped" in record.message]
     assert len(lines) == 1
-    assert "scripts/train_extractor.py --data Unshipped" in lines[0]
+    assert "`--evaluate.extractor digits`" in lines[0]
+    assert "lit_gen.metrics.train_extractor" in lines[0]
 
 
 @pytest.mark.parametrize("data", [DigitsDataModule(), None])
