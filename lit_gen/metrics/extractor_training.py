@@ -83,7 +83,7 @@ def train_extractor(
         labels: their classes ``(N,)`` from 0; None without labels.
         name: what metrics will carry.
         class_names: of the classes.
-        num_classes: K; by default as many as names.
+        num_classes: K; by default as many as names, or as the largest label says.
         epochs: times that each image is seen; by default the recipe's.
         seed: of weights, order and shifts.
         threads: of the processor; the order of sums, and so the weights, depends on it.
@@ -103,10 +103,10 @@ def train_extractor(
     guard_convolutions()
     with reproducible(seed, threads):
         stride = max(1, -(-max(shape[1:]) // SIDE))
-        classes = None if labels is None else num_classes or len(class_names)
+        classes = None if labels is None else num_classes or len(class_names) or int(labels.max()) + 1
         network = recipe.network(shape, classes, name=name, stride=stride).to(device)
         network.class_names = tuple(class_names)
-        training = _Training(network, images, recipe, epochs, seed, say)
+        training = _Training(network, images, recipe, epochs, seed, say, views=1 if labels is not None else 2)
         words = training.on_classes(labels) if labels is not None else training.on_views()
     return network.cpu().eval().requires_grad_(False), words
 
@@ -122,19 +122,21 @@ class _Training:
         epochs: int | None,
         seed: int,
         say: Callable[[str], Any],
+        views: int,
     ) -> None:
         self.network, self.images, self.recipe, self.seed, self.say = network, images, recipe, seed, say
         self.batch, self.device = min(recipe.batch, len(images)), next(network.parameters()).device
         self.per_epoch = len(images) // self.batch
-        self.steps = self._steps(epochs)
+        self.steps = self._steps(epochs, views)
         self.generator = torch.Generator().manual_seed(seed)
 
-    def _steps(self, epochs: int | None) -> int:
+    def _steps(self, epochs: int | None, views: int) -> int:
+        """As many as asked for, or as the recipe says and time allows: ``views`` of each image pass the network."""
         if epochs is not None:
             return epochs * self.per_epoch
         recipe, (height, width) = self.recipe, self.images.shape[2:]
         epochs = max(recipe.epochs, -(-recipe.images_seen // len(self.images)))
-        most = MOST_POSITIONS * self.network.stride**2 // (height * width * self.batch)
+        most = MOST_POSITIONS * self.network.stride**2 // (height * width * self.batch * views)
         return max(1, min(epochs * self.per_epoch, most))
 
     def on_classes(self, labels: Tensor) -> str:

@@ -211,7 +211,7 @@ def few_data(names: Sequence[str], real: Features) -> list[str]:
     """
     count, dim, kept = real.moments.count, len(real.moments.mean), len(real.rows)
     lines = []
-    if (of_moments := [name for name in names if name in ("fd", "fd_infinity")]) and 0 < count <= dim:
+    if (of_moments := [name for name in names if name in ("fd", "fd_infinity", "mifd")]) and 0 < count <= dim:
         lines.append(
             f"{', '.join(of_moments)} against {count:,} real images: too few for the covariance of {dim:,} features; "
             f"at least {dim + 1:,} are needed"
