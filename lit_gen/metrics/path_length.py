@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lit_gen.precision import to_float64
+
 Space = Literal["sphere", "line"]
 Sampling = Literal["full", "end"]
 
@@ -62,7 +64,7 @@ def perceptual_path_length(
             first, second = draw(count, generator), draw(count, generator)
             at = torch.rand(count, 1, generator=generator).to(first) * (sampling == "full")
             images = [generate(between(first, second, t)) for t in (at, at + epsilon)]
-            distances.append(distance(images[0], images[1]).double().cpu() / epsilon**2)
+            distances.append(distance(images[0], images[1]).cpu().double() / epsilon**2)
     return _without_outliers(torch.cat(distances))
 
 
@@ -87,7 +89,7 @@ def feature_distance(extract: Callable[[Tensor], Tensor]) -> Callable[[Tensor, T
     Args:
         extract: features ``(N, D)`` of images, such as an extractor.
     """
-    return lambda images, others: (extract(images).double() - extract(others).double()).square().sum(1)
+    return lambda images, others: (to_float64(extract(images)) - to_float64(extract(others))).square().sum(1)
 
 
 def _without_outliers(distances: Tensor) -> dict[str, float]:

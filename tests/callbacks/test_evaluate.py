@@ -333,7 +333,7 @@ def test_all_scores_of_a_perfect_model_come_from_one_pass(monkeypatch):
         assert scores[f"val/{name}_digits_300"] == pytest.approx(value, abs=1e-6), name
     assert scores["val/kid_digits_300"] < 0  # a copy is nearer than another sample could be
     assert scores["val/logistic_accuracy_digits_300"] < 0.5  # taught on an image's copy under the other name
-    assert len(scores) == 19
+    assert len(scores) == 22
 
 
 def test_scores_of_single_images_carry_the_number_kept():
