@@ -58,7 +58,7 @@ def perceptual_path_length(
     generator = torch.Generator().manual_seed(seed)
     between = sphere if space == "sphere" else torch.lerp
     distances = []
-    with torch.inference_mode():
+    with torch.no_grad():
         for start in range(0, num_samples, batch_size):
             count = min(batch_size, num_samples - start)
             first, second = draw(count, generator), draw(count, generator)
