@@ -6,6 +6,7 @@ runs all of the pages in FOLDER, with whatever lit-gen this Python has installed
 """
 
 import os
+import pickle
 import re
 import shlex
 import shutil
@@ -35,6 +36,9 @@ PARSED = {
     "-c ddp": "starts a group of processes; test_distributed.py does",
     "--trainer.devices 2": "starts a second process; test_distributed.py does",
     "--extractor inception": "needs weights that are published elsewhere",
+    "--extractor torchvision": "needs weights that are published elsewhere",
+    "--extractor dinov2": "needs weights that are published elsewhere",
+    "--processes 2": "starts a second process; test_processes.py does",
 }
 # Pages whose Python is compiled and not run, and why so.
 COMPILED = {"tracking.md": "starts the tracker's client on a model made before"}
@@ -72,6 +76,7 @@ def prepare(folder: Path) -> None:
         np.savez(f"{name}.npz", images=images, labels=np.arange(60) % 10)
     for name in ("statistics", "others"):
         np.savez(f"{name}.npz", mu=np.zeros(4), sigma=np.eye(4))
+    Path("img64.pkl").write_bytes(pickle.dumps({"fid": {"mu": np.zeros(4), "sigma": np.eye(4)}}))
     shutil.copytree(PACKAGE / "my_models", "my_models")
     shutil.copy(PACKAGE / "run.yaml", "run.yaml")
     sys.path.insert(0, str(folder))
@@ -99,6 +104,8 @@ def arguments(page: str, line: str) -> list[str]:
 def shortened(given: list[str]) -> list[str]:
     """A run of a few images: one batch, or a step more than the checkpoint's."""
     asks = any(part.endswith((".help", "--help")) or part == "--print_config" for part in given)
+    if given[0] == "extractor":
+        return [*given, "--epochs", "1"]
     if asks or given[0] not in ("fit", "validate", "test", "predict"):
         return given
     if "--ckpt_path" in given and given[0] == "fit":

@@ -197,6 +197,10 @@ FUNCTIONS = {
     "kernel_within": lambda x, y, c: metrics.kernel_within(x),
     "kl_divergence": lambda x, y, c: metrics.kl_divergence(probabilities(x), probabilities(y)),
     "logistic_two_sample_test": lambda x, y, c: metrics.logistic_two_sample_test(x, y),
+    "memorisation_distance": lambda x, y, c: metrics.memorisation_distance(x, y),
+    "memorisation_informed": lambda x, y, c: metrics.memorisation_informed(
+        x, y, Moments.of_rows(x), Moments.of_rows(y)
+    ),
     "neighbours": lambda x, y, c: {
         **Neighbours(x, y).precision_recall(),
         **Neighbours(x, y).density_coverage(),
@@ -204,17 +208,26 @@ FUNCTIONS = {
         **Neighbours(x, y).diversity(),
         **Neighbours(x, y).two_sample_test(),
     },
+    "perceptual_path_length": lambda x, y, c: metrics.perceptual_path_length(
+        lambda z: z @ x[:3],
+        lambda n, generator: torch.randn(n, 3, generator=generator).to(x.device),
+        metrics.feature_distance(lambda images: images),
+        num_samples=20,
+        epsilon=0.1,
+    ),
     "reverse_kl": lambda x, y, c: metrics.reverse_kl(c + 1),
     "sinkhorn": lambda x, y, c: metrics.sinkhorn(x, y, epsilon=0.5),
     "sliced_wasserstein": lambda x, y, c: metrics.sliced_wasserstein(x, y[:50]),
+    "vendi_score": lambda x, y, c: metrics.vendi_score(x),
     "wasserstein": lambda x, y, c: metrics.wasserstein(x, y),
     "wasserstein on a line": lambda x, y, c: metrics.wasserstein(x[:, 0], y[:50, 0]),
 }
 
 
 OF_NO_ROWS = {  # read and write files, drive networks or combine the others
-    "compute_scores", "importance_sampling", "load_extractor", "read_stacked", "read_statistics", "save_extractor",
-    "sigmoid_schedule", "to_signed", "write_statistics",
+    "compute_scores", "feature_distance", "importance_sampling", "load_extractor", "published_extractor",
+    "read_pickled", "read_stacked", "read_statistics", "save_extractor", "sigmoid_schedule", "to_signed", "train_extractor",
+    "write_statistics",
 }  # fmt: skip
 
 

@@ -38,8 +38,9 @@ class Evaluate(NthValidationCallback):
     Args:
         extractor: ``auto`` takes the one shipped for the data module's name, or the points themselves; ``identity``
             the data themselves, for images also called ``pixels``; ``inception`` (published weights, which are not
-            shipped), ``inception-clean`` or ``inception-random``, with ``-bf16`` for speed; else a shipped name or a
-            ``.safetensors`` file; null switches scoring off.
+            shipped), ``inception-clean``, ``inception-spatial`` or ``inception-random``, with ``-bf16`` for speed;
+            ``torchvision:NAME``, ``torchvision:NAME:FILE`` or ``dinov2:FILE``; else a shipped name or a file of
+            ``lit-gen extractor`` (``.safetensors``); null switches scoring off.
         num_samples: samples to draw, at least 2. A ``fast_dev_run`` draws 32.
         every_n_epochs: score every n-th validation (and a run's first one, so that a monitored score exists).
         reference: what samples are compared with: all of the split being evaluated (``held_out``: validation in ``fit``

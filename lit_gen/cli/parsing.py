@@ -27,9 +27,11 @@ OWN_COMMANDS = (
     "sample",
     "encode",
     "evaluate",
+    "extractor",
     "export",
     "list",
     "doctor",
+    "statistics",
     "check",
 )  # modules of lit_gen.cli.commands, without a Trainer
 

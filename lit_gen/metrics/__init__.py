@@ -12,6 +12,7 @@ from lit_gen.metrics.classifiers import (
 )
 from lit_gen.metrics.coverage import MixtureCoverage, StackedCoverage, read_stacked, reverse_kl
 from lit_gen.metrics.divergences import js_divergence, kl_divergence
+from lit_gen.metrics.extractor_training import train_extractor
 from lit_gen.metrics.extractors import Extractor, IdentityExtractor, ModuleExtractor, Pixels
 from lit_gen.metrics.fast_extractor import FastExtractor
 from lit_gen.metrics.frechet import class_frechet, frechet_distance, frechet_infinity, frechet_of_moments
@@ -27,11 +28,16 @@ from lit_gen.metrics.likelihood.importance import (
 )
 from lit_gen.metrics.likelihood.latent import AggregatePosterior, LatentUnits
 from lit_gen.metrics.manifold import Neighbours
+from lit_gen.metrics.memorisation import memorisation_distance, memorisation_informed
 from lit_gen.metrics.moments import FeatureMoments, Moments
-from lit_gen.metrics.scores import SCORES, Comparison, compute_scores
+from lit_gen.metrics.path_length import feature_distance, perceptual_path_length
+from lit_gen.metrics.pickled import read_pickled
+from lit_gen.metrics.published import PublishedExtractor, published_extractor
+from lit_gen.metrics.scores import SCORES, Comparison, ScoreOptions, compute_scores
 from lit_gen.metrics.statistics import Protocol, read_statistics, write_statistics
 from lit_gen.metrics.transport import sinkhorn, sliced_wasserstein, wasserstein
 from lit_gen.metrics.two_sample import LinearClassifier, class_transfer, logistic_two_sample_test
+from lit_gen.metrics.vendi import vendi_score
 from lit_gen.value_ranges import to_signed
 
 __all__ = [
@@ -59,6 +65,8 @@ __all__ = [
     "Neighbours",
     "Pixels",
     "Protocol",
+    "PublishedExtractor",
+    "ScoreOptions",
     "SmallCNN",
     "SmallResNet",
     "StackedCoverage",
@@ -67,6 +75,7 @@ __all__ = [
     "class_transfer",
     "compute_scores",
     "effective_sample_size",
+    "feature_distance",
     "frechet_distance",
     "frechet_infinity",
     "frechet_of_moments",
@@ -78,6 +87,11 @@ __all__ = [
     "kl_divergence",
     "load_extractor",
     "logistic_two_sample_test",
+    "memorisation_distance",
+    "memorisation_informed",
+    "perceptual_path_length",
+    "published_extractor",
+    "read_pickled",
     "read_stacked",
     "read_statistics",
     "reverse_kl",
@@ -86,6 +100,8 @@ __all__ = [
     "sinkhorn",
     "sliced_wasserstein",
     "to_signed",
+    "train_extractor",
+    "vendi_score",
     "wasserstein",
     "write_statistics",
 ]

@@ -1,19 +1,26 @@
-"""Which extractor scores look through: by name, or the one shipped for the data."""
+"""Which extractor scores look through: by name, or the one shipped for the data; and which others would fit."""
 
+import json
+import shlex
+from pathlib import Path
 from typing import Any
 
 from lightning_utilities.core.rank_zero import rank_zero_info
+from safetensors import SafetensorError, safe_open
 
 from lit_gen.metrics.classifiers import SHIPPED, load_extractor
 from lit_gen.metrics.extractors import Extractor, IdentityExtractor, Pixels
 from lit_gen.metrics.fast_extractor import FastExtractor
-from lit_gen.metrics.inception_fid import InceptionFID
+from lit_gen.metrics.inception_fid import InceptionFID, find_weights
+from lit_gen.metrics.inception_network import SPATIAL
+from lit_gen.metrics.published import is_published, published_extractor
 
 # The extractors of the Fréchet inception distance by their names; "-bf16" after one runs it faster, for monitoring.
 INCEPTION: dict[str, Any] = {
     "inception": {},
     "inception-clean": {"resize": "clean"},
     "inception-random": {"weights": "random"},
+    "inception-spatial": {"num_features": SPATIAL},
 }
 
 
@@ -32,6 +39,8 @@ def choose_extractor(extractor: str, data: Any) -> Extractor | None:
     if (published := extractor.removesuffix("-bf16")) in INCEPTION:
         network: Extractor = InceptionFID(shape, **INCEPTION[published])
         return FastExtractor(network, "float32" if published == extractor else "bfloat16")
+    if is_published(extractor):
+        return published_extractor(extractor, shape)
     if extractor != "auto":
         network = load_extractor(extractor)
         if network.image_shape != shape:
@@ -43,8 +52,7 @@ def choose_extractor(extractor: str, data: Any) -> Extractor | None:
         return shipped
     rank_zero_info(
         f"Evaluate: no extractor is shipped for {data.name!r} with image_shape={shape}, so samples are not scored. "
-        f"Train one with `python scripts/train_extractor.py --data {type(data).__name__} --out FILE.safetensors` "
-        "and pass it as `extractor`."
+        f"One that takes them: `--evaluate.extractor {shlex.quote(proposal(shape))}`. {training_command(data)}"
     )
     return None
 
@@ -55,6 +63,49 @@ def shipped_for(name: str, image_shape: tuple[int, ...]) -> Extractor | None:
     return network if network is not None and network.image_shape == tuple(image_shape) else None
 
 
-def fitting(image_shape: tuple[int, ...]) -> list[str]:
-    """Names of the extractors that take images ``(C, H, W)``: shipped ones of that shape, and those of any."""
-    return [name for name in SHIPPED if shipped_for(name, image_shape) is not None] + ["pixels", "inception"]
+def fitting(image_shape: tuple[int, ...], folder: str | Path = ".") -> list[str]:
+    """Names and files of the extractors that take images ``(C, H, W)``, the most fitting first.
+
+    Those that `lit-gen extractor` has written into the folder, of which the newest comes first; shipped ones of that
+    shape; Inception, if its weights are there; and pixels.
+    """
+    shape = tuple(image_shape)
+    files = sorted(Path(folder).glob("*.safetensors"), key=lambda file: (-file.stat().st_mtime, file.name))
+    own = [str(file) for file in files if _shape_of(file) == shape]
+    shipped = [name for name in SHIPPED if shipped_for(name, shape) is not None]
+    return own + shipped + ["inception"] * (shape[0] in (1, 3) and _inception_is_there()) + ["pixels"]
+
+
+def proposal(image_shape: tuple[int, ...]) -> str:
+    """The extractor to take where none is named."""
+    return fitting(image_shape)[0] if len(image_shape) == 3 else "identity"
+
+
+def training_command(data: Any) -> str:
+    """A sentence with the command that trains an extractor of a data module's images."""
+    kind = type(data)
+    if not kind.__module__.startswith("datamodules."):
+        return "Or train one of its images in Python: lit_gen.metrics.train_extractor."
+    place = next((getattr(data, name) for name in ("root", "path") if hasattr(data, name)), None)
+    words = ["lit-gen", "extractor", kind.__name__, *(["--root", str(place)] if place is not None else [])]
+    if place is not None and hasattr(data, "reading"):  # images of any size, brought to one
+        words += ["--size", str(data.image_shape[1])] + ["--channels", "1"] * (data.image_shape[0] == 1)
+    return f"Or train one: `{shlex.join([*words, '--out', f'own_{data.name}.safetensors'])}`."
+
+
+def _shape_of(file: Path) -> tuple[int, ...] | None:
+    """The image shape in an extractor's header; None for other files."""
+    try:
+        with safe_open(file, framework="pt") as content:
+            described = json.loads((content.metadata() or {})["extractor"])
+        return tuple(described["image_shape"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _inception_is_there() -> bool:
+    try:
+        find_weights(None)
+    except FileNotFoundError:
+        return False
+    return True

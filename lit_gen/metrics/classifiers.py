@@ -1,4 +1,4 @@
-"""Small classifiers of one data set as extractors: shipped, or trained by ``scripts/train_extractor.py``."""
+"""Small networks that have learned one data set, as extractors: shipped, or trained by ``lit-gen extractor``."""
 
 import hashlib
 import json
@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from lit_gen.files import whole_file
 from lit_gen.metrics.extractors import Extractor
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "pretrained" / "weights"
@@ -30,14 +31,15 @@ CLASS_NAMES = {
 
 
 class DataSetClassifier(Extractor):
-    """A classifier of small images; its features are the ReLU layer under the class scores.
+    """A classifier of images; its features are the ReLU layer under the class scores.
 
     Args:
-        image_shape: ``(C, H, W)``; height and width of at least `smallest`.
-        num_classes: at least 2.
+        image_shape: ``(C, H, W)``; height and width of at least `smallest` times the stride.
+        num_classes: at least 2; None for features alone, of a network that has learned images without labels.
         num_features: D of the features.
         width: channels of the first convolutions.
         name: what metrics carry.
+        stride: of the first convolution, by which it shrinks large images.
 
     Attributes:
         metadata: what a file says of the network read from it.
@@ -46,31 +48,39 @@ class DataSetClassifier(Extractor):
     smallest: int
     metadata: dict[str, Any]
     features: nn.Module
-    head: nn.Linear
+    head: nn.Linear | None
 
     def __init__(
-        self, image_shape: tuple[int, ...], num_classes: int, num_features: int, width: int, name: str
+        self,
+        image_shape: tuple[int, ...],
+        num_classes: int | None,
+        num_features: int,
+        width: int,
+        name: str,
+        stride: int = 1,
     ) -> None:
         super().__init__()
         kind = type(self).__name__
-        if len(image_shape) != 3 or min(image_shape[1:]) < self.smallest:
+        if stride < 1:
+            raise ValueError(f"stride={stride}: {kind} needs at least 1")
+        if len(image_shape) != 3 or min(image_shape[1:]) < self.smallest * stride:
             raise ValueError(
                 f"image_shape={tuple(image_shape)}: {kind} needs (C, H, W) with height and width of at least "
-                f"{self.smallest}"
+                f"{self.smallest * stride}"
             )
-        if num_classes < 2:
+        if num_classes is not None and num_classes < 2:
             raise ValueError(f"num_classes={num_classes}: {kind} needs at least 2 classes")
         self.name, self.image_shape, self.num_classes = name, tuple(image_shape), num_classes
-        self.num_features, self.width = num_features, width
+        self.num_features, self.width, self.stride = num_features, width, stride
 
     def forward(self, images: Tensor) -> Tensor:
         """Features ``(N, num_features)``, not negative."""
         return self.features(images)
 
-    def classify(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and class scores ``(N, num_classes)``."""
+    def classify(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Features and class scores ``(N, num_classes)``, None where it knows no classes."""
         features = self(images)
-        return features, self.head(features)
+        return features, None if self.head is None else self.head(features)
 
 
 class SmallCNN(DataSetClassifier):
@@ -84,14 +94,15 @@ class SmallCNN(DataSetClassifier):
     def __init__(
         self,
         image_shape: tuple[int, ...],
-        num_classes: int,
+        num_classes: int | None,
         num_features: int = 64,
         width: int = 24,
         name: str = "small_cnn",
+        stride: int = 1,
     ) -> None:
-        super().__init__(image_shape, num_classes, num_features, width, name)
+        super().__init__(image_shape, num_classes, num_features, width, name, stride)
         self.features = nn.Sequential(
-            *_convolution(image_shape[0], width),
+            *_convolution(image_shape[0], width, stride),
             *_convolution(width, width),
             nn.MaxPool2d(2),
             *_convolution(width, 2 * width),
@@ -102,7 +113,7 @@ class SmallCNN(DataSetClassifier):
             nn.Linear(8 * width, num_features),
             nn.ReLU(),
         )
-        self.head = nn.Linear(num_features, num_classes)
+        self.head = None if num_classes is None else nn.Linear(num_features, num_classes)
 
 
 class SmallResNet(DataSetClassifier):
@@ -117,14 +128,15 @@ class SmallResNet(DataSetClassifier):
     def __init__(
         self,
         image_shape: tuple[int, ...],
-        num_classes: int,
+        num_classes: int | None,
         num_features: int = 96,
         width: int = 24,
         name: str = "small_resnet",
+        stride: int = 1,
     ) -> None:
-        super().__init__(image_shape, num_classes, num_features, width, name)
+        super().__init__(image_shape, num_classes, num_features, width, name, stride)
         self.features = nn.Sequential(
-            *_convolution(image_shape[0], width),
+            *_convolution(image_shape[0], width, stride),
             nn.MaxPool2d(2),
             *_convolution(width, 2 * width),
             _Residual(2 * width),
@@ -136,7 +148,7 @@ class SmallResNet(DataSetClassifier):
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
         )
-        self.head = nn.Linear(num_features, num_classes)
+        self.head = None if num_classes is None else nn.Linear(num_features, num_classes)
 
 
 class _Residual(nn.Module):
@@ -150,8 +162,11 @@ class _Residual(nn.Module):
         return x + self.layers(x)
 
 
-def _convolution(channels: int, width: int) -> list[nn.Module]:
-    return [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+def _convolution(channels: int, width: int, stride: int = 1) -> list[nn.Module]:
+    """3×3; with a stride as wide as twice that and a pixel, so that each pixel counts."""
+    size = 3 if stride == 1 else 2 * stride + 1
+    convolution = nn.Conv2d(channels, width, size, stride, padding=size // 2, bias=False)
+    return [convolution, nn.BatchNorm2d(width), nn.ReLU()]
 
 
 NETWORKS = {network.__name__: network for network in (SmallCNN, SmallResNet)}
@@ -159,6 +174,8 @@ NETWORKS = {network.__name__: network for network in (SmallCNN, SmallResNet)}
 
 def save_extractor(network: DataSetClassifier, path: str | Path, **facts: Any) -> str:
     """Write a network and what is known of it (``data``, ``recipe``, ``test_accuracy``, …) as one safetensors file.
+
+    The file appears whole or not at all.
 
     Returns:
         The file's sha256.
@@ -169,18 +186,21 @@ def save_extractor(network: DataSetClassifier, path: str | Path, **facts: Any) -
         "num_classes": network.num_classes,
         "num_features": network.num_features,
         "width": network.width,
+        **({"stride": network.stride} if network.stride > 1 else {}),
+        **({"class_names": network.class_names} if network.class_names else {}),
         **facts,
     }
     if not isinstance(network, SmallCNN):  # its files, the first, don't say so, and their hashes stand
         description["network"] = type(network).__name__
     # One entry: the order of several is not defined in the format's writer, and would change the hash.
     content = save(network.state_dict(), metadata={"extractor": json.dumps(description)})
-    Path(path).write_bytes(content)
+    with whole_file(path) as file:
+        file.write(content)
     return hashlib.sha256(content).hexdigest()
 
 
 def load_extractor(name_or_path: str | Path) -> DataSetClassifier:
-    """A shipped extractor by name, or one made by ``scripts/train_extractor.py`` by its path (``*.safetensors``).
+    """A shipped extractor by name, or one made by ``lit-gen extractor`` by its path (``*.safetensors``).
 
     The file's description is in the attribute ``metadata``. The network is in eval mode, float32, without gradients.
 
@@ -223,10 +243,11 @@ def _read(path: Path) -> DataSetClassifier:
             metadata["num_features"],
             metadata["width"],
             metadata["name"],
+            metadata.get("stride", 1),
         )
-    except (SafetensorError, KeyError) as error:
-        raise ValueError(f"{path} is not an extractor written by scripts/train_extractor.py: {error}") from error
-    network.load_state_dict(weights)
+        network.load_state_dict(weights)
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} is not an extractor written by lit-gen extractor: {error}") from error
     network.metadata = metadata
     network.class_names = tuple(metadata.get("class_names", CLASS_NAMES.get(network.name, ())))
     return network.eval().requires_grad_(False)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_gen.metrics.extractors import Extractor
-from lit_gen.metrics.inception_network import InceptionNetwork
+from lit_gen.metrics.inception_network import SPATIAL, InceptionNetwork
 
 SIZE = 299
 BATCH = 16
@@ -33,14 +33,15 @@ class InceptionFID(Extractor):
     - ``clean``: Pillow's antialiased bicubic filter in float (Parmar et al. 2021, arXiv:2104.11222).
 
     The name says it all: ``inception`` is tf1 and 2048 features; else ``inception-clean``, ``inception-768`` and so on,
-    and ``inception-random`` has random weights, whose distances are called fd and not fid. Class scores are the 1008
+    ``inception-spatial`` for the 2023 whose distance is called sfid (Nash et al. 2021, arXiv:2103.03841), and
+    ``inception-random`` has random weights, whose distances are called fd and not fid. Class scores are the 1008
     logits without bias, as the Inception score takes them.
 
     Args:
         image_shape: ``(1, H, W)`` or ``(3, H, W)``.
         weights: the published file; None finds it in torch's download cache; ``random`` for weights from a fixed seed.
         resize: the protocol.
-        num_features: 64, 192, 768 or 2048.
+        num_features: 64, 192, 768 or 2048; 2023 for the spatial ones.
 
     Raises:
         ValueError: another shape, protocol or number, or a file that isn't the published one.
@@ -55,20 +56,21 @@ class InceptionFID(Extractor):
         image_shape: tuple[int, ...],
         weights: str | None = None,
         resize: Resize = "tf1",
-        num_features: Literal[64, 192, 768, 2048] = 2048,
+        num_features: Literal[64, 192, 768, 2023, 2048] = 2048,
     ) -> None:
         super().__init__()
         if len(image_shape) != 3 or image_shape[0] not in (1, 3):
             raise ValueError(f"image_shape={tuple(image_shape)}: InceptionFID needs (1, H, W) or (3, H, W)")
         if resize not in get_args(Resize):
             raise ValueError(f"resize={resize!r}: 'tf1' or 'clean'")
-        if num_features not in (64, 192, 768, 2048):
-            raise ValueError(f"num_features={num_features}: 64, 192, 768 or 2048")
+        if num_features not in (64, 192, 768, SPATIAL, 2048):
+            raise ValueError(f"num_features={num_features}: 64, 192, 768 or 2048, or {SPATIAL} (spatial)")
         self.image_shape, self.resize, self.num_features = tuple(image_shape), resize, num_features
         kind = ["inception", "random" * (weights == "random"), resize * (resize != "tf1")]
-        self.name = "-".join([part for part in kind if part] + [str(num_features)] * (num_features != 2048))
-        if weights != "random" and num_features == 2048:
-            self.frechet = "fid"
+        layer = {2048: "", SPATIAL: "spatial"}.get(num_features, str(num_features))
+        self.name = "-".join(part for part in (*kind, layer) if part)
+        if weights != "random":
+            self.frechet = {2048: "fid", SPATIAL: "sfid"}.get(num_features, "fd")
         self.network = InceptionNetwork()
         if weights == "random":
             draw_weights(self.network)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+SPATIAL = 17 * 17 * 7  # features, of seven channels at every place
+
 
 class InceptionNetwork(nn.Module):
     """Inception v3 (Szegedy et al. 2015, arXiv:1512.00567) with the 2015 release's differences from torchvision's.
@@ -41,7 +43,9 @@ class InceptionNetwork(nn.Module):
         Args:
             x: the images.
             num_features: 64 and 192 for the averages over the image after the first and second max pool, 768 for those
-                before the auxiliary classifier's place, 2048 for the last, those of the Fréchet inception distance.
+                before the auxiliary classifier's place, 2048 for the last, those of the Fréchet inception distance;
+                2023 for the first 7 channels of 17×17 that the fourth of the middle blocks (``mixed_6/conv``) begins
+                with, in TensorFlow's order (rows, columns, channels): the spatial ones (arXiv:2103.03841).
 
         Returns:
             The features ``(N, num_features)``, and 1008 logits ``(N, 1008)`` without the bias, as the Inception score
@@ -56,6 +60,9 @@ class InceptionNetwork(nn.Module):
         features = x
         for width, stage in stages.items():
             for layer in stage:
+                if num_features == SPATIAL and layer is self.Mixed_6d:
+                    features = layer.branch1x1(x)[:, :7].permute(0, 2, 3, 1).flatten(1)
+                    features = features.to(torch.promote_types(x.dtype, torch.float32))
                 x = layer(x)
             if width == num_features:
                 features = _averages(x)

@@ -28,6 +28,7 @@ DRAWN = 500  # samples of a model that are drawn together, from noise of their o
 WORTH_KEEPING = 5.0  # seconds of a pass over real images from which the user's own cache keeps its features
 
 Read = Callable[[range], tuple[Tensor, Tensor | None]]
+InStep = Callable[[Callable[[], None]], None]
 
 
 def collect(
@@ -42,6 +43,7 @@ def collect(
     device: torch.device | str = "cpu",
     known_classes: bool = True,
     advance: Callable[[int], None] = lambda images: None,
+    in_step: InStep = lambda work: work(),
 ) -> FeatureBank:
     """A bank of the images at positions 0 to ``count`` − 1; its ``compute`` joins the processes.
 
@@ -61,6 +63,7 @@ def collect(
         device: where the extractor runs.
         known_classes: of the bank.
         advance: told the number of images after each batch.
+        in_step: does the work, and fails in all processes where one fails.
 
     Raises:
         NotFiniteError: features that are NaN or infinite.
@@ -70,11 +73,15 @@ def collect(
     extractor = extractor.to(device)
     bank = FeatureBank(extractor.num_features, extractor.num_classes, capacity, known_classes=known_classes)
     bank = bank.to(float64_device(device))
-    for positions in _batches(count, batch_size, rank, world_size):
-        images, labels = read(positions)
-        features, logits = extractor.extract(images.to(device))
-        bank.update(features, torch.arange(positions.start, positions.stop), logits, labels)
-        advance(len(positions))
+
+    def see_all() -> None:
+        for positions in _batches(count, batch_size, rank, world_size):
+            images, labels = read(positions)
+            features, logits = extractor.extract(images.to(device))
+            bank.update(features, torch.arange(positions.start, positions.stop), logits, labels)
+            advance(len(positions))
+
+    in_step(see_all)
     return bank
 
 

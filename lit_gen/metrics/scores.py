@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
 from torch import Tensor
@@ -11,11 +11,44 @@ from lit_gen.metrics.bank import Features
 from lit_gen.metrics.frechet import class_frechet, frechet_infinity, frechet_of_moments
 from lit_gen.metrics.kernel import kernel_distance, kernel_distance_of_subsets
 from lit_gen.metrics.manifold import Neighbours
+from lit_gen.metrics.memorisation import memorisation_informed
 from lit_gen.metrics.two_sample import class_transfer, logistic_two_sample_test
+from lit_gen.metrics.vendi import vendi_score
 
+NEIGHBOURS = 5  # that scores by neighbours need at least
 ENOUGH_NEIGHBOURS = 1000  # data; among 300 digits the balls of precision hold a quarter of uniform noise
 
 Need = Literal["moments", "rows", "labels", "classes"]
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """What a score's name carries where it isn't as published.
+
+    Args:
+        k: neighbours of precision, recall, density and coverage, in place of 3 and 5: ``precision_k7``.
+        subsets: pairs of subsets of ``kid_subsets``.
+        subset_size: features of each; of others than 100 of 1,000, ``kid_subsets_50x500``.
+
+    Raises:
+        ValueError: fewer than 1 neighbour or subset, or than 2 features.
+    """
+
+    k: int | None = None
+    subsets: int = 100
+    subset_size: int = 1000
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("k", self.k, 1),
+            ("subsets", self.subsets, 1),
+            ("subset_size", self.subset_size, 2),
+        ):
+            if value is not None and value < least:
+                raise ValueError(f"{name}={value}: at least {least} is needed")
+
+
+PUBLISHED = ScoreOptions()
 
 
 class Comparison:
@@ -25,10 +58,11 @@ class Comparison:
         samples: of the generated images.
         real: of the data.
         seed: of the scores' own random choices.
+        options: of single scores.
     """
 
-    def __init__(self, samples: Features, real: Features, seed: int = 0) -> None:
-        self.samples, self.real, self.seed = samples, real, seed
+    def __init__(self, samples: Features, real: Features, seed: int = 0, options: ScoreOptions = PUBLISHED) -> None:
+        self.samples, self.real, self.seed, self.options = samples, real, seed, options
 
     @property
     def rows(self) -> tuple[Tensor, Tensor]:
@@ -59,7 +93,7 @@ class Comparison:
     @cached_property
     def neighbours(self) -> Neighbours:
         """Nearest neighbours within and between the sets."""
-        return Neighbours(*self.rows)
+        return Neighbours(*self.rows, k=max(NEIGHBOURS, self.options.k or 0))
 
 
 @dataclass(frozen=True)
@@ -94,8 +128,24 @@ def _class_frechet(c: Comparison) -> dict[str, float]:
 
 
 def _kernel_of_subsets(c: Comparison) -> dict[str, float]:
-    mean, deviation = kernel_distance_of_subsets(*c.rows, seed=c.seed)
-    return {"kid_subsets": mean, "kid_subsets_std": deviation}
+    subsets, size = c.options.subsets, c.options.subset_size
+    mean, deviation = kernel_distance_of_subsets(*c.rows, subsets=subsets, size=size, seed=c.seed)
+    usual = (subsets, size) == (PUBLISHED.subsets, PUBLISHED.subset_size)
+    name = "kid_subsets" if usual else f"kid_subsets_{subsets}x{size}"
+    return {name: mean, f"{name}_std": deviation}
+
+
+def _by_neighbours(
+    compute: Callable[[Neighbours, int], dict[str, float]], usual: int, c: Comparison
+) -> dict[str, float]:
+    """Scores by k neighbours; other numbers than the published one are in the names."""
+    k = c.options.k or usual
+    scores = compute(c.neighbours, k)
+    return scores if k == usual else {f"{name}_k{k}": value for name, value in scores.items()}
+
+
+def _vendi(c: Comparison) -> dict[str, float]:
+    return {"vendi": vendi_score(c.rows[0]), "vendi_real": vendi_score(c.rows[1])}
 
 
 SCORES: dict[str, Score] = {
@@ -115,17 +165,33 @@ SCORES: dict[str, Score] = {
         "rows",
         "kernel distance over all pairs; lower is better",
     ),
-    "kid_subsets": Score(_kernel_of_subsets, "rows", "kernel distance over 100 subsets of 1,000"),
+    "mifd": Score(
+        lambda c: {"mifd": memorisation_informed(*c.rows, c.samples.moments, c.real.moments)},
+        "rows",
+        "Fréchet distance over the memorisation distance, if below 0.1; lower is better",
+    ),
+    "kid_subsets": Score(_kernel_of_subsets, "rows", "kernel distance over subsets, 100 of 1,000 as published"),
     "inception_score": Score(_inception, "classes", "Inception score in 10 parts; higher is better"),
     "classes": Score(
         lambda c: dict(c.classified.classes or {}), "classes", "classes found, and how sure the classifier is"
     ),
-    "precision_recall": Score(lambda c: c.neighbours.precision_recall(), "rows", "precision and recall, k = 3", True),
-    "density_coverage": Score(lambda c: c.neighbours.density_coverage(), "rows", "density and coverage, k = 5", True),
+    "precision_recall": Score(
+        partial(_by_neighbours, Neighbours.precision_recall, 3),
+        "rows",
+        "precision and recall, k = 3 as published",
+        True,
+    ),
+    "density_coverage": Score(
+        partial(_by_neighbours, Neighbours.density_coverage, 5),
+        "rows",
+        "density and coverage, k = 5 as published",
+        True,
+    ),
     "memorisation": Score(
         lambda c: c.neighbours.memorisation(), "rows", "authenticity, and share of near copies", True
     ),
     "diversity": Score(lambda c: c.neighbours.diversity(), "rows", "mean pairwise distance over the data's"),
+    "vendi": Score(_vendi, "rows", "how many different ones there are in effect, of samples and of data"),
     "nn_test": Score(
         lambda c: c.neighbours.two_sample_test(), "rows", "1-nearest-neighbour two-sample test; 0.5 is best"
     ),
@@ -145,7 +211,7 @@ def few_data(names: Sequence[str], real: Features) -> list[str]:
     """
     count, dim, kept = real.moments.count, len(real.moments.mean), len(real.rows)
     lines = []
-    if (of_moments := [name for name in names if name in ("fd", "fd_infinity")]) and 0 < count <= dim:
+    if (of_moments := [name for name in names if name in ("fd", "fd_infinity", "mifd")]) and 0 < count <= dim:
         lines.append(
             f"{', '.join(of_moments)} against {count:,} real images: too few for the covariance of {dim:,} features; "
             f"at least {dim + 1:,} are needed"
@@ -185,7 +251,7 @@ def protocol_name(score: str, extractor: str, count: int, frechet: str = "fd") -
         score: its plain name.
         extractor: the extractor's.
         count: samples; whole thousands from ten of them on are written 10k, 50k.
-        frechet: ``fid`` for the features of the published Fréchet inception distance alone, else ``fd``.
+        frechet: ``fid`` and ``sfid`` for the features of the published Fréchet inception distances alone, else ``fd``.
     """
     number = f"{count // 1000}k" if count >= 10_000 and count % 1000 == 0 else str(count)
-    return f"{score.replace('fd', frechet, 1) if score.startswith('fd') else score}_{extractor}_{number}"
+    return f"{score.replace('fd', frechet, 1) if score.startswith(('fd', 'mifd')) else score}_{extractor}_{number}"

@@ -139,27 +139,37 @@ def read_statistics(path: str | Path, protocol: Protocol | None = None, extracto
     if missing := {"mu", "sigma"} - arrays.keys():
         held = ", ".join(arrays) or "nothing"
         raise ValueError(f"{path}: no {' and '.join(sorted(missing))}; it holds {held}, not statistics of features")
+    mean, covariance = check_statistics(path, arrays)
+    stored = json.loads(str(arrays["protocol"])) if "protocol" in arrays else None
+    if protocol is not None:
+        _check_protocol(path, stored, protocol)
+    else:
+        check_covariance(path, covariance)
+    if extractor is not None:
+        _check_extractor(path, stored, len(mean), extractor)
+    count = int(arrays["count"]) if "count" in arrays else 0
+    if "rows" not in arrays:
+        none = torch.zeros(0, dtype=torch.int64)
+        return Features(Moments(mean, covariance, count), mean.new_zeros(0, len(mean)), none, none, protocol=stored)
+    rows, index, labels = (torch.from_numpy(arrays[name]) for name in ("rows", "index", "labels"))
+    few = 0 < len(rows) == count <= len(mean)  # then the rows are the better factor of the covariance
+    moments = Moments.of_rows(rows) if few else Moments(mean, covariance, count)
+    names = arrays["class_names"].tolist() if "class_names" in arrays else ()
+    return Features(moments, rows, index, labels, class_names=names, protocol=stored)
+
+
+def check_statistics(path: str | Path, arrays: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """``mu`` ``(D,)`` and ``sigma`` ``(D, D)`` of what a file holds, in float64.
+
+    Raises:
+        ValueError: other shapes, or what isn't finite.
+    """
     mean, covariance = (_float64(path, name, arrays[name]) for name in ("mu", "sigma"))
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
         raise ValueError(
             f"{path}: mu {tuple(mean.shape)} and sigma {tuple(covariance.shape)}: expected (D,) and (D, D)"
         )
-    stored = json.loads(str(arrays["protocol"])) if "protocol" in arrays else None
-    if protocol is not None:
-        _check_protocol(path, stored, protocol)
-    else:
-        _check_covariance(path, covariance)
-    if extractor is not None:
-        _check_extractor(path, stored, len(mean), extractor)
-    if "rows" not in arrays:
-        none = torch.zeros(0, dtype=torch.int64)
-        return Features(Moments(mean, covariance), mean.new_zeros(0, len(mean)), none, none, protocol=stored)
-    count = int(arrays["count"])
-    rows, index, labels = (torch.from_numpy(arrays[name]) for name in ("rows", "index", "labels"))
-    few = len(rows) == count <= len(mean)  # then the rows are the better factor of the covariance
-    moments = Moments.of_rows(rows) if few else Moments(mean, covariance, count)
-    names = arrays["class_names"].tolist() if "class_names" in arrays else ()
-    return Features(moments, rows, index, labels, class_names=names, protocol=stored)
+    return mean, covariance
 
 
 def _float64(path: str | Path, name: str, array: np.ndarray) -> Tensor:
@@ -168,8 +178,12 @@ def _float64(path: str | Path, name: str, array: np.ndarray) -> Tensor:
     return torch.from_numpy(array.astype(np.float64))
 
 
-def _check_covariance(path: str | Path, covariance: Tensor) -> None:
-    """Refuse what is not symmetric and positive semi-definite to a millionth, for statistics summed up in float32."""
+def check_covariance(path: str | Path, covariance: Tensor) -> None:
+    """Refuse what is not symmetric and positive semi-definite to a millionth, for statistics summed up in float32.
+
+    Raises:
+        ValueError: naming the file.
+    """
     slack = 1e-6 * covariance.diagonal().abs().max()
     apart = (covariance - covariance.T).abs().max()
     if apart > slack:

@@ -211,7 +211,8 @@ def test_data_without_a_shipped_extractor_are_not_scored_and_one_line_says_how(c
     assert scores == [{}]
     lines = [record.message for record in caplog.records if "no extractor is shipped" in record.message]
     assert len(lines) == 1
-    assert "scripts/train_extractor.py --data Unshipped" in lines[0]
+    assert "`--evaluate.extractor digits`" in lines[0]
+    assert "lit_gen.metrics.train_extractor" in lines[0]
 
 
 @pytest.mark.parametrize("data", [DigitsDataModule(), None])
@@ -332,7 +333,7 @@ def test_all_scores_of_a_perfect_model_come_from_one_pass(monkeypatch):
         assert scores[f"val/{name}_digits_300"] == pytest.approx(value, abs=1e-6), name
     assert scores["val/kid_digits_300"] < 0  # a copy is nearer than another sample could be
     assert scores["val/logistic_accuracy_digits_300"] < 0.5  # taught on an image's copy under the other name
-    assert len(scores) == 19
+    assert len(scores) == 22
 
 
 def test_scores_of_single_images_carry_the_number_kept():

@@ -1,5 +1,4 @@
 import json
-import sys
 
 import pytest
 import torch
@@ -8,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from datamodules import DigitsDataModule
+from lit_gen.cli.app import main
 from lit_gen.metrics import (
     SHIPPED,
     FastExtractor,
@@ -22,6 +22,7 @@ from lit_gen.metrics import (
     load_extractor,
     save_extractor,
 )
+from lit_gen.metrics.extractor_training import mirrored, shifted
 
 
 def digits(split: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -37,11 +38,6 @@ def distance(network, a: torch.Tensor, b: torch.Tensor) -> float:
         moment.update(network.extract(images)[0])
         moments += [moment.mean, moment.covariance]
     return frechet_distance(*moments).item()
-
-
-@pytest.fixture(scope="module")
-def script(load_script):
-    return load_script("train_extractor.py")
 
 
 @pytest.mark.parametrize(
@@ -126,10 +122,10 @@ def test_missing_and_foreign_files(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no file"):
         load_extractor(tmp_path / "a.safetensors")
     (tmp_path / "a.safetensors").write_bytes(b"not tensors at all")
-    with pytest.raises(ValueError, match=r"not an extractor written by scripts/train_extractor.py"):
+    with pytest.raises(ValueError, match=r"not an extractor written by lit-gen extractor"):
         load_extractor(tmp_path / "a.safetensors")
     save_file({"weight": torch.zeros(2)}, tmp_path / "b.safetensors", {"extractor": json.dumps({"name": "b"})})
-    with pytest.raises(ValueError, match=r"not an extractor written by scripts/train_extractor.py"):
+    with pytest.raises(ValueError, match=r"not an extractor written by lit-gen extractor"):
         load_extractor(tmp_path / "b.safetensors")
 
 
@@ -220,20 +216,15 @@ def test_an_extractor_is_no_part_of_a_modules_state():
     assert not [key for key in averaged.state_dict() if "extractor" in key]
 
 
-def test_training_script_is_deterministic_and_makes_loadable_files(script, tmp_path, monkeypatch, capsys):
-    threads = torch.get_num_threads()
-    digests = set()
-    try:
-        for i in range(2):
-            file = tmp_path / f"{i}.safetensors"
-            command = f"train_extractor.py --data DigitsDataModule --epochs 1 --name mine --out {file}"
-            monkeypatch.setattr(sys, "argv", command.split())
-            script.main()
-            digests.add(capsys.readouterr().out.split()[-1])
-    finally:
-        torch.use_deterministic_algorithms(False)
-        torch.set_num_threads(threads)
+def test_training_is_deterministic_and_makes_loadable_files(tmp_path, capsys):
+    state, digests = torch.get_rng_state(), set()
+    for i in range(2):
+        file = tmp_path / f"{i}.safetensors"
+        main(f"extractor DigitsDataModule --epochs 1 --name mine --out {file}".split())
+        digests.add(capsys.readouterr().out.split()[-1])
     assert len(digests) == 1
+    assert torch.get_rng_state().equal(state)
+    assert not torch.are_deterministic_algorithms_enabled()
     network = load_extractor(file)
     images, labels = digits("test")
     right = (network.extract(images)[1].argmax(1) == labels).double().mean().item()
@@ -245,31 +236,33 @@ def test_training_script_is_deterministic_and_makes_loadable_files(script, tmp_p
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("--data nonsense", "neither digits, mnist, cifar10 nor a class"),
-        ("--data digits --root x", "--root x: DigitsDataModule takes none"),
-        ("--data MixtureDataModule", "needs images"),
-        ("--data digits --out x.pt", "must end in .safetensors"),
+        ("nonsense --out x.safetensors", "neither digits, mnist, cifar10 nor a class"),
+        ("digits --root x --out x.safetensors", "--root x: DigitsDataModule takes none"),
+        ("MixtureDataModule --out x.safetensors", "needs images"),
+        ("digits --out x.pt", "must end in .safetensors"),
+        ("digits --out mnist.safetensors", "mnist is the name of a shipped extractor"),
+        ("digits --out x.safetensors --name a/b", "--name a/b: scores carry it"),
+        ("digits --out x.safetensors --epochs 0", "--epochs 0: at least 1"),
     ],
 )
-def test_training_script_refuses(script, command, message, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["train_extractor.py", *command.split()])
+def test_training_refuses(command, message, capsys):
     with pytest.raises(SystemExit):
-        script.main()
+        main(["extractor", *command.split()])
     assert message in capsys.readouterr().err
 
 
-def test_half_of_the_images_are_mirrored(script):
+def test_half_of_the_images_are_mirrored():
     images = torch.randn(200, 2, 3, 4)
-    result = script.mirrored(images, torch.Generator().manual_seed(0))
+    result = mirrored(images, torch.Generator().manual_seed(0))
     same = [after.equal(before) for before, after in zip(images, result, strict=True)]
     turned = [after.equal(before.flip(-1)) for before, after in zip(images, result, strict=True)]
     assert all(a != b for a, b in zip(same, turned, strict=True))
     assert 70 < sum(turned) < 130
 
 
-def test_shifts_move_whole_images_over_background(script):
+def test_shifts_move_whole_images_over_background():
     images = torch.randn(40, 2, 5, 6)
-    moved = script.shifted(images, 1, torch.Generator().manual_seed(0))
+    moved = shifted(images, 1, torch.Generator().manual_seed(0))
     seen = set()
     for before, after in zip(images, moved, strict=True):
         padded = torch.full((2, 7, 8), -1.0)

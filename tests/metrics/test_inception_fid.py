@@ -9,6 +9,7 @@ from torch import nn
 from lit_gen.metrics import InceptionFID, inception_fid
 from lit_gen.metrics.inception_fid import resize_clean, resize_tf1
 from lit_gen.metrics.inception_network import InceptionNetwork, halve
+from lit_gen.metrics.scores import protocol_name
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,22 @@ def test_pytorch_fid_gives_the_same_features(weights, monkeypatch):
         for expected in reference(images):
             found = ours(images, expected.shape[1])[0]
             torch.testing.assert_close(found, expected.mean((2, 3)), rtol=1e-4, atol=1e-4)
+
+
+def test_spatial_features_are_seven_channels_of_mixed_6(published):
+    """What the 1×1 branch of TensorFlow's mixed_6 gives after its ReLU, in its order: rows, columns, channels."""
+    extractor = InceptionFID((3, 32, 40), weights=str(published), num_features=2023)
+    seen = []
+    extractor.network.Mixed_6d.branch1x1.register_forward_hook(lambda layer, given, output: seen.append(output))
+    images = to_float(uint8_images(2, 3, 32, 40))
+    features = extractor.extract(images)[0]
+    assert (features.shape, extractor.num_features) == ((2, 17 * 17 * 7), 2023)
+    branch = seen[0]
+    assert branch.shape == (2, 192, 17, 17)
+    assert branch.min() == 0
+    assert features.view(2, 17, 17, 7)[1, 3, 11, 5] == branch[1, 5, 3, 11]
+    assert features.equal(branch[:, :7].permute(0, 2, 3, 1).reshape(2, -1))
+    assert protocol_name("fd", extractor.name, 50_000, extractor.frechet) == "sfid_inception-spatial_50k"
 
 
 @pytest.mark.parametrize("side", [3, 8, 35])

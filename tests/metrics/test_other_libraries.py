@@ -8,9 +8,9 @@ from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.inception import InceptionScore
-from torchmetrics.image.kid import KernelInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance, poly_mmd
 
-from lit_gen.metrics import Comparison, FeatureBank, compute_scores
+from lit_gen.metrics import Comparison, FeatureBank, ScoreOptions, compute_scores
 
 N, DIM, CLASSES = 200, 12, 12
 NAMES = ["fd", "kid", "inception_score", "precision_recall", "density_coverage", "diversity", "nn_test"]
@@ -37,12 +37,17 @@ def sides():
 
 
 @pytest.fixture(scope="module")
-def ours(sides):
-    features = []
+def features(sides):
+    found = []
     for rows in sides:
         bank = FeatureBank(DIM, CLASSES)
         bank.update(rows.flatten(1), torch.arange(N), rows.flatten(1))
-        features.append(bank.compute())
+        found.append(bank.compute())
+    return found
+
+
+@pytest.fixture(scope="module")
+def ours(features):
     return compute_scores(NAMES, Comparison(*features))
 
 
@@ -90,3 +95,35 @@ def test_scipy_and_scikit_learn(sides, ours):
     expected["nn_accuracy_samples"], expected["nn_accuracy_real"] = np.mean(right[:N]), np.mean(right[N:])
     expected["nn_accuracy"] = np.mean(right)
     assert {name: ours[name] for name in expected} == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("k", [1, 3, 8])
+def test_other_numbers_of_neighbours_are_in_the_names(k, sides, features):
+    samples, real = (rows.flatten(1).numpy() for rows in sides)
+    held = [
+        np.linalg.norm(queries[:, None] - centres[None], axis=2)
+        <= NearestNeighbors(n_neighbors=k + 1).fit(centres).kneighbors(centres)[0][:, k]
+        for queries, centres in ((samples, real), (real, samples))
+    ]
+    suffix = "" if k == 3 else f"_k{k}"
+    expected = {f"precision{suffix}": held[0].any(1).mean(), f"recall{suffix}": held[1].any(1).mean()}
+    expected |= {f"density_k{k}": held[0].sum(1).mean() / k, f"coverage_k{k}": held[0].any(0).mean()}
+    comparison = Comparison(*features, options=ScoreOptions(k=k))
+    assert compute_scores(["precision_recall", "density_coverage"], comparison) == pytest.approx(expected, rel=1e-6)
+
+
+def test_kid_by_subsets_is_torchmetrics_of_the_same_ones(sides, features):
+    """Its own estimate of 20 pairs of subsets of 50, without replacement: mean and deviation; the name says both."""
+    generator, values = torch.Generator().manual_seed(3), []
+    for _ in range(20):
+        rows = [side.flatten(1)[torch.randperm(N, generator=generator)[:50]] for side in sides]
+        values.append(float(poly_mmd(*rows)))
+    comparison = Comparison(*features, seed=3, options=ScoreOptions(subsets=20, subset_size=50))
+    expected = {"kid_subsets_20x50": np.mean(values), "kid_subsets_20x50_std": np.std(values)}
+    assert compute_scores(["kid_subsets"], comparison) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("options", [{"k": 0}, {"subsets": 0}, {"subset_size": 1}])
+def test_options_that_are_none(options):
+    with pytest.raises(ValueError, match=r"=\d: at least \d is needed"):
+        ScoreOptions(**options)

@@ -1,7 +1,9 @@
 """Features of both sides of ``lit-gen evaluate``: an extractor that takes the two, one list of their classes."""
 
 import argparse
+import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +13,9 @@ from torch import Tensor
 from lit_gen.cli.commands.class_lists import ClassList, Labels, one_list
 from lit_gen.cli.commands.sides import Side, sides
 from lit_gen.cli.commands.sources import read_source
+from lit_gen.cli.processes import Processes
 from lit_gen.metrics.bank import NO_LABEL, Features
-from lit_gen.metrics.choosing import choose_extractor, fitting, shipped_for
+from lit_gen.metrics.choosing import choose_extractor, proposal, shipped_for
 from lit_gen.metrics.extractors import Extractor
 from lit_gen.metrics.passes import Read, collect, images_of, real_features, samples_of
 from lit_gen.metrics.scores import protocol_name
@@ -50,21 +53,28 @@ class Compared:
         return protocol_name(score, self.extractor.name, count, self.extractor.frechet)
 
 
-def compare(options: argparse.Namespace, bars: Progress) -> Compared:
-    """Read both sides, and collect their features.
+def compare(options: argparse.Namespace, bars: Progress, group: Processes) -> Compared:
+    """Read both sides, and collect their features, each process its share of them. A collective.
 
     Raises:
         ValueError: sides that don't fit each other or the extractor, or too few images.
         FileNotFoundError: no such file or folder.
     """
-    real, made = sides(options)
+    real, made = group.in_step(lambda: sides(options))
     if made.kind == "statistics" and options.num_samples is not None:
         raise ValueError(f"--num_samples {options.num_samples}: {made.path} are statistics")
     if real.kind == made.kind == "statistics":
         return _two_statistics(options)
-    extractor = find_extractor(options, real, made)
-    place: dict[str, Any] = {"batch_size": options.batch_size, "capacity": options.capacity, "device": options.device}
-    of_real, real_labels = _real(options, real, extractor, place, bars)
+    extractor = group.in_step(lambda: find_extractor(options, real, made))
+    place: dict[str, Any] = {
+        "batch_size": options.batch_size,
+        "capacity": options.capacity,
+        "device": options.device,
+        "rank": group.rank,
+        "world_size": group.world_size,
+        "in_step": group.in_step,
+    }
+    of_real, real_labels = _real(options, real, extractor, {**place, "agree": group.agree}, bars)
     if made.kind == "statistics":
         of_made = read_statistics(made.path, extractor=extractor).to(options.device)
         classes = _classes(real_labels, _stored_labels(made.path, of_made), extractor)
@@ -98,9 +108,7 @@ def find_extractor(options: argparse.Namespace, real: Side, made: Side) -> Extra
     if options.extractor in ("pixels", "identity") and len(shape) == 3 and colour:
         described = SimpleNamespace(image_shape=(3, *shape[1:]), name=described.name)
     if options.extractor == "auto" and len(shape) == 3 and shipped_for(described.name, shape) is None:
-        raise ValueError(
-            f"--extractor auto: none is shipped for these images; name one of {', '.join(fitting(shape))}, or a file"
-        )
+        raise ValueError(f"--extractor auto: none is shipped for these images; {_proposed(options, shape)}")
     extractor = choose_extractor(options.extractor, described)
     assert extractor is not None
     for kind, side in (("real", real), ("generated", made)):
@@ -109,6 +117,21 @@ def find_extractor(options: argparse.Namespace, real: Side, made: Side) -> Extra
             continue
         raise ValueError(f"{kind} images of shape {given}: extractor {extractor.name!r} takes {extractor.image_shape}")
     return extractor
+
+
+def _proposed(options: argparse.Namespace, shape: tuple[int, ...]) -> str:
+    """The command again with an extractor that takes the images, and the one that trains one of the real images."""
+    given = [word for word in options.arguments if word != "--extractor=auto"]
+    if "--extractor" in given:
+        place = given.index("--extractor")
+        del given[place : place + 2]
+    again = shlex.join(["lit-gen", "evaluate", *given, "--extractor", proposal(shape)])
+    reading = {"size": None, "white": None, "alpha": "white"}
+    words = [f"--{name}={getattr(options, name)}" for name, usual in reading.items() if getattr(options, name) != usual]
+    words += [f"--values={options.values[0]}"] * (options.values[0] != "uint8")
+    own = f"own_{Path(options.real).stem}.safetensors"
+    train = shlex.join(["lit-gen", "extractor", options.real, *words, "--out", own])
+    return f"name one, `{again}`, or train one, `{train}`"
 
 
 def _channels(side: Side) -> int | None:
@@ -128,7 +151,7 @@ def _real(
     if side.kind == "statistics":
         features = read_statistics(side.path, extractor=extractor).to(options.device)
         return features, _stored_labels(side.path, features)
-    bar = bars.add_task("real images", total=_enough(side, options.split))
+    bar = bars.add_task("real images", total=_enough(side, options.split) / place["world_size"])
     features = real_features(
         side.read,
         options.split,
@@ -161,7 +184,7 @@ def _generated(
         if count > total:
             raise ValueError(f"--num_samples {count}: {side.path} holds {total} images")
         read = images_of(side.read, options.split, extractor, options.device)
-    bar = bars.add_task("generated images", total=count)
+    bar = bars.add_task("generated images", total=count / place["world_size"])
     bank = collect(
         _renumbered(read, classes.generated),
         count,

@@ -12,9 +12,10 @@ from rich.progress import Progress
 from lit_gen.cli.commands.comparing import Compared, compare
 from lit_gen.cli.commands.sides import is_statistics
 from lit_gen.cli.commands.sources import add_reading, tell
+from lit_gen.cli.processes import check_processes, own_device, process_group, start, started
 from lit_gen.cli.support import rank_zero_note
 from lit_gen.files import whole_file
-from lit_gen.metrics.scores import SCORES, Comparison, check_names, compute_scores, few_data
+from lit_gen.metrics.scores import SCORES, Comparison, ScoreOptions, check_names, compute_scores, few_data
 from lit_gen.metrics.statistics import fingerprint_extractor
 from lit_gen.pretrained.loading import check_device
 
@@ -42,7 +43,8 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--extractor",
         default="auto",
-        help="auto (shipped for the data), pixels, inception, a shipped name, or a file",
+        help="auto (shipped for the data), pixels, inception, a shipped name, a file of lit-gen extractor, "
+        "torchvision:NAME[:FILE] or dinov2:FILE",
     )
     add("--scores", nargs="+", default=None, metavar="SCORE", help=f"all, or any of {names}")
     add("--num_samples", type=int, help="generated images (all; of a checkpoint as many as real ones, at most 10,000)")
@@ -53,9 +55,13 @@ def parser() -> argparse.ArgumentParser:
     add_reading(command)
     add("--seed", type=int, default=0, help="of a checkpoint's samples, and of random subsets (0)")
     add("--batch_size", type=int, default=500, help="images at once (500)")
+    add("--k", type=int, help="neighbours of precision, recall, density and coverage (3 and 5)")
+    add("--subsets", type=int, default=100, help="of kid_subsets (100)")
+    add("--subset_size", type=int, default=1000, help="of kid_subsets (1,000)")
     add("--capacity", type=int, default=10_000, help="features kept for scores of single images (10,000)")
     add("--trust", nargs="+", default=[], help="packages of your own whose classes a checkpoint names")
     add("--device", default="cpu", help="where networks run, e.g. cuda (cpu)")
+    add("--processes", type=int, help="that share the images, on GPUs one each (torchrun's, else 1)")
     add("--cache", default="auto", help="folder for real features; auto: the user's cache; off: none")
     add("--statistics", metavar="FILE", help="write the real features to this .npz, with mu and sigma")
     add("--json", metavar="FILE", help="write scores and protocol to this file")
@@ -70,8 +76,12 @@ def run(arguments: list[str]) -> None:
         FileNotFoundError: no such file or folder.
     """
     options = parser().parse_args(arguments)
+    options.arguments = arguments
     if options.statistics and is_statistics(options.real):
         raise ValueError(f"--statistics {options.statistics}: {options.real} are statistics already")
+    options.processes = started() if options.processes is None else options.processes
+    check_processes(options.processes, options.device)
+    options.device = own_device(options.device)
     check_device(options.device)
     options.values = options.values or ["uint8"]
     if len(options.values) > 2:
@@ -79,11 +89,24 @@ def run(arguments: list[str]) -> None:
     for name in ("batch_size", "capacity", "num_samples", "size"):
         if (value := getattr(options, name)) is not None and value < 1:
             raise ValueError(f"--{name} {value}: at least 1 is needed")
+    score_options(options)
     if options.scores and "all" not in options.scores:
         check_names(options.scores)
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
-        compared = compare(options, bars)
-    comparison = Comparison(compared.samples, compared.real, options.seed)
+    if options.processes > started():
+        if status := start(["evaluate", *arguments], options.processes):
+            sys.exit(status)
+        return
+    with process_group(options.device) as group:
+        quiet = group.rank > 0 or not sys.stderr.isatty()
+        with Progress(console=Console(stderr=True), transient=True, disable=quiet) as bars:
+            compared = compare(options, bars, group)
+        if group.rank == 0:
+            report_scores(options, compared)
+
+
+def report_scores(options: argparse.Namespace, compared: Compared) -> None:
+    """The scores, into the file that was asked for and as a table; beside them what was assumed or left out."""
+    comparison = Comparison(compared.samples, compared.real, options.seed, score_options(options))
     lines, left_out = table(options.scores, comparison, compared)
     tell(*compared.sources)
     groups = list(dict.fromkeys(group for group, *_ in lines))
@@ -97,6 +120,11 @@ def run(arguments: list[str]) -> None:
     print(f"{options.generated}: {samples} images against {known} of {options.real}")
     for group, name, value in lines:
         print(f"{name:<{width}}  {f'{value:.6g}':>12}  {SCORES[group].describes}")
+
+
+def score_options(options: argparse.Namespace) -> ScoreOptions:
+    """What single scores are told."""
+    return ScoreOptions(options.k, options.subsets, options.subset_size)
 
 
 def counts(compared: Compared) -> tuple[int, int]:
