@@ -1,7 +1,7 @@
 """What every training procedure shares beside the update step: seeds, averages in use, logging, checkpoints."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,7 +34,12 @@ class GenerativeModule(UpdatingModule):
         image_shape: ``(C, H, W)`` or ``(D,)``.
         ema_half_life: Half-life of the weight averages in images; None for none.
         ema_ramp_up: Its bound as a share of the images seen; None for none.
+
+    Attributes:
+        class_names: Of the classes of a conditional model, in the order of its labels.
     """
+
+    class_names: Sequence[str] = ()
 
     def __init__(
         self,

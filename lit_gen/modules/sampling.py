@@ -1,13 +1,21 @@
 """Models of images by latent variables, and drawing from them."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lit_gen.modules.base import Batch, GenerativeModule
+from lit_gen.modules.class_names import check_names, class_number, numbered
+from lit_gen.pretrained.names import stored_class_names
+from lit_gen.pretrained.stored import locate
+from lit_gen.training.player import Player
 
 SAMPLE_BATCH = 512  # images made at once by sample(), which bounds its memory
+Labels = Tensor | int | str | Sequence[int | str]
 
 
 class LatentVariableModel(GenerativeModule, ABC):
@@ -44,6 +52,54 @@ class LatentVariableModel(GenerativeModule, ABC):
         self.latent_dim, self.num_classes, self.conditional = latent_dim, num_classes, conditional
         # What a factory of networks takes beside the shapes: nothing if the model has no use for labels.
         self.condition = {"num_classes": num_classes} if conditional else {}
+        self._class_names: tuple[str, ...] = ()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """A name for each class of a conditional model, its number where none is known; empty for other models.
+
+        They come from the data of the training, and stay with checkpoints and saved models.
+        """
+        return self._class_names or (numbered(self.num_classes) if self.conditional else ())
+
+    @class_names.setter
+    def class_names(self, names: Sequence[str]) -> None:
+        expected = self.num_classes if self.conditional else 0
+        if len(names) != expected or len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
+            raise ValueError(
+                f"class_names={list(names)[:4]!r}, {len(names)} of them: a name for each of the {expected} classes is "
+                "needed, all different"
+            )
+        self._class_names = tuple(names)
+
+    def define(self, players: list[Player], averaged: list[str], init_from: str | None = None) -> None:
+        """Take the names of the classes, too, with the weights of a model of as many."""
+        super().define(players, averaged, init_from)
+        if init_from is not None and self.conditional:
+            names = stored_class_names(locate(init_from))
+            self._class_names = names if len(names) == self.num_classes else ()
+
+    def setup(self, stage: str) -> None:
+        """Compare the classes with the data's, and take their names to train on them.
+
+        Raises:
+            ValueError: the data have more classes than a conditional model, or number a class otherwise.
+        """
+        super().setup(stage)
+        data: Any = getattr(self.trainer, "datamodule", None)
+        names = tuple(getattr(data, "class_names", ())) if self.conditional else ()
+        if len(names) > self.num_classes:
+            raise ValueError(f"num_classes={self.num_classes}: the data have {len(names)} classes")
+        if len(names) == self.num_classes and self.conditional:
+            self._meet(self._class_names, names, "the model's weights", keep=stage != "fit")
+
+    def _meet(self, known: Sequence[str], names: Sequence[str], model: str, keep: bool) -> None:
+        """Go on with the names of the data, or with the model's own where it is only measured."""
+        if warning := check_names(known, names, model, "the data"):
+            rank_zero_warn(warning)
+        mere = numbered(self.num_classes)
+        first, second = (known, names) if keep else (names, known)
+        self.class_names = first if first and (tuple(first) != mere or not second) else second or mere
 
     @abstractmethod
     def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -62,14 +118,15 @@ class LatentVariableModel(GenerativeModule, ABC):
         return self.decode(noise, *(() if labels is None else (labels,)))
 
     @torch.no_grad()
-    def sample(self, n: int, labels: Tensor | int | None = None, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, n: int, labels: Labels | None = None, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``n`` images ``(n, *image_shape)`` in [-1, 1] from the averaged networks in eval mode.
 
         Latents, and then labels, are drawn on the CPU: the same ``generator`` state gives the same samples everywhere.
 
         Args:
             n: Images.
-            labels: Of a conditional model: the classes int64 ``(n,)``, or one for all; by default uniformly random.
+            labels: Of a conditional model: the classes int64 ``(n,)``, or as a list of numbers and `class_names`, or
+                one for all; by default uniformly random.
             generator: Source of randomness on the CPU.
 
         Raises:
@@ -91,7 +148,7 @@ class LatentVariableModel(GenerativeModule, ABC):
         with self.evaluating():
             return torch.cat([self.from_noise(*part) for part in parts])
 
-    def classes(self, n: int, labels: Tensor | int | None, generator: torch.Generator | None) -> tuple[Tensor, ...]:
+    def classes(self, n: int, labels: Labels | None, generator: torch.Generator | None) -> tuple[Tensor, ...]:
         """The labels ``(n,)`` of n samples in a tuple, as :meth:`sample` takes them; empty if unconditional."""
         if not self.conditional:
             if labels is not None:
@@ -99,7 +156,7 @@ class LatentVariableModel(GenerativeModule, ABC):
             return ()
         if labels is None:
             return (torch.randint(self.num_classes, (n,), generator=generator),)
-        classes = torch.as_tensor(labels, device="cpu")
+        classes = torch.as_tensor(self._numbers(labels), device="cpu")
         if classes.ndim == 0:
             classes = classes.expand(n)
         in_range = not classes.is_floating_point() and bool(((classes >= 0) & (classes < self.num_classes)).all())
@@ -108,6 +165,34 @@ class LatentVariableModel(GenerativeModule, ABC):
                 f"labels={_brief(labels)}: a class from 0 to {self.num_classes - 1}, or one for each of the {n} samples"
             )
         return (classes.long(),)
+
+    def _numbers(self, labels: Labels) -> Any:
+        """The same with classes in the place of names."""
+        words = [labels] if isinstance(labels, str) else labels
+        if isinstance(words, (Tensor, int)) or not any(isinstance(label, str) for label in words):
+            return labels
+        try:
+            found = [class_number(label, self.class_names) for label in words]
+        except ValueError as error:
+            raise ValueError(f"labels={_brief(labels)}: {error}") from None
+        return found[0] if isinstance(labels, str) else found
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the names of the classes."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["lit_gen"]["class_names"] = list(self.class_names)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Compare the classes with those of the data at hand.
+
+        Raises:
+            ValueError: the data number a class otherwise.
+        """
+        super().on_load_checkpoint(checkpoint)
+        known = checkpoint.get("lit_gen", {}).get("class_names")
+        if self.conditional and isinstance(known, (list, tuple)) and len(known) == self.num_classes:
+            fitting = self._trainer is not None and self._trainer.state.fn == "fit"
+            self._meet(known, self._class_names, "the checkpoint", keep=not fitting)
 
     def labels_of(self, batch: Batch) -> tuple[Tensor, ...]:
         """The batch's labels ``(N,)`` for a conditional model, nothing for others: to be passed as ``*labels``."""
@@ -119,5 +204,7 @@ class LatentVariableModel(GenerativeModule, ABC):
         return self.from_noise(noise.to(self.device, self.dtype), *self.labels_of(batch))
 
 
-def _brief(labels: Tensor | int) -> str:
-    return f"{labels}" if not isinstance(labels, Tensor) or labels.numel() < 9 else f"tensor of {tuple(labels.shape)}"
+def _brief(labels: Labels) -> str:
+    if isinstance(labels, Tensor):
+        return f"{labels}" if labels.numel() < 9 else f"tensor of {tuple(labels.shape)}"
+    return f"{labels!r}" if isinstance(labels, (int, str)) or len(labels) < 9 else f"{len(labels)} labels"

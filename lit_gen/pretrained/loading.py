@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from lit_gen import __version__
 from lit_gen.files import whole_folder
 from lit_gen.modules import GenerativeModule
+from lit_gen.modules.class_names import enumerated
 from lit_gen.pretrained.fit import Misfit, check_fit
+from lit_gen.pretrained.names import KEY, take_class_names
 from lit_gen.pretrained.specification import build
 from lit_gen.pretrained.stored import CARD, CONFIG, WEIGHTS, checkpoint_config, locate, read_tensors
 from lit_gen.pretrained.trust import harmless
@@ -90,6 +92,7 @@ def from_pretrained(
     place = check_device(device)
     path = locate(source, revision)
     module = _from_folder(path, trusted) if path.is_dir() else _from_checkpoint(path, trusted)
+    take_class_names(module, path)
     if not isinstance(module, kind):
         raise ValueError(f"kind={kind.__name__}: {source} holds a {type(module).__name__}")
     found = module if part is None else _part(module, part, str(source))
@@ -138,6 +141,7 @@ def save_pretrained(module: GenerativeModule, folder: str | Path, facts: Mapping
         "class_path": arguments.pop("_class_path"),
         "init_args": {name: value for name, value in arguments.items() if name != "_instantiator"},
         "facts": dict(facts or {}),
+        **({KEY: list(module.class_names)} if module.class_names else {}),
     }
     content = json.dumps(config, indent=2, default=list) + "\n"
     with whole_folder(folder) as unfinished:
@@ -246,5 +250,7 @@ def _card(name: str, config: dict[str, Any]) -> str:
     for key, value in facts.items():
         told = ", ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else value
         lines.append(f"- **{key}**: {told}")
+    if names := config.get(KEY):
+        lines.append(f"- **classes**: {enumerated(names)}")
     lines += ["", "```python", "import lit_gen", "", f'model = lit_gen.from_pretrained("{name}")', "```", ""]
     return "\n".join(lines)
