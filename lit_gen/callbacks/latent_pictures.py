@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lit_gen.callbacks.samples import image_grid
+from lit_gen.callbacks.grid import image_grid
 from lit_gen.modules.hierarchical_vae import HierarchicalVAE
 from lit_gen.modules.vae import VAE
 from lit_gen.training.randomness import mix

@@ -7,8 +7,8 @@ import lightning.pytorch as L
 import numpy as np
 from torch import Tensor
 
+from lit_gen.callbacks.grid import image_grid
 from lit_gen.callbacks.publish import save_png
-from lit_gen.callbacks.samples import image_grid
 
 
 class PredictionWriter(L.Callback):

@@ -8,6 +8,7 @@ import lightning.pytorch as L
 import numpy as np
 from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from lit_gen.files import whole_file
@@ -15,20 +16,32 @@ from lit_gen.files import whole_file
 BINS = 32
 
 
-def save_png(path: str | Path, image: Tensor) -> None:
-    """Write a uint8 picture ``(C, H, W)`` of 1 or 3 channels. The file appears whole or not at all."""
+def save_png(path: str | Path, image: Tensor, caption: str = "") -> None:
+    """Write a uint8 picture ``(C, H, W)`` of 1 or 3 channels. The file appears whole or not at all.
+
+    Args:
+        path: The file.
+        image: The picture.
+        caption: Kept in the file as its ``Description``.
+    """
+    info = PngInfo()
+    if caption:
+        info.add_itxt("Description", caption)
     with whole_file(path) as file:
-        Image.fromarray(_channels_last(image)).save(file, format="PNG")
+        Image.fromarray(_channels_last(image)).save(file, format="PNG", pnginfo=info)
 
 
-def publish(trainer: L.Trainer, directory: str | None, folder: str, name: str, picture: Tensor) -> None:
+def publish(
+    trainer: L.Trainer, directory: str | None, folder: str, name: str, picture: Tensor, caption: str = ""
+) -> None:
     """Write a picture to ``<directory>/<folder>/<name>.png`` and hand it to every logger that takes images."""
     if directory is not None:
-        save_png(Path(directory) / folder / f"{name}.png", picture)
+        save_png(Path(directory) / folder / f"{name}.png", picture, caption)
+    told = {"caption": [caption]} if caption else {}
     for logger in trainer.loggers:
         experiment: Any = getattr(logger, "experiment", None)
         if hasattr(logger, "log_image"):
-            logger.log_image(folder, [_channels_last(picture)], step=trainer.global_step)
+            logger.log_image(folder, [_channels_last(picture)], step=trainer.global_step, **told)
         elif hasattr(experiment, "add_image"):
             experiment.add_image(folder, picture, trainer.global_step)
 

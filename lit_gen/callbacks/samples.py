@@ -1,6 +1,5 @@
 """Pictures of the model's samples, from the same noise throughout training."""
 
-import math
 from typing import Any
 
 import lightning.pytorch as L
@@ -9,49 +8,13 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
+from lit_gen.callbacks.class_grid import class_caption, class_grid
+from lit_gen.callbacks.grid import image_grid
 from lit_gen.callbacks.nth_validation import NthValidationCallback
 from lit_gen.callbacks.publish import publish
 from lit_gen.training.randomness import mix
 
 NUM_POINTS = 2500  # samples, and data beside them, in a scatter plot
-MOST_COLUMNS = 20  # of a grid with a column for each class
-_GAP = 2  # pixels between the images of a grid
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """[-1, 1] to 0 ... 255, rounded; what lies outside is cut off, and what is no number becomes black."""
-    return ((images.detach().float().nan_to_num(nan=-1.0).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-
-
-def image_grid(images: Tensor, columns: int | None = None, cell: int = 48) -> Tensor:
-    """Images side by side as one uint8 picture ``(C, H, W)``.
-
-    [-1, 1] becomes [0, 255] whatever the images' own range; values outside are cut off. Small images are magnified by a
-    whole factor without smoothing, until their longer side has at least ``cell`` pixels.
-
-    Args:
-        images: ``(N, C, H, W)`` with N > 0 and 1 (grey, kept so) or 3 channels.
-        columns: images in a row; by default the grid is about square.
-        cell: pixels.
-
-    Raises:
-        ValueError: another shape, or ``columns`` or ``cell`` below 1.
-    """
-    if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
-        raise ValueError(f"images of shape {tuple(images.shape)}: expected (N, C, H, W) with 1 or 3 channels")
-    if cell < 1 or (columns is not None and columns < 1):
-        raise ValueError(f"columns={columns}, cell={cell}: at least 1 is needed")
-    pixels = to_uint8(images).cpu()
-    factor = math.ceil(cell / max(pixels.shape[-2:]))
-    pixels = pixels.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
-    count, channels, height, width = pixels.shape
-    columns = min(columns or math.ceil(math.sqrt(count)), count)
-    rows = math.ceil(count / columns)
-    grid = pixels.new_full((channels, rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP), 128)
-    for i in range(count):
-        top, left = i // columns * (height + _GAP), i % columns * (width + _GAP)
-        grid[:, top : top + height, left : left + width] = pixels[i]
-    return grid
 
 
 def scatter(samples: Tensor, data: Tensor) -> Tensor:
@@ -78,7 +41,7 @@ class SampleGrid(NthValidationCallback):
 
     A picture goes to ``samples/step_<step>.png`` under the trainer's log directory, and to every logger that takes
     images (W&B, TensorBoard) as ``samples``. Points in the plane are drawn as 2,500 samples over as many data.
-    A conditional model's classes are drawn in turn, each in a column of its own if they are at most 20.
+    A conditional model's classes are drawn in turn, each in rows of its own, beside its name where they are at most 20.
 
     Args:
         num_samples: images in the grid.
@@ -127,7 +90,9 @@ class SampleGrid(NthValidationCallback):
         if picture is None:
             return
         self._drawn = step
-        publish(trainer, directory, self.folder, f"step_{step:06d}", picture)
+        labels = self._labels(pl_module)
+        caption = "" if labels is None else class_caption(labels, pl_module.class_names)  # type: ignore[arg-type]
+        publish(trainer, directory, self.folder, f"step_{step:06d}", picture, caption)
 
     def picture(self, trainer: L.Trainer, pl_module: L.LightningModule) -> Tensor | None:
         """The picture now, uint8 ``(C, H, W)``, or None if the model has no samples that can be drawn."""
@@ -137,10 +102,13 @@ class SampleGrid(NthValidationCallback):
         generator, count = torch.Generator().manual_seed(mix(self.seed, "grid")), self.num_samples
         if len(shape) == 1:
             return scatter(pl_module.sample(NUM_POINTS, generator=generator), self._points(trainer))  # type: ignore[operator]
-        classes: Any = pl_module.num_classes if getattr(pl_module, "conditional", False) else None
-        labels = None if classes is None else torch.arange(count) % classes
+        labels = self._labels(pl_module)
         images = pl_module.sample(count, labels, generator)  # type: ignore[operator]
-        return image_grid(images, columns=classes if classes is not None and classes <= MOST_COLUMNS else None)
+        return image_grid(images) if labels is None else class_grid(images, labels, pl_module.class_names)  # type: ignore[arg-type]
+
+    def _labels(self, module: Any) -> Tensor | None:
+        """The classes of the pictures, in turn; None for an unconditional model."""
+        return torch.arange(self.num_samples) % module.num_classes if getattr(module, "conditional", False) else None
 
     def _points(self, trainer: L.Trainer) -> Tensor:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]

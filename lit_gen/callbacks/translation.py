@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torchmetrics import MeanMetric, Metric, SumMetric
 
-from lit_gen.callbacks.samples import SampleGrid, image_grid
+from lit_gen.callbacks.grid import image_grid
+from lit_gen.callbacks.samples import SampleGrid
 from lit_gen.metrics import SHIPPED, Extractor, FeatureMoments, Moments, frechet_distance, load_extractor
 from lit_gen.metrics.choosing import choose_extractor
 from lit_gen.precision import float64_device

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from lit_gen.callbacks.class_grid import class_caption, class_grid
+from lit_gen.callbacks.grid import image_grid, to_uint8
 from lit_gen.callbacks.publish import save_png
-from lit_gen.callbacks.samples import image_grid, to_uint8
 from lit_gen.cli.commands.labels import labels_said
 from lit_gen.cli.words import CommandParser
 from lit_gen.distributions.latents import lerp, slerp, truncated_normal
@@ -81,8 +82,10 @@ def run(arguments: list[str]) -> None:
     images, labels = draw(module, options)
     replaced = out.exists()
     if kind == "grid":
-        row = options.steps if options.interpolate else len(options.labels or ())
-        save_grid(out, image_grid(images, columns=row if row > 1 else None))
+        row = options.steps if options.interpolate else None
+        by_class = options.labels is not None
+        picture = class_grid(images, labels, module.class_names, row) if by_class else image_grid(images, columns=row)
+        save_grid(out, picture, class_caption(labels, module.class_names) if by_class else "")
     elif kind == "arrays":
         array = images.numpy() if images.ndim == 2 else to_uint8(images).movedim(1, -1).numpy()
         with whole_file(out) as file:
@@ -131,12 +134,15 @@ def check_model(module: Any, options: argparse.Namespace, out: Path, kind: str) 
         raise ValueError(f"--out {out}: samples of shape {module.image_shape} are no pictures, write them to a .npz")
 
 
-def save_grid(out: Path, picture: Tensor) -> None:
-    """Write a uint8 picture ``(C, H, W)`` in the format of its name, whole or not at all.
+def save_grid(out: Path, picture: Tensor, caption: str) -> None:
+    """Write a uint8 picture ``(C, H, W)`` in the format of its name, whole or not at all; a PNG keeps its caption.
 
     Raises:
         ValueError: for a format that can't hold it.
     """
+    if out.suffix.lower() == ".png":
+        save_png(out, picture, caption)
+        return
     array = picture.movedim(0, -1).squeeze(-1).numpy()
     try:
         with whole_file(out) as file:

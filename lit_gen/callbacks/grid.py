@@ -1,0 +1,44 @@
+"""Images side by side as one picture."""
+
+import math
+
+import torch
+from torch import Tensor
+
+GAP = 2  # pixels between the images of a grid
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """[-1, 1] to 0 ... 255, rounded; what lies outside is cut off, and what is no number becomes black."""
+    return ((images.detach().float().nan_to_num(nan=-1.0).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def image_grid(images: Tensor, columns: int | None = None, cell: int = 48) -> Tensor:
+    """Images side by side as one uint8 picture ``(C, H, W)``.
+
+    [-1, 1] becomes [0, 255] whatever the images' own range; values outside are cut off. Small images are magnified by a
+    whole factor without smoothing, until their longer side has at least ``cell`` pixels.
+
+    Args:
+        images: ``(N, C, H, W)`` with N > 0 and 1 (grey, kept so) or 3 channels.
+        columns: images in a row; by default the grid is about square.
+        cell: pixels.
+
+    Raises:
+        ValueError: another shape, or ``columns`` or ``cell`` below 1.
+    """
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
+        raise ValueError(f"images of shape {tuple(images.shape)}: expected (N, C, H, W) with 1 or 3 channels")
+    if cell < 1 or (columns is not None and columns < 1):
+        raise ValueError(f"columns={columns}, cell={cell}: at least 1 is needed")
+    pixels = to_uint8(images).cpu()
+    factor = math.ceil(cell / max(pixels.shape[-2:]))
+    pixels = pixels.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
+    count, channels, height, width = pixels.shape
+    columns = min(columns or math.ceil(math.sqrt(count)), count)
+    rows = math.ceil(count / columns)
+    grid = pixels.new_full((channels, rows * (height + GAP) - GAP, columns * (width + GAP) - GAP), 128)
+    for i in range(count):
+        top, left = i // columns * (height + GAP), i % columns * (width + GAP)
+        grid[:, top : top + height, left : left + width] = pixels[i]
+    return grid
