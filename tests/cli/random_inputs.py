@@ -149,7 +149,7 @@ def write_arrays(rng, path: Path) -> dict[str, np.ndarray]:
         rng, [("x_{}", "y_{}"), ("{}_images", "{}_labels"), ("{}", "{}_labels"), ("images", "labels")]
     )
     odd = rng.random() < 0.3
-    shape = pick(rng, [(4, 4), (4, 5, 3), (3, 4, 5), (2,), (4, 4, 1), *([(4, 4, 4, 4), ()] if odd else [])])
+    shape = pick(rng, [(5, 5), (5, 6, 3), (3, 5, 6), (2,), (5, 6, 1), *([(5, 5, 5, 5), ()] if odd else [])])
     dtype = pick(rng, DTYPES) if odd else "float32" if shape == (2,) else pick(rng, ["uint8", "uint16", "bool"])
     kind, divided = int(rng.integers(7 if odd else 5)), [["train"], ["train", "valid"], ["train", "test", "dev"]]
     arrays = {}

@@ -16,7 +16,7 @@ from lit_gen import GAN, VAE
 from lit_gen.cli.app import main
 from lit_gen.distributions.latents import slerp
 from lit_gen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator
-from lit_gen.pretrained import from_pretrained
+from lit_gen.pretrained import from_pretrained, save_pretrained
 
 NETWORKS = {
     "latent_dim": 4, "generator": partial(MLPGenerator, width=8), "discriminator": partial(MLPDiscriminator, width=8),
@@ -208,6 +208,17 @@ def test_embedding_takes_the_labels_of_data_by_their_names(named, capsys):
             main(["encode", str(named / "vae.ckpt"), path, "--out", "y.npz"])
         assert f"error: {path}: {told}" in capsys.readouterr().err
     assert not Path("y.npz").exists()
+
+
+def test_a_saved_model_is_compared_by_the_names_of_its_classes(named, capsys):
+    save_pretrained(from_pretrained(named / "gan.ckpt"), "model")  # alone, without the data it has learned
+    for i, kind in enumerate(("dog", "bee", "dog", "bee")):
+        Path("photos", kind).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), 60 * i, np.uint8)).save(Path("photos", kind, f"{i}.png"))
+    asked = ["--extractor", "pixels", "--scores", "fd", "--num_samples", "8", "--cache", "off"]
+    main(["evaluate", "photos", "model", *asked, "--json", "x.json"])
+    assert json.loads(Path("x.json").read_text())["classes"] == ["bee", "dog"]
+    assert "model draws the real images' classes in turn (bee, dog), not 3, cat" in capsys.readouterr().err
 
 
 def test_an_exported_program_says_the_classes(named):
