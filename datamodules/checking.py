@@ -9,7 +9,7 @@ from typing import Any
 
 from datamodules.base import DataModule
 from datamodules.datasets import SPLITS, BatchDataset
-from datamodules.summary import Summary, class_counts, listed
+from datamodules.summary import Summary, class_counts, listed, printable
 
 FEW = 100  # training images
 FEW_OF_CLASS = 10
@@ -27,8 +27,9 @@ def check(data: DataModule) -> Summary:
     """
     summary = data.summary(look=None)
     datasets: dict[str, BatchDataset] = {split: data.dataset(split) for split in SPLITS}
-    errors, pixels = _read_all(datasets)
-    errors += [error for error in summary.found.errors if error not in errors]
+    errors, pixels = [*summary.found.errors], _places(summary)
+    if not errors and not pixels:  # what is in memory has not been decoded for the summary
+        errors, pixels = _read_all(datasets)
     notes = [
         *summary.found.notes,
         *_few(summary, class_counts(datasets["train"], data.class_names)),
@@ -36,6 +37,14 @@ def check(data: DataModule) -> Summary:
         *_small(summary),
     ]
     return replace(summary, found=replace(summary.found, notes=tuple(notes), errors=tuple(errors)))
+
+
+def _places(summary: Summary) -> dict[int, list[tuple[str, int]]]:
+    """The places (split, index) of images by a checksum of their pixels, as far as the summary has decoded them."""
+    places: dict[int, list[tuple[str, int]]] = {}
+    for number, i, checksum in summary.found.checksums:
+        places.setdefault(checksum, []).append((SPLITS[number], i))
+    return places
 
 
 def _read_all(datasets: Mapping[str, BatchDataset]) -> tuple[list[str], dict[int, list[tuple[str, int]]]]:
@@ -47,7 +56,7 @@ def _read_all(datasets: Mapping[str, BatchDataset]) -> tuple[list[str], dict[int
             try:
                 image = dataset[i][0]
             except (ValueError, OSError) as error:
-                errors.append(" ".join(str(error).split()))
+                errors.append(printable(" ".join(str(error).split())))
                 continue
             places.setdefault(zlib.crc32(image.numpy().tobytes()), []).append((split, i))
     return errors, places

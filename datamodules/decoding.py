@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import IO, Any, Literal
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff", ".jfif", ".jpe", ".avif", ".gif")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "PPM", "TIFF", "AVIF")  # what a file may be, whatever its name says
@@ -104,13 +104,32 @@ def decode(
     Raises:
         ValueError: the file can't be read as an image; names it.
     """
-    channels, height, width = image_shape
     with _readable(file, name, reading) as opened:
         if page:
             opened.seek(page)
-        image = eight_bits(_upright(opened), "L" if channels == 1 else "RGB", reading)
-    pixels = np.asarray(ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC))
-    return pixels.reshape(height, width, channels).transpose(2, 0, 1)
+        return _pixels(opened, image_shape, reading)
+
+
+def examine(
+    file: str | IO[bytes],
+    image_shape: tuple[int, int, int],
+    name: str,
+    reading: Reading = DEFAULT,
+    page: int | None = None,
+) -> tuple[Header, tuple[float, float, float], np.ndarray]:
+    """Header, extremes and pixels, as of `read_header`, `read_extremes` and `decode`, of an image decoded once.
+
+    Pages, of which counting looks at each, are not counted where one is asked for.
+
+    Raises:
+        ValueError: the file can't be read as an image; names it.
+    """
+    with _readable(file, name, reading) as opened:
+        header = _header(opened, counted=page is None)
+        if page:
+            opened.seek(page)
+        opened.load()
+        return header, _extremes(opened, reading), _pixels(opened, image_shape, reading)
 
 
 def read_header(file: str | IO[bytes], name: str, reading: Reading = DEFAULT) -> Header:
@@ -120,24 +139,43 @@ def read_header(file: str | IO[bytes], name: str, reading: Reading = DEFAULT) ->
         ValueError: the file can't be read as an image; names it.
     """
     with _readable(file, name, reading) as opened:
-        try:
-            pages = getattr(opened, "n_frames", 1)
-        except UNREADABLE:  # the first page may be whole
-            pages = 1
-        return Header((opened.height, opened.width), opened.mode, pages, opened.has_transparency_data)
+        return _header(opened)
 
 
-def read_extremes(file: str | IO[bytes], name: str, reading: Reading = DEFAULT) -> tuple[float, float, float]:
+def read_extremes(
+    file: str | IO[bytes], name: str, reading: Reading = DEFAULT, page: int = 0
+) -> tuple[float, float, float]:
     """The least and largest stored value of an image, alpha left out, and the one that becomes white.
 
     Raises:
         ValueError: the file can't be read as an image; names it.
     """
     with _readable(file, name, reading) as opened:
-        image = opened if opened.mode in ("L", "F", *GREY_16_BIT) else opened.convert("RGB")
-        extremes: Any = image.getextrema()
-        pairs = extremes if isinstance(extremes[0], tuple) else [extremes]
-        return min(low for low, _ in pairs), max(high for _, high in pairs), reading.white or _white(image.mode)
+        if page:
+            opened.seek(page)
+        return _extremes(opened, reading)
+
+
+def _header(opened: Image.Image, counted: bool = True) -> Header:
+    try:
+        pages = getattr(opened, "n_frames", 1) if counted else 1
+    except UNREADABLE:  # the first page may be whole
+        pages = 1
+    return Header((opened.height, opened.width), opened.mode, pages, opened.has_transparency_data)
+
+
+def _extremes(opened: Image.Image, reading: Reading) -> tuple[float, float, float]:
+    image = opened if opened.mode in ("L", "F", *GREY_16_BIT) else opened.convert("RGB")
+    extremes: Any = image.getextrema()
+    pairs = extremes if isinstance(extremes[0], tuple) else [extremes]
+    return min(low for low, _ in pairs), max(high for _, high in pairs), reading.white or _white(image.mode)
+
+
+def _pixels(opened: Image.Image, image_shape: tuple[int, int, int], reading: Reading) -> np.ndarray:
+    channels, height, width = image_shape
+    image = eight_bits(_upright(opened), "L" if channels == 1 else "RGB", reading)
+    pixels = np.asarray(ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC))
+    return pixels.reshape(height, width, channels).transpose(2, 0, 1)
 
 
 @contextmanager
@@ -159,6 +197,8 @@ def _readable(file: str | IO[bytes], name: str | None, reading: Reading) -> Iter
                     f"{opened.width} x {opened.height} are {pixels:,} pixels, more than max_pixels={reading.max_pixels}"
                 )
             yield opened
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{told}: not a readable image: of none of the formats {', '.join(formats)}") from error
     except UNREADABLE as error:
         raise ValueError(f"{told}: not a readable image: {error}") from error
 

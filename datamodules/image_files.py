@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from datamodules.datasets import BatchDataset
-from datamodules.decoding import DEFAULT, EXTENSIONS, Header, Reading, decode, read_extremes, read_header
+from datamodules.decoding import DEFAULT, EXTENSIONS, Header, Reading, decode, examine, read_extremes, read_header
 from datamodules.listing import Archive, Names, list_folder, no_images
 
 __all__ = ["EXTENSIONS", "ImageFiles", "Names", "decode", "find_images", "pages_of", "read_header"]
@@ -54,8 +54,7 @@ class ImageFiles(BatchDataset):
 
     def decoded(self, i: int) -> np.ndarray:
         """Image i, uint8 (C, H, W)."""
-        page = 0 if self.pages is None else int(self.pages[i])
-        return decode(self.opened(i), self.image_shape, self.described(i), self.reading, page)
+        return decode(self.opened(i), self.image_shape, self.described(i), self.reading, self._page(i))
 
     def header(self, i: int) -> Header:
         """What the file of image i says of itself."""
@@ -63,7 +62,15 @@ class ImageFiles(BatchDataset):
 
     def extremes(self, i: int) -> tuple[float, float, float]:
         """The least and largest stored value of image i, and the one that becomes white."""
-        return read_extremes(self.opened(i), self.described(i), self.reading)
+        return read_extremes(self.opened(i), self.described(i), self.reading, self._page(i))
+
+    def examined(self, i: int) -> tuple[Header, tuple[float, float, float], np.ndarray]:
+        """Header, extremes and pixels of image i, decoded once."""
+        page = None if self.pages is None else int(self.pages[i])
+        return examine(self.opened(i), self.image_shape, self.described(i), self.reading, page)
+
+    def _page(self, i: int) -> int:
+        return 0 if self.pages is None else int(self.pages[i])
 
     def opened(self, i: int) -> str | IO[bytes]:
         """What the decoder takes: a path, or a file of the archive."""

@@ -49,7 +49,7 @@ class Classes:
             least: number of classes, if more are known than the labels show; as of one-hot rows.
 
         Raises:
-            ValueError: fewer names than classes, numbers beside words, or a million classes of few labels.
+            ValueError: fewer names than classes, equal ones, numbers beside words, or a million classes of few labels.
         """
         found = [np.unique(part) for part in labels if part.size]
         if len({part.dtype.kind in "US" for part in found}) > 1:
@@ -59,6 +59,8 @@ class Classes:
             return cls()
         if values.dtype.kind in "US":
             return cls(tuple(map(str, values)), values)
+        if twice := sorted({name for name in names if list(names).count(name) > 1}):
+            raise ValueError(f"class_names: {twice[0]!r} names {list(names).count(twice[0])} classes")
         count = max(int(values[-1]) + 1, least)
         if renumber is None:
             renumber = not names and not least and count > GAPS * len(values)

@@ -154,7 +154,7 @@ def _samples(
         tar.members = []  # type: ignore[attr-defined]  # else all headers stay in memory
         match = re.fullmatch(r"((?:.*/|)[^.]+)\.([^/]*)", member.name)  # WebDataset's rule
         if match is None or not member.isreg() or member.issparse():
-            left_out["members that are no file of a sample"] += not member.isdir()
+            left_out["outside of samples"] += not member.isdir()
             continue
         if match[1] != key:
             if key:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from datamodules.array_file import DAMAGE
 from datamodules.datasets import BatchDataset
-from datamodules.decoding import DEFAULT, Header, Reading, decode, read_extremes, read_header
+from datamodules.decoding import DEFAULT, Header, Reading, decode, examine, read_extremes, read_header
 from datamodules.shard_index import SUFFIXES, ShardIndex
 
 
@@ -68,6 +68,15 @@ class ShardImages(BatchDataset):
             return read_extremes(io.BytesIO(content), name, self.reading)
         array = read_array(content, name)
         return float(array.min()), float(array.max()), 255
+
+    def examined(self, i: int) -> tuple[Header, tuple[float, float, float], np.ndarray]:
+        """Header, extremes and pixels of image i, decoded once."""
+        ((_, (content, suffix, name)),) = self._contents([i])
+        if suffix != "npy":
+            channels, height, width = self.image_shape
+            return examine(io.BytesIO(content), (channels, height, width), name, self.reading)
+        array = self._decoded(content, suffix, name)
+        return Header(array.shape[1:], "array"), (float(array.min()), float(array.max()), 255), array
 
     def described(self, i: int) -> str:
         """What errors call image i."""

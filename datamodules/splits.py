@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from datamodules.datasets import Split
+from datamodules.datasets import SPLITS, Split
 
 SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
     "train": ("train", "training", "trainset"),
@@ -39,7 +39,8 @@ def split_in(name: str) -> Split | None:
         ValueError: words of several splits.
     """
     words = re.findall(r"[^\W\d_]+", name)
-    found = {split for split in map(split_named, words) if split is not None}
+    said = set(map(split_named, words))
+    found = [split for split in SPLITS if split in said]
     if len(found) > 1:
-        raise ValueError(f"{name}: the name says several splits, {' and '.join(sorted(found))}")
-    return found.pop() if found else None
+        raise ValueError(f"{name}: the name says several splits, {' and '.join(found)}")
+    return found[0] if found else None

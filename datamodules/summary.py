@@ -1,8 +1,9 @@
 """What was found in the data, in one line: images, sizes, values, classes, splits, and what was left out."""
 
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ class Found:
         left_out: files or arrays that are not used, by kind.
         notes: what else a user should know, a sentence each.
         errors: what can't be read, a line each.
+        checksums: where all was decoded, of each image its data set's place, its index and a checksum of its pixels.
     """
 
     sizes: Mapping[tuple[int, ...], int] = field(default_factory=dict)
@@ -37,6 +39,7 @@ class Found:
     left_out: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
+    checksums: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Summary:
             kinds = sorted(self.found.left_out.items(), key=lambda pair: -pair[1])
             told = ", ".join(f"{count:,} {what}" for what, count in kinds[:TOLD])
             parts.append(f"left out {told}{', …' if len(kinds) > TOLD else ''}")
-        return ", ".join(parts[:2]) + "".join(f"; {part}" for part in parts[2:])
+        return printable(", ".join(parts[:2]) + "".join(f"; {part}" for part in parts[2:]))
 
     def _pixels(self) -> list[str]:
         shape, found = " x ".join(map(str, self.image_shape)), self.found
@@ -109,11 +112,12 @@ class Summary:
         empty = [name for name, count in self.classes.items() if count == 0]
         if empty:
             warned.append(f"no training image of {listed(empty)}: such classes can't be learned")
-        return tuple(warned)
+        return tuple(map(printable, warned))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for a file."""
-        found = asdict(self.found)
+        found = asdict(replace(self.found, checksums=()))
+        del found["checksums"]
         sizes = {"x".join(map(str, size)): count for size, count in self.found.sizes.items()}
         return {
             "name": self.name,
@@ -143,10 +147,13 @@ def look_at_files(
         look: files to read; None for all.
     """
     total = sum(map(len, datasets))
-    looked = []
-    for dataset in datasets:
+    looked, checksums = [], []
+    for number, dataset in enumerate(datasets):
         for place, i in enumerate(spread(len(dataset), look and -(-look * len(dataset) // max(total, 1)))):
-            looked.append((dataset, i, *_look(dataset, i, decoded=look is None or place % DECODED == 0)))
+            header, extremes, pixels, error = _look(dataset, i, look is None, place % DECODED == 0)
+            looked.append((dataset, i, header, extremes, error))
+            if pixels is not None:
+                checksums.append((number, i, zlib.crc32(np.ascontiguousarray(pixels).data)))
     headers = [(files, i, header) for files, i, header, *_ in looked if header is not None]
     values = [extremes for *_, extremes, _ in looked if extremes is not None]
     return Found(
@@ -157,15 +164,18 @@ def look_at_files(
         left_out=dict(left_out),
         notes=(*notes, *_alpha_and_pages(headers)),
         errors=tuple(error for *_, error in looked if error is not None),
+        checksums=tuple(checksums),
     )
 
 
-def _look(files: Any, i: int, decoded: bool) -> tuple[Any, tuple[float, float, float] | None, str | None]:
-    """A file's header and values, or the error that it can't be read."""
+def _look(files: Any, i: int, whole: bool, decoded: bool) -> tuple[Any, Any, Any, str | None]:
+    """A file's header, extremes and pixels, as far as they are asked for, and the error where it can't be read."""
     try:
-        return files.header(i), files.extremes(i) if decoded else None, None
-    except ValueError as error:
-        return None, None, str(error)
+        if whole:
+            return *files.examined(i), None
+        return files.header(i), files.extremes(i) if decoded else None, None, None
+    except (ValueError, OSError) as error:
+        return None, None, None, printable(" ".join(str(error).split()))
 
 
 def _alpha_and_pages(headers: Sequence[tuple[Any, int, Any]]) -> list[str]:
@@ -238,6 +248,12 @@ def _range(values: Sequence[tuple[float, float, float]]) -> tuple[float, float, 
 def _likely_white(high: float) -> float:
     """The largest value of the fewest bits that hold `high`; of values up to 1 it is 1."""
     return 1.0 if high <= 1 else float(2 ** int(np.ceil(np.log2(high + 1))) - 1)
+
+
+def printable(text: str) -> str:
+    """A text with names of files in it, which may hold anything, as one line that any terminal takes."""
+    kept = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in kept)
 
 
 def listed(names: Sequence[str]) -> str:

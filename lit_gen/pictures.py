@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lit_gen.files import whole_file
 
-_GAP = 2  # pixels between the images of a grid
+GAP = 2  # pixels between the images of a grid
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -41,19 +41,29 @@ def image_grid(images: Tensor, columns: int | None = None, cell: int = 48) -> Te
     count, channels, height, width = pixels.shape
     columns = min(columns or math.ceil(math.sqrt(count)), count)
     rows = math.ceil(count / columns)
-    grid = pixels.new_full((channels, rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP), 128)
+    grid = pixels.new_full((channels, rows * (height + GAP) - GAP, columns * (width + GAP) - GAP), 128)
     for i in range(count):
-        top, left = i // columns * (height + _GAP), i % columns * (width + _GAP)
+        top, left = i // columns * (height + GAP), i % columns * (width + GAP)
         grid[:, top : top + height, left : left + width] = pixels[i]
     return grid
 
 
-def save_png(path: str | Path, image: Tensor) -> None:
-    """Write a uint8 picture ``(C, H, W)`` of 1 or 3 channels. The file appears whole or not at all."""
-    from PIL import Image
+def save_png(path: str | Path, image: Tensor, caption: str = "") -> None:
+    """Write a uint8 picture ``(C, H, W)`` of 1 or 3 channels. The file appears whole or not at all.
 
+    Args:
+        path: The file.
+        image: The picture.
+        caption: Kept in the file as its ``Description``.
+    """
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    if caption:
+        info.add_itxt("Description", caption)
     with whole_file(path) as file:
-        Image.fromarray(channels_last(image)).save(file, format="PNG")
+        Image.fromarray(channels_last(image)).save(file, format="PNG", pnginfo=info)
 
 
 def channels_last(picture: Tensor) -> np.ndarray:

@@ -14,14 +14,17 @@ from lit_gen.pictures import channels_last, save_png
 BINS = 32
 
 
-def publish(trainer: L.Trainer, directory: str | None, folder: str, name: str, picture: Tensor) -> None:
+def publish(
+    trainer: L.Trainer, directory: str | None, folder: str, name: str, picture: Tensor, caption: str = ""
+) -> None:
     """Write a picture to ``<directory>/<folder>/<name>.png`` and hand it to every logger that takes images."""
     if directory is not None:
-        save_png(Path(directory) / folder / f"{name}.png", picture)
+        save_png(Path(directory) / folder / f"{name}.png", picture, caption)
+    told = {"caption": [caption]} if caption else {}
     for logger in trainer.loggers:
         experiment: Any = getattr(logger, "experiment", None)
         if hasattr(logger, "log_image"):
-            logger.log_image(folder, [channels_last(picture)], step=trainer.global_step)
+            logger.log_image(folder, [channels_last(picture)], step=trainer.global_step, **told)
         elif hasattr(experiment, "add_image"):
             experiment.add_image(folder, picture, trainer.global_step)
 

@@ -50,7 +50,7 @@ class RunRecord(L.Callback):
             raise ValueError(refusal)
         if found is None:
             return
-        for line in (found.line(), *(f"warning: {text}" for text in found.warnings)):
+        for line in (found.line(), *(f"warning: {text}" for text in found.warnings), *_mirroring(trainer)):
             print(f"lit-gen: {line}", file=sys.stderr)
         if self._folder is not None:
             with whole_file(self._folder / "data.json") as file:
@@ -100,6 +100,14 @@ class RunRecord(L.Callback):
                 for path in sorted(folder.iterdir()):
                     artifact.add_file(str(path))
                 run.log_artifact(artifact, aliases=["latest", f"step-{trainer.global_step}"])
+
+
+def _mirroring(trainer: L.Trainer) -> list[str]:
+    """That images in colour, which are photos more often than not, are shown as they are."""
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    if getattr(data, "flip", None) is not False or len(data.image_shape) != 3 or data.image_shape[0] != 3:
+        return []
+    return ["images are never mirrored (flip=False); photos gain by --data.flip true, which mirrors a random half"]
 
 
 def facts(trainer: L.Trainer, module: GenerativeModule) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from lit_gen.callbacks.nth_validation import NthValidationCallback
 from lit_gen.callbacks.publish import publish
+from lit_gen.class_grid import class_caption, class_grid
 from lit_gen.pictures import image_grid
 from lit_gen.training.randomness import mix
 
 NUM_POINTS = 2500  # samples, and data beside them, in a scatter plot
-MOST_COLUMNS = 20  # of a grid with a column for each class
 
 
 def scatter(samples: Tensor, data: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ class SampleGrid(NthValidationCallback):
 
     A picture goes to ``samples/step_<step>.png`` under the trainer's log directory, and to every logger that takes
     images (W&B, TensorBoard) as ``samples``. Points in the plane are drawn as 2,500 samples over as many data.
-    A conditional model's classes are drawn in turn, each in a column of its own if they are at most 20.
+    A conditional model's classes are drawn in turn, each in rows of its own, beside its name where they are at most 20.
 
     Args:
         num_samples: images in the grid.
@@ -90,7 +90,9 @@ class SampleGrid(NthValidationCallback):
         if picture is None:
             return
         self._drawn = step
-        publish(trainer, directory, self.folder, f"step_{step:06d}", picture)
+        labels = self._labels(pl_module)
+        caption = "" if labels is None else class_caption(labels, pl_module.class_names)  # type: ignore[arg-type]
+        publish(trainer, directory, self.folder, f"step_{step:06d}", picture, caption)
 
     def picture(self, trainer: L.Trainer, pl_module: L.LightningModule) -> Tensor | None:
         """The picture now, uint8 ``(C, H, W)``, or None if the model has no samples that can be drawn."""
@@ -100,10 +102,13 @@ class SampleGrid(NthValidationCallback):
         generator, count = torch.Generator().manual_seed(mix(self.seed, "grid")), self.num_samples
         if len(shape) == 1:
             return scatter(pl_module.sample(NUM_POINTS, generator=generator), self._points(trainer))  # type: ignore[operator]
-        classes: Any = pl_module.num_classes if getattr(pl_module, "conditional", False) else None
-        labels = None if classes is None else torch.arange(count) % classes
+        labels = self._labels(pl_module)
         images = pl_module.sample(count, labels, generator)  # type: ignore[operator]
-        return image_grid(images, columns=classes if classes is not None and classes <= MOST_COLUMNS else None)
+        return image_grid(images) if labels is None else class_grid(images, labels, pl_module.class_names)  # type: ignore[arg-type]
+
+    def _labels(self, module: Any) -> Tensor | None:
+        """The classes of the pictures, in turn; None for an unconditional model."""
+        return torch.arange(self.num_samples) % module.num_classes if getattr(module, "conditional", False) else None
 
     def _points(self, trainer: L.Trainer) -> Tensor:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ import torch
 import torch.distributed
 from lightning.pytorch.utilities import rank_zero_only
 
-from lit_gen.cli.errors import users_error
+from lit_gen.cli.mistakes import users_error
 
 GRACE = 10.0  # seconds that processes have to end by themselves once one has failed
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lit_gen.pretrained.fit import Misfit, check_fit, compare
 from lit_gen.pretrained.loading import describe_checkpoint, describe_folder, load_weights
+from lit_gen.pretrained.names import take_class_names
 from lit_gen.pretrained.shipped import configs_folder, list_pretrained
 from lit_gen.pretrained.stored import checkpoint_config, locate, read_tensors
 from lit_gen.pretrained.trust import is_cache
@@ -114,6 +115,7 @@ class Source:
             raise ValueError(f"--ckpt_path {self.path}: its weights don't fit this model: {error}{told}") from None
         if self.weights_alone:
             load_weights(module, state, str(self.path))
+            take_class_names(module, self.path)
 
 
 def options_of(config: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from lit_gen.distributions.likelihoods import (
     OptimalSigmaGaussian,
     SharedSigmaGaussian,
     auto_likelihood,
+    default_likelihood,
 )
 from lit_gen.distributions.of_latents import DiagonalNormal, Distribution, FullMixture, Mixture, UnitNormal
 from lit_gen.distributions.priors import ExPostMixture, GaussianMixture, Prior, StandardNormal, VampPrior
@@ -44,6 +45,7 @@ __all__ = [
     "VampPrior",
     "auto_likelihood",
     "bound_log_scale",
+    "default_likelihood",
     "kl_normal",
     "kl_standard_normal",
     "normal_log_prob",

@@ -140,18 +140,18 @@ def read_statistics(path: str | Path, protocol: Protocol | None = None, extracto
         held = ", ".join(arrays) or "nothing"
         raise ValueError(f"{path}: no {' and '.join(sorted(missing))}; it holds {held}, not statistics of features")
     mean, covariance = check_statistics(path, arrays)
-    stored = json.loads(str(arrays["protocol"])) if "protocol" in arrays else None
+    stored = _stored_protocol(path, arrays)
     if protocol is not None:
         _check_protocol(path, stored, protocol)
     else:
         check_covariance(path, covariance)
     if extractor is not None:
         _check_extractor(path, stored, len(mean), extractor)
-    count = int(arrays["count"]) if "count" in arrays else 0
+    count = _count(path, arrays)
     if "rows" not in arrays:
         none = torch.zeros(0, dtype=torch.int64)
         return Features(Moments(mean, covariance, count), mean.new_zeros(0, len(mean)), none, none, protocol=stored)
-    rows, index, labels = (torch.from_numpy(arrays[name]) for name in ("rows", "index", "labels"))
+    rows, index, labels = _rows(path, arrays, len(mean))
     few = 0 < len(rows) == count <= len(mean)  # then the rows are the better factor of the covariance
     moments = Moments.of_rows(rows) if few else Moments(mean, covariance, count)
     names = arrays["class_names"].tolist() if "class_names" in arrays else ()
@@ -165,11 +165,41 @@ def check_statistics(path: str | Path, arrays: dict[str, Any]) -> tuple[Tensor, 
         ValueError: other shapes, or what isn't finite.
     """
     mean, covariance = (_float64(path, name, arrays[name]) for name in ("mu", "sigma"))
-    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
+    if mean.ndim != 1 or not len(mean) or covariance.shape != (len(mean), len(mean)):
         raise ValueError(
             f"{path}: mu {tuple(mean.shape)} and sigma {tuple(covariance.shape)}: expected (D,) and (D, D)"
         )
     return mean, covariance
+
+
+def _count(path: str | Path, arrays: dict[str, np.ndarray]) -> int:
+    """Images that the statistics are of, 0 where that is not said."""
+    count = arrays.get("count", np.zeros((), np.int64))
+    if count.shape != () or count.dtype.kind not in "iu" or count < 0:
+        raise ValueError(f"{path}: count {count.dtype} {count.shape} is no number of images")
+    return int(count)
+
+
+def _stored_protocol(path: str | Path, arrays: dict[str, np.ndarray]) -> dict[str, Any] | None:
+    try:
+        stored = json.loads(str(arrays["protocol"])) if "protocol" in arrays else None
+    except (ValueError, RecursionError):
+        stored = ()
+    if stored is not None and not (isinstance(stored, dict) and isinstance(stored.get("extractor"), str)):
+        raise ValueError(f"{path}: protocol is no description of statistics")
+    return stored
+
+
+def _rows(path: str | Path, arrays: dict[str, np.ndarray], num_features: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The features of single images ``(n, D)``, which images they are and their labels, ``(n,)``."""
+    shapes = {name: arrays[name].shape if name in arrays else None for name in ("rows", "index", "labels", "count")}
+    n = arrays["rows"].shape[0] if arrays["rows"].ndim else -1
+    kinds = [arrays[name].dtype.kind for name, shape in shapes.items() if shape is not None]
+    if shapes != {"rows": (n, num_features), "index": (n,), "labels": (n,), "count": ()} or kinds != [*"fiii"]:
+        told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"{path}: {told}: expected the features (n, {num_features}) of n images, (n,), (n,) and ()")
+    rows, index, labels = (torch.from_numpy(arrays[name]) for name in ("rows", "index", "labels"))
+    return rows, index, labels
 
 
 def _float64(path: str | Path, name: str, array: np.ndarray) -> Tensor:

@@ -1,6 +1,6 @@
 """What every model is without its training: networks by name, averages of their weights, and what it was made of."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,6 +29,7 @@ class GenerativeModel(nn.Module):
         averages: Weight averages of networks by name.
         memories: State of options that learn from updates, by name.
         pack: Images that a discriminator judges as one.
+        class_names: Of the classes of a conditional model, in the order of its labels.
         hparams: The constructor's arguments as plain values, with ``_class_path``.
 
     Raises:
@@ -36,6 +37,7 @@ class GenerativeModel(nn.Module):
     """
 
     hparams: Any
+    class_names: Sequence[str] = ()
 
     def __init__(
         self,

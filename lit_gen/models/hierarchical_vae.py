@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lit_gen.distributions import DiagonalNormal, auto_likelihood
+from lit_gen.distributions import DiagonalNormal, default_likelihood
 from lit_gen.losses import LayerTerms, Terms
 from lit_gen.models.variational import LikelihoodFactory, VariationalModel
 from lit_gen.networks import Hierarchy, Ladder
@@ -28,7 +28,8 @@ class HierarchicalVAE(VariationalModel):
     Args:
         image_shape: ``(C, H, W)`` or ``(D,)``; on the command line it comes from the data module.
         hierarchy: Makes p and q from (image_shape, shape of the likelihood's parameters).
-        likelihood: Makes p(x|z) from (image_shape); by default Bernoulli for images, Gaussian for points.
+        likelihood: Makes p(x|z) from (image_shape); by default `default_likelihood`: Bernoulli for
+            grey images, a Gaussian of optimal σ for images in colour, a Gaussian for points.
         **kwargs: All other arguments of ``VariationalModel``, but neither ``encoder_steps`` nor ``conditional``: p and
             q share networks, which take joint steps and no labels.
 
@@ -42,7 +43,7 @@ class HierarchicalVAE(VariationalModel):
         self,
         image_shape: tuple[int, ...],
         hierarchy: HierarchyFactory = Ladder,
-        likelihood: LikelihoodFactory = auto_likelihood,
+        likelihood: LikelihoodFactory = default_likelihood,
         **kwargs: Any,
     ) -> None:
         made = likelihood(tuple(image_shape))

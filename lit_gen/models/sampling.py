@@ -1,13 +1,17 @@
 """Models of images by latent variables, and drawing from them."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lit_gen.models.base import GenerativeModel
+from lit_gen.models.class_names import class_number, numbered
 
 Batch = tuple[Tensor, Tensor]
+Labels = Tensor | int | str | Sequence[int | str]
 SAMPLE_BATCH = 512  # images made at once by sample(), which bounds its memory
 
 
@@ -45,6 +49,25 @@ class LatentVariableModel(GenerativeModel, ABC):
         self.latent_dim, self.num_classes, self.conditional = latent_dim, num_classes, conditional
         # What a factory of networks takes beside the shapes: nothing if the model has no use for labels.
         self.condition = {"num_classes": num_classes} if conditional else {}
+        self._class_names: tuple[str, ...] = ()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """A name for each class of a conditional model, its number where none is known; empty for other models.
+
+        They come from the data of the training, and stay with checkpoints and saved models.
+        """
+        return self._class_names or (numbered(self.num_classes) if self.conditional else ())
+
+    @class_names.setter
+    def class_names(self, names: Sequence[str]) -> None:
+        expected = self.num_classes if self.conditional else 0
+        if len(names) != expected or len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
+            raise ValueError(
+                f"class_names={list(names)[:4]!r}, {len(names)} of them: a name for each of the {expected} classes is "
+                "needed, all different"
+            )
+        self._class_names = tuple(names)
 
     @abstractmethod
     def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -63,14 +86,15 @@ class LatentVariableModel(GenerativeModel, ABC):
         return self.decode(noise, *(() if labels is None else (labels,)))
 
     @torch.no_grad()
-    def sample(self, n: int, labels: Tensor | int | None = None, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, n: int, labels: Labels | None = None, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``n`` images ``(n, *image_shape)`` in [-1, 1] from the averaged networks in eval mode.
 
         Latents, and then labels, are drawn on the CPU: the same ``generator`` state gives the same samples everywhere.
 
         Args:
             n: Images.
-            labels: Of a conditional model: the classes int64 ``(n,)``, or one for all; by default uniformly random.
+            labels: Of a conditional model: the classes int64 ``(n,)``, or as a list of numbers and `class_names`, or
+                one for all; by default uniformly random.
             generator: Source of randomness on the CPU.
 
         Raises:
@@ -92,7 +116,7 @@ class LatentVariableModel(GenerativeModel, ABC):
         with self.evaluating():
             return torch.cat([self.from_noise(*part) for part in parts])
 
-    def classes(self, n: int, labels: Tensor | int | None, generator: torch.Generator | None) -> tuple[Tensor, ...]:
+    def classes(self, n: int, labels: Labels | None, generator: torch.Generator | None) -> tuple[Tensor, ...]:
         """The labels ``(n,)`` of n samples in a tuple, as :meth:`sample` takes them; empty if unconditional."""
         if not self.conditional:
             if labels is not None:
@@ -100,7 +124,7 @@ class LatentVariableModel(GenerativeModel, ABC):
             return ()
         if labels is None:
             return (torch.randint(self.num_classes, (n,), generator=generator),)
-        classes = torch.as_tensor(labels, device="cpu")
+        classes = torch.as_tensor(self._numbers(labels), device="cpu")
         if classes.ndim == 0:
             classes = classes.expand(n)
         in_range = not classes.is_floating_point() and bool(((classes >= 0) & (classes < self.num_classes)).all())
@@ -110,10 +134,23 @@ class LatentVariableModel(GenerativeModel, ABC):
             )
         return (classes.long(),)
 
+    def _numbers(self, labels: Labels) -> Any:
+        """The same with classes in the place of names."""
+        words = [labels] if isinstance(labels, str) else labels
+        if isinstance(words, (Tensor, int)) or not any(isinstance(label, str) for label in words):
+            return labels
+        try:
+            found = [class_number(label, self.class_names) for label in words]
+        except ValueError as error:
+            raise ValueError(f"labels={_brief(labels)}: {error}") from None
+        return found[0] if isinstance(labels, str) else found
+
     def labels_of(self, batch: Batch) -> tuple[Tensor, ...]:
         """The batch's labels ``(N,)`` for a conditional model, nothing for others: to be passed as ``*labels``."""
         return (batch[1],) if self.conditional else ()
 
 
-def _brief(labels: Tensor | int) -> str:
-    return f"{labels}" if not isinstance(labels, Tensor) or labels.numel() < 9 else f"tensor of {tuple(labels.shape)}"
+def _brief(labels: Labels) -> str:
+    if isinstance(labels, Tensor):
+        return f"{labels}" if labels.numel() < 9 else f"tensor of {tuple(labels.shape)}"
+    return f"{labels!r}" if isinstance(labels, (int, str)) or len(labels) < 9 else f"{len(labels)} labels"

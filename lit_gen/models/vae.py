@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from lit_gen import losses
-from lit_gen.distributions import ExPostMixture, Prior, StandardNormal, auto_likelihood, reparametrise
+from lit_gen.distributions import ExPostMixture, Prior, StandardNormal, default_likelihood, reparametrise
 from lit_gen.losses import LayerTerms, Terms, VariationalObjective
 from lit_gen.models.variational import LikelihoodFactory, VariationalModel
 from lit_gen.networks import Decoder, Encoder, auto_decoder, auto_encoder
@@ -26,7 +26,8 @@ class VAE(VariationalModel):
         latent_dim: Dimension of z.
         encoder: Makes the inference network q(z|x) from (image_shape, latent_dim).
         decoder: Makes the generative network from (shape of the likelihood's parameters, latent_dim).
-        likelihood: Makes p(x|z) from (image_shape); by default Bernoulli for images, Gaussian for points.
+        likelihood: Makes p(x|z) from (image_shape); by default `default_likelihood`: Bernoulli for
+            grey images, a Gaussian of optimal σ for images in colour, a Gaussian for points.
         prior: Makes p(z) from (latent_dim, image_shape).
         **kwargs: All other arguments of ``VariationalModel``.
 
@@ -40,7 +41,7 @@ class VAE(VariationalModel):
         latent_dim: int = 32,
         encoder: EncoderFactory = auto_encoder,
         decoder: DecoderFactory = auto_decoder,
-        likelihood: LikelihoodFactory = auto_likelihood,
+        likelihood: LikelihoodFactory = default_likelihood,
         prior: PriorFactory = StandardNormal,
         **kwargs: Any,
     ) -> None:

@@ -16,7 +16,9 @@ from lit_gen import __version__
 from lit_gen.files import whole_folder
 from lit_gen.kernels import guard_short
 from lit_gen.models import GenerativeModel
+from lit_gen.models.class_names import enumerated
 from lit_gen.pretrained.fit import Misfit, check_fit
+from lit_gen.pretrained.names import KEY, take_class_names
 from lit_gen.pretrained.specification import build, without_trainer
 from lit_gen.pretrained.stored import CARD, CONFIG, WEIGHTS, checkpoint_config, locate, read_tensors
 from lit_gen.pretrained.trust import harmless
@@ -118,6 +120,7 @@ def from_pretrained(
     trains = part is None and _trains(training)
     path = locate(source, revision)
     module = (_from_folder if path.is_dir() else _from_checkpoint)(path, trusted, trains)
+    take_class_names(module, path)
     if not isinstance(module, kind):
         how = "" if trains else ", loaded without its training"
         raise ValueError(f"kind={kind.__name__}: {source} holds a {type(module).__name__}{how}")
@@ -179,6 +182,7 @@ def save_pretrained(module: GenerativeModel, folder: str | Path, facts: Mapping[
         "class_path": arguments.pop("_class_path"),
         "init_args": {name: value for name, value in arguments.items() if name != "_instantiator"},
         "facts": dict(facts or {}),
+        **({KEY: list(module.class_names)} if module.class_names else {}),
     }
     content = json.dumps(config, indent=2, default=list) + "\n"
     with whole_folder(folder) as unfinished:
@@ -296,5 +300,7 @@ def _card(name: str, config: dict[str, Any]) -> str:
     for key, value in facts.items():
         told = ", ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else value
         lines.append(f"- **{key}**: {told}")
+    if names := config.get(KEY):
+        lines.append(f"- **classes**: {enumerated(names)}")
     lines += ["", "```python", "import lit_gen", "", f'model = lit_gen.from_pretrained("{name}")', "```", ""]
     return "\n".join(lines)

@@ -26,9 +26,12 @@ def is_addon(path: Path) -> bool:
 
 
 def list_pretrained() -> dict[str, dict[str, Any]]:
-    """The shipped models by name: what each was trained on and what it scores."""
-    configs = sorted(PRETRAINED.glob("*/config.json"))
-    return {path.parent.name: json.loads(path.read_text())["facts"] for path in configs}
+    """The shipped models by name: what each was trained on, what it scores, and the classes of conditional ones."""
+    configs = {path.parent.name: json.loads(path.read_text()) for path in sorted(PRETRAINED.glob("*/config.json"))}
+    return {
+        name: config["facts"] | {key: config[key] for key in ("class_names",) if key in config}
+        for name, config in configs.items()
+    }
 
 
 def _first_comment(path: Path) -> str:

@@ -20,9 +20,8 @@ from pathlib import Path
 
 import torch
 
-from lit_gen.callbacks.publish import save_png
-from lit_gen.callbacks.samples import image_grid
 from lit_gen.cli.app import main as lit_gen
+from lit_gen.pictures import image_grid, save_png
 from lit_gen.pretrained import from_pretrained
 
 

@@ -1,6 +1,7 @@
 """``lit-gen check``, and what evaluate and encode read: the same folders, archives, shards and arrays as fit."""
 
 import json
+import os
 import tarfile
 import zipfile
 from pathlib import Path
@@ -138,3 +139,26 @@ def test_fit_says_what_it_found_and_writes_it(forms, tmp_path, capsys, monkeypat
     assert "lit-gen: archive.zip: 30 images (train 22, val 6, test 2)" in capsys.readouterr().err
     (path,) = tmp_path.glob("runs/*/*/data.json")
     assert json.loads(path.read_text())["classes"].keys() == set(KINDS)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_bad_file_in_the_middle_of_a_run_leaves_what_was_trained(tmp_path, capsys, monkeypatch, workers):
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    for i in range(200):
+        Image.fromarray(rng.integers(256, size=(8, 8, 3), dtype=np.uint8)).save(f"photos/{i:03d}.png")
+    Path("photos/077.png").write_bytes(Path("photos/077.png").read_bytes()[:60])
+    data = ["--data", "ImageFolderDataModule", "--data.root=photos", "--data.image_size=8", "--data.batch_size=5"]
+    data += [f"--data.num_workers={workers}", "--data.val_share=0", "--data.test_share=0", "--evaluate.extractor=null"]
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--model", "VAE", *data, "--trainer.max_epochs=1", "--trainer.accelerator=cpu"])
+    assert stop.value.code == 2
+    told = capsys.readouterr().err
+    assert "images are never mirrored (flip=False)" in told
+    assert "error: photos/077.png: not a readable image" in told
+    (last,) = Path("runs").rglob("last.ckpt")
+    Image.new("RGB", (8, 8)).save("photos/077.png")
+    main(["fit", "--ckpt_path", str(last)])
+    assert (
+        torch.load(max(Path("runs").rglob("last.ckpt"), key=os.path.getmtime), weights_only=True)["global_step"] == 40
+    )

@@ -1,5 +1,6 @@
 """``lit-gen sample``, as its user meets it."""
 
+import json
 import re
 from functools import partial
 from pathlib import Path
@@ -11,11 +12,11 @@ import torch
 from PIL import Image
 
 from datamodules import ArrayDataModule, DigitsDataModule
-from lit_gen import GAN
+from lit_gen import GAN, VAE
 from lit_gen.cli.app import main
 from lit_gen.distributions.latents import slerp
-from lit_gen.networks import MLPDiscriminator, MLPGenerator
-from lit_gen.pretrained import from_pretrained
+from lit_gen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator
+from lit_gen.pretrained import from_pretrained, save_pretrained
 
 NETWORKS = {
     "latent_dim": 4, "generator": partial(MLPGenerator, width=8), "discriminator": partial(MLPDiscriminator, width=8),
@@ -141,3 +142,87 @@ def test_raw_samples_come_from_the_weights_as_trained(checkpoints, elsewhere, ca
     with pytest.raises(SystemExit, match="2"):
         main(["sample", "gan_digits", "--raw"])
     assert "--raw: gan_digits holds no weights beside averages" in capsys.readouterr().err
+
+
+# ---- classes by name
+
+
+@pytest.fixture(scope="module")
+def named(checkpoints):
+    """Conditional models of classes with names, of which one looks like the number of another."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(256, size=(24, 8, 8), dtype=np.uint8), np.array(["3", "bee", "cat", "dog"])
+    np.savez(checkpoints / "named.npz", images=images, labels=labels[np.arange(24) % 4])
+    data = ArrayDataModule(checkpoints / "named.npz", batch_size=4)
+    checkpoint(checkpoints / "gan.ckpt", GAN((1, 8, 8), **NETWORKS, num_classes=4, conditional=True), data)
+    small = {"encoder": partial(MLPEncoder, width=8), "decoder": partial(MLPDecoder, width=8), "latent_dim": 2}
+    checkpoint(checkpoints / "vae.ckpt", VAE((1, 8, 8), **small, num_classes=4, conditional=True), data)
+    return checkpoints
+
+
+def test_classes_are_said_by_name_or_number(named, capsys):
+    main(["sample", str(named / "gan.ckpt"), "-n", "5", "--labels", "dog", "0", "3", "--out", "a.npz"])
+    arrays = np.load("a.npz")
+    assert arrays["labels"].tolist() == [3, 0, 0, 3, 0]
+    assert arrays["class_names"].tolist() == ["3", "bee", "cat", "dog"]
+    assert f"note: --labels 3: the class that is called 3, number 0 of {named / 'gan.ckpt'}" in capsys.readouterr().err
+    assert ArrayDataModule("a.npz", val_share=0, test_share=0).class_names == ("3", "bee", "cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("Bees", r"no class 'Bees'; did you mean bee\? there are 0 3, 1 bee, 2 cat, 3 dog"),
+        ("4", "from 0 to 3: 0 3, 1 b"),
+    ],
+)
+def test_classes_that_there_are_not(named, elsewhere, capsys, label, message):
+    with pytest.raises(SystemExit):
+        main(["sample", str(named / "gan.ckpt"), "--labels", "cat", label])
+    assert re.search(f"error: --labels=cat {label}: .*gan.ckpt: .*{message}", capsys.readouterr().err)
+    assert not list(elsewhere.iterdir())
+
+
+def test_embedding_takes_the_labels_of_data_by_their_names(named, capsys):
+    pictures = np.load(named / "named.npz")["images"][:4]
+    for kind, picture in zip(("dog", "3", "bee", "dog"), pictures, strict=True):
+        Path("photos", kind).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(Path("photos", kind, f"{picture[0, 0]}.png"))
+    main(["encode", str(named / "vae.ckpt"), "photos", "--out", "z.npz"])
+    arrays, model = np.load("z.npz"), from_pretrained(named / "vae.ckpt", kind=VAE)
+    assert arrays["class_names"].tolist() == ["3", "bee", "dog"]
+    files = [*sorted(Path("photos").rglob("*.png"))]
+    read = torch.stack([torch.from_numpy(np.asarray(Image.open(file))) for file in files])[:, None] / 127.5 - 1
+    classes = torch.tensor([model.class_names.index(file.parent.name) for file in files])
+    torch.testing.assert_close(torch.from_numpy(arrays["latents"]), model.encode(read, classes))
+    Path("photos/dog").rename("photos/wolf")
+    np.savez("none.npz", images=pictures)
+    np.savez("numbers.npz", images=pictures, labels=np.array([3, 0, 1, 3]))
+    main(["encode", str(named / "vae.ckpt"), "numbers.npz", "--out", "z.npz"])
+    assert "note: the labels of numbers.npz are taken as the VAE's classes in their order" in capsys.readouterr().err
+    for path, told in (
+        ("photos", "the classes wolf are none of the VAE's (3, bee, cat, dog)"),
+        ("none.npz", "no labels"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["encode", str(named / "vae.ckpt"), path, "--out", "y.npz"])
+        assert f"error: {path}: {told}" in capsys.readouterr().err
+    assert not Path("y.npz").exists()
+
+
+def test_a_saved_model_is_compared_by_the_names_of_its_classes(named, capsys):
+    save_pretrained(from_pretrained(named / "gan.ckpt"), "model")  # alone, without the data it has learned
+    for i, kind in enumerate(("dog", "bee", "dog", "bee")):
+        Path("photos", kind).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), 60 * i, np.uint8)).save(Path("photos", kind, f"{i}.png"))
+    asked = ["--extractor", "pixels", "--scores", "fd", "--num_samples", "8", "--cache", "off"]
+    main(["evaluate", "photos", "model", *asked, "--json", "x.json"])
+    assert json.loads(Path("x.json").read_text())["classes"] == ["bee", "dog"]
+    assert "model draws the real images' classes in turn (bee, dog), not 3, cat" in capsys.readouterr().err
+
+
+def test_an_exported_program_says_the_classes(named):
+    main(["export", str(named / "gan.ckpt"), "--format", "torch_export", "--out", "g.pt2"])
+    extra = {"lit_gen.json": ""}
+    torch.export.load("g.pt2", extra_files=extra)
+    assert json.loads(extra["lit_gen.json"])["class_names"] == ["3", "bee", "cat", "dog"]

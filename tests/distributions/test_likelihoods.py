@@ -6,7 +6,15 @@ import torch
 from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Normal
 
-from lit_gen.distributions import Bernoulli, Gaussian, auto_likelihood, bound_log_scale
+import lit_gen
+from lit_gen.distributions import (
+    Bernoulli,
+    Gaussian,
+    OptimalSigmaGaussian,
+    auto_likelihood,
+    bound_log_scale,
+    default_likelihood,
+)
 
 SHAPE = (3, 4, 5)
 
@@ -152,6 +160,13 @@ def test_gaussian_images_stay_in_range_and_points_do_not_clip():
 def test_likelihood_by_shape():
     assert isinstance(auto_likelihood((1, 28, 28)), Bernoulli)
     assert isinstance(auto_likelihood((2,)), Gaussian)
+
+
+def test_the_default_by_the_datas_shape():
+    kinds = {(1, 28, 28): Bernoulli, (3, 32, 32): OptimalSigmaGaussian, (2,): Gaussian}
+    assert {shape: type(default_likelihood(shape)) for shape in kinds} == kinds
+    assert default_likelihood((3, 32, 32)).log_bin_width is not None  # bits a dimension, which grey values don't have
+    assert lit_gen.VAE((3, 8, 8)).hparams["likelihood"] == "lit_gen.distributions.likelihoods.default_likelihood"
 
 
 def test_wrong_arguments_are_named():

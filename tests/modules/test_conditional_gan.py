@@ -205,9 +205,11 @@ def test_standing_statistics_of_conditional_batch_norm():
     assert all(layer.running_mean.abs().max() > 0 for layer in layers)
 
 
-def test_callbacks_show_the_classes_in_columns(tmp_path):
+def test_callbacks_show_the_classes_in_rows(tmp_path):
     module, data = conditional(), DigitsDataModule(batch_size=32)
     fit(module, steps=2, callbacks=[GameMonitor()])
     trainer = type("Trainer", (), {"datamodule": data})()
     picture = SampleGrid(num_samples=30).picture(trainer, module)
-    assert picture.shape == (1, 3 * 50 - 2, 10 * 50 - 2)
+    assert module.class_names == tuple("0123456789")
+    assert picture.shape[1] == 5 * 50 - 2  # two classes of three images side by side
+    assert 2 * 3 * 50 < picture.shape[2] < 2 * (3 * 50 + 30)

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,7 @@ def data_at(options: argparse.Namespace) -> datamodules.DataModule:
     files: dict[str, Any] = {"white": options.white, "alpha": options.alpha, "max_pixels": options.max_pixels}
     if path.is_dir() and any(path.glob("*.tar")):
         return datamodules.StreamingDataModule(str(path), options.image_size, options.channels, **files)
-    if path.is_dir() or (path.suffix.lower() == ".zip" and zipfile.is_zipfile(path)):
+    if path.is_dir() or path.suffix.lower() == ".zip":
         data = datamodules.ImageFolderDataModule(
             str(path),
             options.image_size or 64,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lit_gen.cli.commands.labels import labels_for
 from lit_gen.cli.commands.sources import add_reading, read_source, tell
 from lit_gen.cli.words import CommandParser
 from lit_gen.files import whole_file
@@ -51,11 +52,12 @@ def run(arguments: list[str]) -> None:
     data = read_source(options.images, options.split, options.values, options.size, (), options.alpha, options.white)
     if tuple(data.image_shape) != module.image_shape:
         raise ValueError(f"{options.images}: images of shape {tuple(data.image_shape)}, not {module.image_shape}")
+    own = labels_for(module, data, options.images)
     dataset, latents, classes = data.dataset(options.split), [], []
     for start in range(0, len(dataset), BATCH):
         images, labels = dataset.__getitems__(list(range(start, min(start + BATCH, len(dataset)))))
         images = data.to_float(images).to(module.device)
-        given = module.labels_of((images, labels.to(module.device)))
+        given = () if own is None else (own[labels].to(module.device),)
         latents.append(module.encode(images, *given).float().cpu())
         classes.append(labels)
     z = torch.cat(latents)

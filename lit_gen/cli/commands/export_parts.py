@@ -65,7 +65,8 @@ class Part(nn.Module):
         if self.takes == "z":
             facts |= {"latent_dim": self.module.latent_dim, "latent_distribution": "N(0, I)"}
         if self.classes:
-            facts |= {"num_classes": self.classes, "other_labels": "NaN"}
+            names = list(self.module.class_names)
+            facts |= {"num_classes": self.classes, "class_names": names, "other_labels": "NaN"}
         return facts
 
     def _conditional(self) -> bool:

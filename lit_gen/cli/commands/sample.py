@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lit_gen.class_grid import class_caption, class_grid
+from lit_gen.cli.commands.labels import labels_said
 from lit_gen.cli.words import CommandParser
 from lit_gen.distributions.latents import lerp, slerp, truncated_normal
 from lit_gen.files import whole_file, whole_folder
@@ -26,17 +28,17 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("-n", type=int, default=64, help="number of images (64)")
     command.add_argument(
         "--labels",
-        type=int,
         nargs="+",
-        help="classes of a conditional model, taken in turn, a row of the grid long; random ones by default",
+        help="classes of a conditional model by name or number, taken in turn, a row or more of the grid each; random "
+        "ones by default",
     )
     command.add_argument("--trust", nargs="+", default=[], help="packages of your own whose classes the model names")
     command.add_argument("--seed", type=int, default=0, help="of the latents (0)")
     command.add_argument(
         "--out",
-        help="a picture (.png, .jpg, .webp, …) for one grid, a .npz for the arrays images (N, H, W[, C]) uint8 and "
-        "labels (N,), or points as they are; any other name is a new folder of PNGs. By default samples.png, or the "
-        "next free name, samples.2.png, …",
+        help="a picture (.png, .jpg, .webp, …) for one grid, a .npz for the arrays images (N, H, W[, C]) uint8, "
+        "labels (N,) and class_names (K,), or points as they are; any other name is a new folder of PNGs. By "
+        "default samples.png, or the next free name, samples.2.png, …",
     )
     command.add_argument("--device", default="cpu", help="where the network runs, e.g. cuda (cpu)")
     command.add_argument("--raw", action="store_true", help="by the weights as trained, not by their average")
@@ -74,15 +76,19 @@ def run(arguments: list[str]) -> None:
             raise ValueError(f"--raw: {options.source} holds no weights beside averages, or keeps none")
         module.averages.clear()
     check_model(module, options, out, kind)
+    options.labels = labels_said(options.labels, module, options.source)
     images, labels = draw(module, options)
     replaced = out.exists()
     if kind == "grid":
-        row = options.steps if options.interpolate else len(options.labels or ())
-        save_grid(out, image_grid(images, columns=row if row > 1 else None))
+        row = options.steps if options.interpolate else None
+        by_class = options.labels is not None
+        picture = class_grid(images, labels, module.class_names, row) if by_class else image_grid(images, columns=row)
+        save_grid(out, picture, class_caption(labels, module.class_names) if by_class else "")
     elif kind == "arrays":
         array = images.numpy() if images.ndim == 2 else to_uint8(images).movedim(1, -1).numpy()
         with whole_file(out) as file:
-            np.savez_compressed(file, images=array[..., 0] if array.shape[-1] == 1 else array, labels=labels.numpy())
+            array, names = array[..., 0] if array.shape[-1] == 1 else array, np.array(module.class_names, dtype=str)
+            np.savez_compressed(file, images=array, labels=labels.numpy(), class_names=names)
     else:
         write_folder(out, images)
     told = ", in the place of the file that was there" if replaced else ""
@@ -124,25 +130,21 @@ def check_model(module: Any, options: argparse.Namespace, out: Path, kind: str) 
     """
     if not isinstance(module, LatentVariableModel):
         raise ValueError(f"{options.source}: a {type(module).__name__} has no latents to sample")
-    if options.labels is not None and not module.conditional:
-        raise ValueError(f"--labels {options.labels}: the {type(module).__name__} of {options.source} is unconditional")
-    for label in options.labels or ():
-        if not 0 <= label < module.num_classes:
-            raise ValueError(
-                f"--labels={label}: the classes of {options.source} are from 0 to {module.num_classes - 1}"
-            )
     if kind != "arrays" and (len(module.image_shape) != 3 or module.image_shape[0] not in (1, 3)):
         raise ValueError(f"--out {out}: samples of shape {module.image_shape} are no pictures, write them to a .npz")
 
 
-def save_grid(out: Path, picture: Tensor) -> None:
-    """Write a uint8 picture ``(C, H, W)`` in the format of its name, whole or not at all.
+def save_grid(out: Path, picture: Tensor, caption: str) -> None:
+    """Write a uint8 picture ``(C, H, W)`` in the format of its name, whole or not at all; a PNG keeps its caption.
 
     Raises:
         ValueError: for a format that can't hold it.
     """
     from PIL import Image
 
+    if out.suffix.lower() == ".png":
+        save_png(out, picture, caption)
+        return
     array = picture.movedim(0, -1).squeeze(-1).numpy()
     try:
         with whole_file(out) as file:

@@ -41,9 +41,9 @@ class Side:
         if not getattr(self.read, "conditional", False):
             return Labels(self.path)
         numbers = tuple(map(str, range(self.read.num_classes)))
-        names = _names_in_checkpoint(self.path, trusted)
-        if len(names) != len(numbers):
-            names = numbers
+        names = tuple(self.read.class_names)
+        if names == numbers and len(stored := _names_in_checkpoint(self.path, trusted)) == len(numbers):
+            names = stored
         return Labels(self.path, names, names != numbers, drawn=True)
 
 

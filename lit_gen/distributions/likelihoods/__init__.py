@@ -17,9 +17,20 @@ __all__ = [
     "OptimalSigmaGaussian",
     "SharedSigmaGaussian",
     "auto_likelihood",
+    "default_likelihood",
 ]
 
 
+def default_likelihood(image_shape: tuple[int, ...]) -> Likelihood:
+    """`OptimalSigmaGaussian` for images in colour, `Bernoulli` for grey ones, `Gaussian` with learned σ for points.
+
+    A Bernoulli on grey values is the custom of handwriting, and no probability of photos.
+    """
+    if len(image_shape) != 3:
+        return Gaussian(image_shape)
+    return Bernoulli(image_shape) if image_shape[0] == 1 else OptimalSigmaGaussian(image_shape)
+
+
 def auto_likelihood(image_shape: tuple[int, ...]) -> Likelihood:
-    """`Bernoulli` for images, `Gaussian` with learned σ for points."""
+    """`Bernoulli` for images, `Gaussian` with learned σ for points: the default of earlier versions' checkpoints."""
     return (Bernoulli if len(image_shape) == 3 else Gaussian)(image_shape)
