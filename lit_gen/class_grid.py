@@ -5,14 +5,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from lit_gen.models.class_names import printable
 from lit_gen.pictures import GAP, image_grid
+
+if TYPE_CHECKING:  # pictures of classes alone need Pillow
+    from PIL import ImageFont
 
 MOST_NAMED = 20  # classes whose names are drawn
 FONT = 12  # pixels
@@ -91,15 +94,18 @@ def class_caption(labels: Tensor, names: Sequence[str]) -> str:
 
 
 @functools.cache
-def _font() -> ImageFont.FreeTypeFont:
+def _font() -> "ImageFont.FreeTypeFont":
     """Matplotlib's own, which has the letters of more languages than Pillow's."""
     import matplotlib  # slow, and only for pictures of classes
+    from PIL import ImageFont
 
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), FONT)
 
 
 def _name(name: str, height: int) -> Tensor:
     """A class's name as a grey picture ``(H, W)`` of an image's height, for the left of its first row."""
+    from PIL import Image, ImageDraw
+
     font = _font()
     text = printable(name)
     while text and font.getlength(text) > LONGEST:
