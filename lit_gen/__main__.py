@@ -1,5 +1,6 @@
 """``lit-gen``, also as ``python -m lit_gen``: what needs no torch is answered without importing it."""
 
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -19,11 +20,13 @@ use what is trained:
   export      a model or one of its networks as safetensors, ONNX or a torch.export program
 
 look around:
+  compare     runs side by side: scores over seeds, and the options that differ
   list        the shipped models and configs
   check       what a folder, archive or array of images holds, and every file that can't be read
   doctor      versions, devices, precisions, weights and accounts found
 
 lit-gen COMMAND --help tells the options of each."""
+WITHOUT_TORCH = ("compare", "list")
 
 
 def take_own_datamodules() -> str | None:
@@ -55,10 +58,8 @@ def main() -> None:
     arguments = sys.argv[1:]
     if not arguments or arguments in (["-h"], ["--help"], ["help"]):
         print(OVERVIEW)
-    elif arguments[0] == "list":
-        from lit_gen.cli.commands.list import run
-
-        run(arguments[1:])
+    elif arguments[0] in WITHOUT_TORCH:
+        importlib.import_module(f"lit_gen.cli.commands.{arguments[0]}").run(arguments[1:])
     elif (mistake := take_own_datamodules()) is not None:
         sys.exit(f"lit-gen: error: {mistake}")
     else:

@@ -28,6 +28,7 @@ OWN_COMMANDS = (
     "list",
     "doctor",
     "check",
+    "compare",
 )  # modules of lit_gen.cli.commands, without a Trainer
 
 
