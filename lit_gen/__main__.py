@@ -12,6 +12,7 @@ train and measure, from options or YAML:
   validate    score a checkpoint on the validation split
   test        score a checkpoint on the test split
   predict     samples, or translations, as PNG files
+  sweep       search options by Optuna, each trial a run:  lit-gen sweep vae_digits --space.model.latent_dim int 2 32
 
 use what is trained:
   sample      images from a model, as a grid, a folder or an array; paths between latents
@@ -26,7 +27,7 @@ look around:
   doctor      versions, devices, precisions, weights and accounts found
 
 lit-gen COMMAND --help tells the options of each."""
-WITHOUT_TORCH = ("compare", "list")
+WITHOUT_TORCH = ("compare", "list", "sweep")
 
 
 def take_own_datamodules() -> str | None:

@@ -29,6 +29,7 @@ OWN_COMMANDS = (
     "doctor",
     "check",
     "compare",
+    "sweep",
 )  # modules of lit_gen.cli.commands, without a Trainer
 
 
