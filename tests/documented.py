@@ -26,6 +26,7 @@ NOT_RUN = {
     "tensorboard --logdir": "serves pages until it is stopped",
     "wandb": "needs a login",
     "torchrun": "needs the other hosts; test_distributed.py runs two nodes on one",
+    "lit-gen sweep": "trains many times in processes of their own; test_sweep.py does",
     "sbatch": "needs a cluster; test_distributed.py runs the script's options",
 }
 # Commands whose options alone are read, and why so.

@@ -57,10 +57,10 @@ def print_comparison(groups: Sequence[Group], names: Sequence[str]) -> None:
     if differing := differences(groups):
         print("\noptions that differ:")
         lines = [
-            [name, *(_value(group.options[name]) if name in group.options else NONE for group in groups)]
-            for name in differing
+            ["", *(f"row {number}" for number in range(1, len(groups) + 1))],
+            *([name, *(_value(g.options[name]) if name in g.options else NONE for g in groups)] for name in differing),
         ]
-        _print_columns([["", *(f"row {number}" for number in range(1, len(groups) + 1))], *lines])
+        _print_columns(lines if len(differing) >= len(groups) else [*zip(*lines, strict=True)])
     print("\nruns:")
     for number, group in enumerate(groups, 1):
         for member in group.runs:

@@ -70,7 +70,9 @@ def parser() -> CommandParser:
 
 def split(arguments: Sequence[str]) -> tuple[str | None, list[str], list[tuple[str, list[str]]], list[str]]:
     """The config, this command's own options, the space, and what is left for ``fit``."""
-    own, space, of_fit = [], [], []
+    own: list[str] = []
+    of_fit: list[str] = []
+    space: list[tuple[str, list[str]]] = []
     words = list(arguments)
     config = words.pop(0) if words and not words[0].startswith("-") else None
     known = parser()._option_string_actions

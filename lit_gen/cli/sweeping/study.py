@@ -139,32 +139,31 @@ class Sweep:
 
     def _train(self, trial: Any, values: dict[str, str]) -> str:
         """Run a trial, tell the study of it, and say what became of it in one line."""
-        from lit_gen.cli.sweeping.trial import last_error, run_trial
-
         output = self.folder / "output" / f"trial_{trial.number:04d}.txt"
         output.parent.mkdir(exist_ok=True)
         arguments = [*self.arguments, *(f"--{option}={value}" for option, value in values.items())]
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        child = context.Process(target=run_trial, args=(theirs, arguments, str(output)))
+        child = context.Process(target=start, args=(theirs, arguments, str(output)))
         self._children.append(child)
         child.start()
         theirs.close()
         best, pruned = self._listen(trial, ours)
         child.join()
         self._children.remove(child)
+        status = child.exitcode or 0
         told = f"trial {trial.number}: {' '.join(f'{option}={value}' for option, value in values.items())}"
         states = self.optuna.trial.TrialState
-        if child.exitcode == 0 and best is not None:
+        if status == 0 and best is not None:
             trial.set_user_attr("score", best)
             self.study.tell(trial, state=states.PRUNED) if pruned else self.study.tell(trial, best)
             return f"{told}: {best:.4g}{', ended early' if pruned else ''}"
-        if self._stopped or child.exitcode in (130, 128 + signal.SIGTERM):
+        if self._stopped or status in (130, 128 + signal.SIGTERM):
             self._stopped = True
             self.study.tell(trial, state=states.FAIL)
             return f"{told}: stopped"
-        reason = last_error(output) if child.exitcode != 0 else "no score was logged"
-        reason = f"killed by signal {-child.exitcode}" if (child.exitcode or 0) < 0 else reason
+        reason = last_error(output) if status > 0 else "no score was logged"
+        reason = f"killed by signal {-status}" if status < 0 else reason
         trial.set_user_attr("failed", reason)
         self.study.tell(trial, state=states.FAIL)
         return f"{told}: failed: {reason} (all it said: {output})"
@@ -216,6 +215,24 @@ class Sweep:
                 tell(f"trial {trial.number}: its sweep was killed; it is not counted")
 
 
+def start(connection: Any, arguments: Sequence[str], output: str) -> None:
+    """Run a trial in this process, the only one that imports torch."""
+    from lit_gen.cli.sweeping.trial import run_trial
+
+    run_trial(connection, arguments, output)
+
+
+def last_error(output: Path) -> str:
+    """What a training that failed has said last, in one line."""
+    try:
+        told = [line for line in output.read_text(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        told = []
+    errors = [line for line in told if line.startswith("lit-gen: error:")]
+    last = (errors or told or ["it has said nothing"])[-1]
+    return last.removeprefix("lit-gen: error: ").strip()
+
+
 def _alive(process: int) -> bool:
     try:
         os.kill(process, 0)
@@ -228,4 +245,3 @@ def _alive(process: int) -> bool:
 
 def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
-

@@ -4,7 +4,6 @@ import math
 import os
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
@@ -21,7 +20,7 @@ class TellScores(L.Callback):
         connection: To the sweep's process.
 
     Raises:
-        ValueError: for a score that is no number: there is nothing to compare the trial by.
+        ValueError: in training, for a score that is no number: there is nothing to compare the trial by.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -36,40 +35,37 @@ class TellScores(L.Callback):
         score = float(trainer.callback_metrics[name])
         if not math.isfinite(score):
             raise ValueError(f"{name} is {score} at step {trainer.global_step}: the trial can't be compared by it")
-        self.connection.send(("score", trainer.global_step, score, name))
-        if self.connection.recv() == "end":
+        try:
+            self.connection.send(("score", trainer.global_step, score, name))
+            answer = self.connection.recv()
+        except (OSError, EOFError):
+            raise ValueError("the sweep of this trial has ended before it") from None
+        if answer == "end":
             trainer.should_stop = True
 
 
-def run_trial(connection: Connection, arguments: Sequence[str], output: str) -> None:
-    """Train in this process, told to a file; the run's folder and its scores go to the sweep's process.
-
-    Args:
-        connection: To the sweep's process.
-        arguments: Of ``lit-gen``.
-        output: A file for what the training prints.
-    """
-    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
+def trial_cli(connection: Connection) -> type[CLI]:
+    """The command line of a run that tells its folder, then its scores."""
 
     class Trial(CLI):
-        """A run that tells its folder and scores."""
+        """A run of a sweep."""
 
         def further_callbacks(self) -> list[Any]:
             connection.send(("folder", str(self.folder.path)))
             return [TellScores(connection)]
 
-    main(arguments, Trial)
+    return Trial
 
 
-def last_error(output: str | Path) -> str:
-    """What a training that failed has said last, in one line."""
-    try:
-        lines = Path(output).read_text(errors="replace").splitlines()
-    except OSError:
-        return "nothing is known of it"
-    told = [line for line in lines if line.strip()]
-    errors = [line for line in told if line.startswith("lit-gen: error:")]
-    last = [*told[-1:], *errors[-1:]]
-    return last[-1].removeprefix("lit-gen: error: ").strip() if last else "it has said nothing"
+def run_trial(connection: Connection, arguments: Sequence[str], output: str) -> None:
+    """Train in this process, which ends as that of ``lit-gen fit`` does, and print to a file.
+
+    Args:
+        connection: To the sweep's process.
+        arguments: Of ``lit-gen``.
+        output: The file.
+    """
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    main(arguments, trial_cli(connection))
