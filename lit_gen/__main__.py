@@ -19,6 +19,7 @@ use what is trained:
   encode      embed images in a model's latent space
   evaluate    scores of generated images against real ones, from folders, arrays or checkpoints
   export      a model or one of its networks as safetensors, ONNX or a torch.export program
+  push        a model as a folder for the Hugging Face Hub, and the command that uploads it
 
 look around:
   compare     runs side by side: scores over seeds, and the options that differ

@@ -30,6 +30,7 @@ OWN_COMMANDS = (
     "check",
     "compare",
     "sweep",
+    "push",
 )  # modules of lit_gen.cli.commands, without a Trainer
 
 

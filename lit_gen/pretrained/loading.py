@@ -113,7 +113,12 @@ def check_device(device: str | torch.device) -> torch.device:
     return found
 
 
-def save_pretrained(module: GenerativeModule, folder: str | Path, facts: Mapping[str, Any] | None = None) -> None:
+def save_pretrained(
+    module: GenerativeModule,
+    folder: str | Path,
+    facts: Mapping[str, Any] | None = None,
+    name: str | None = None,
+) -> None:
     """Write ``config.json``, ``model.safetensors`` and a model card; the folder appears whole or not at all.
 
     Where weights are averaged, the averages are written in the place of the trained ones.
@@ -122,6 +127,7 @@ def save_pretrained(module: GenerativeModule, folder: str | Path, facts: Mapping
         module: A trained model.
         folder: A new folder, or an empty one.
         facts: What the card says, as plain values by name: data, protocol, scores, commit, licence, …
+        name: By which the card calls and loads it; the folder's by default.
 
     Raises:
         ValueError: if the folder holds something, or the module can't be described by plain values.
@@ -136,14 +142,14 @@ def save_pretrained(module: GenerativeModule, folder: str | Path, facts: Mapping
         "format": FORMAT,
         "lit_gen": __version__,
         "class_path": arguments.pop("_class_path"),
-        "init_args": {name: value for name, value in arguments.items() if name != "_instantiator"},
+        "init_args": {key: value for key, value in arguments.items() if key != "_instantiator"},
         "facts": dict(facts or {}),
     }
     content = json.dumps(config, indent=2, default=list) + "\n"
     with whole_folder(folder) as unfinished:
         (unfinished / CONFIG).write_text(content)
         save_file(_weights(module), unfinished / WEIGHTS, metadata={"format": "pt"})
-        (unfinished / CARD).write_text(_card(folder.name, config))
+        (unfinished / CARD).write_text(_card(name or folder.name, config))
 
 
 def _weights(module: GenerativeModule) -> dict[str, Tensor]:
