@@ -85,7 +85,8 @@ def test_an_upload_that_fails_is_one_line_and_leaves_the_folder(monkeypatch, cap
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (["vae_digits", "noname"], "repository=noname: owner/name"), (["vae_digit", "me/a"], "did you mean vae_digits"),
-    (["vae_digits", "me/a", "--upload"], "not logged in to the Hugging Face Hub"), (["x"], "push: repository is required"),
+    (["vae_digits", "me/a", "--upload"], "not logged in to the Hugging Face Hub"),
+    (["x"], "push: repository is required"),
 ])  # fmt: skip
 def test_mistakes_are_one_line_and_leave_nothing(arguments, message, capsys):
     with pytest.raises(SystemExit, match="2"):
