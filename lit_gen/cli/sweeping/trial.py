@@ -9,7 +9,7 @@ from typing import Any
 import lightning.pytorch as L
 
 from lit_gen.callbacks import RunCheckpoint
-from lit_gen.callbacks.checkpoint import find_score
+from lit_gen.callbacks.monitors import find_score
 from lit_gen.cli.app import CLI, main
 
 
