@@ -10,7 +10,7 @@ from lit_gen.moved import keep_old_names
 
 if TYPE_CHECKING:
     from lit_gen.modules import GAN, IWAE, VAE, WGAN, WGANGP, CycleGAN, GenerativeModule, HierarchicalVAE
-    from lit_gen.pretrained import from_pretrained, list_pretrained, save_pretrained
+    from lit_gen.pretrained import from_pretrained, list_pretrained, push_to_hub, save_pretrained
     from lit_gen.running import evaluate, fit
 
 __version__ = "0.1.0"
@@ -30,6 +30,7 @@ _HOMES = {
     "fit": "lit_gen.running",
     "from_pretrained": "lit_gen.pretrained",
     "list_pretrained": "lit_gen.pretrained",
+    "push_to_hub": "lit_gen.pretrained",
     "save_pretrained": "lit_gen.pretrained",
 }
 
@@ -46,6 +47,7 @@ __all__ = [
     "fit",
     "from_pretrained",
     "list_pretrained",
+    "push_to_hub",
     "save_pretrained",
 ]
 

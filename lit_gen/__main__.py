@@ -14,19 +14,23 @@ train and measure, from options or YAML:
   validate    score a checkpoint on the validation split
   test        score a checkpoint on the test split
   predict     samples, or translations, as PNG files
+  sweep       search options by Optuna, each trial a run:  lit-gen sweep vae_digits --space.model.latent_dim int 2 32
 
 use what is trained:
   sample      images from a model, as a grid, a folder or an array; paths between latents
   encode      embed images in a model's latent space
   evaluate    scores of generated images against real ones, from folders, arrays or checkpoints
   export      a model or one of its networks as safetensors, ONNX or a torch.export program
+  push        a model as a folder for the Hugging Face Hub, and the command that uploads it
 
 look around:
+  compare     runs side by side: scores over seeds, and the options that differ
   list        the shipped models and configs
   check       what a folder, archive or array of images holds, and every file that can't be read
   doctor      versions, devices, precisions, weights and accounts found
 
 lit-gen COMMAND --help tells the options of each."""
+WITHOUT_TORCH = ("compare", "list", "sweep")
 
 
 def take_own_datamodules() -> str | None:
@@ -58,10 +62,8 @@ def main() -> None:
     arguments = sys.argv[1:]
     if not arguments or arguments in (["-h"], ["--help"], ["help"]):
         print(OVERVIEW)
-    elif arguments[0] == "list":
-        from lit_gen.cli.commands.list import run
-
-        run(arguments[1:])
+    elif arguments[0] in WITHOUT_TORCH:
+        importlib.import_module(f"lit_gen.cli.commands.{arguments[0]}").run(arguments[1:])
     elif (mistake := take_own_datamodules()) is not None:
         sys.exit(f"lit-gen: error: {mistake}")
     elif arguments[0] in WITHOUT_TRAINER:

@@ -27,6 +27,7 @@ NOT_RUN = {
     "tensorboard --logdir": "serves pages until it is stopped",
     "wandb": "needs a login",
     "torchrun": "needs the other hosts; test_distributed.py runs two nodes on one",
+    "lit-gen sweep": "trains many times in processes of their own; test_sweep.py does",
     "sbatch": "needs a cluster; test_distributed.py runs the script's options",
 }
 # Commands whose options alone are read, and why so.
@@ -88,7 +89,8 @@ def prepare(folder: Path) -> None:
         main(["fit", *options, *SMALL, *UNSCORED, "--experiment", run])
         (checkpoint,) = Path("runs", run).glob("*/checkpoints/last.ckpt")
         shutil.copy(checkpoint, f"{run}.ckpt")
-    shutil.rmtree("runs")
+    for run in ("cycle", "own"):  # one stays, for pages that look at runs
+        shutil.rmtree(f"runs/{run}")
 
 
 def arguments(page: str, line: str) -> list[str]:

@@ -1,11 +1,8 @@
 """Checkpoints that are whole or absent, and resumable from any batch."""
 
-import difflib
 import math
-import re
 import signal
 import threading
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -13,16 +10,14 @@ from typing import Any, Literal
 import lightning.pytorch as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, LambdaCallback
+from lightning.pytorch.callbacks import Checkpoint, LambdaCallback
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 
+from lit_gen.callbacks.monitors import LATER, find_score, monitoring, resolve_monitors, take_names_of
 from lit_gen.files import whole_file
 from lit_gen.metrics.scores import SCORES
 from lit_gen.pretrained.resume import LAST, PREVIOUS
-
-# Beginnings of names that the first validation may add to those known before training.
-LATER = ("train/", "skipped/", "game/", "latents/", "evaluate/")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -59,7 +54,7 @@ class RunCheckpoint(Checkpoint):
         monitor: A kind of score, such as ``fd``, whose name for this run's data and number of samples is then found
             (none where samples are not scored), or the whole name of a logged score, e.g. ``val/fd_digits_1000``; null
             for no ``best.ckpt``. A mistaken one is refused before training where all names can be known, for which a
-            batch is validated; else afterwards. So is the monitor of an ``EarlyStopping``, which is a whole name.
+            batch is validated; else afterwards. So is the monitor of an ``EarlyStopping`` or ``ModelCheckpoint``.
         mode: Whether the best score is the smallest or the largest.
     """
 
@@ -81,7 +76,7 @@ class RunCheckpoint(Checkpoint):
         """Have a batch validated before training, which shows the module's names, where no callback is unknown."""
         parts = trainer.callbacks  # type: ignore[attr-defined]
         known = all(map(_known, parts)) and not trainer.fast_dev_run  # type: ignore[attr-defined]
-        judged = self.monitor is not None or any(isinstance(part, EarlyStopping) for part in parts)
+        judged = self.monitor is not None or bool(monitoring(parts))
         self._early, self._seen = stage == "fit" and judged and known, None
         if self._early:
             trainer.num_sanity_val_steps = trainer.num_sanity_val_steps or 1
@@ -96,9 +91,7 @@ class RunCheckpoint(Checkpoint):
             names = self._seen.union(getattr(pl_module, "counters", ()), *scored)
             if self.monitor is not None and not self.monitor.startswith(LATER):
                 find_score(self.monitor, names)
-            for part in parts:
-                if isinstance(part, EarlyStopping) and part.strict and not part.monitor.startswith(LATER):
-                    require_score(part.monitor, names, "EarlyStopping.monitor")
+            resolve_monitors(parts, names)
         self._received = signal.SIGTERM if trainer.received_sigterm else None
         if threading.current_thread() is not threading.main_thread():
             return
@@ -155,6 +148,10 @@ class RunCheckpoint(Checkpoint):
             with suppress(Exception):
                 self._save(trainer, LAST, late=True)
 
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Find the states of callbacks that name a kind of score."""
+        take_names_of(checkpoint, trainer.callbacks)  # type: ignore[attr-defined]
+
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Make one that is saved after a batch's end look as if it had been saved there."""
         if self._late:
@@ -202,42 +199,6 @@ class RunCheckpoint(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best score."""
         self.best_score = state_dict["best_score"]
-
-
-def find_score(monitor: str, names: Iterable[str]) -> str:
-    """The logged name that a monitor means: itself, or of a kind of score its name in this run.
-
-    Args:
-        monitor: ``val/fd_digits_1000``, or ``fd`` for whatever the data and the number of samples are.
-        names: All that are logged.
-
-    Raises:
-        ValueError: if none of the names is meant, or several are.
-    """
-    names = set(names)
-    found = [name for name in names if re.fullmatch(rf"val/{re.escape(monitor)}_[^/]+_\d+(_train)?", name)]
-    longer = [kind for kind in SCORES if kind.startswith(f"{monitor}_")]  # fd_infinity is no fd
-    found = [name for name in found if not any(name.startswith(f"val/{kind}_") for kind in longer)]
-    if monitor not in names and len(found) > 1:
-        raise ValueError(f"checkpoint.monitor={monitor}: which of {', '.join(sorted(found))}?")
-    return found[0] if monitor not in names and found else require_score(monitor, names, "checkpoint.monitor")
-
-
-def require_score(monitor: str, names: Iterable[str], option: str) -> str:
-    """The monitor itself, if something of that name is logged.
-
-    Raises:
-        ValueError: if nothing is.
-    """
-    if monitor in names:
-        return monitor
-    scores = sorted(name for name in names if "/" in name)
-    close = difflib.get_close_matches(monitor, scores, 1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    none = "; --checkpoint.monitor null for no best.ckpt" if option.startswith("checkpoint") else ""
-    raise ValueError(
-        f"{option}={monitor}: no such score is logged (logged: {', '.join(scores) or 'none yet'}){hint}{none}"
-    )
 
 
 def _go_back_to_the_batch(loop: dict[str, Any], batches_of_epoch: int) -> None:

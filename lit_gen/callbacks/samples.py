@@ -1,5 +1,7 @@
 """Pictures of the model's samples, from the same noise throughout training."""
 
+import math
+import time
 from typing import Any
 
 import lightning.pytorch as L
@@ -15,6 +17,7 @@ from lit_gen.pictures import image_grid
 from lit_gen.training.randomness import mix
 
 NUM_POINTS = 2500  # samples, and data beside them, in a scatter plot
+FIRST_SECONDS = 45.0  # after which a run that has no validation yet shows what it has learned
 
 
 def scatter(samples: Tensor, data: Tensor) -> Tensor:
@@ -39,6 +42,8 @@ def scatter(samples: Tensor, data: Tensor) -> Tensor:
 class SampleGrid(NthValidationCallback):
     """Draws samples of the same noise at the start, at every n-th validation and at the end of ``fit``.
 
+    A run whose first validation is far away draws once within its first minute too, if its batches are short.
+
     A picture goes to ``samples/step_<step>.png`` under the trainer's log directory, and to every logger that takes
     images (W&B, TensorBoard) as ``samples``. Points in the plane are drawn as 2,500 samples over as many data.
     A conditional model's classes are drawn in turn, each in rows of its own, beside its name where they are at most 20.
@@ -47,6 +52,8 @@ class SampleGrid(NthValidationCallback):
         num_samples: images in the grid.
         every_n_epochs: draw at every n-th validation.
         seed: of the samples' noise.
+        every_n_seconds: draw also after the first batch that ends so many seconds after the last picture; null for
+            that of the first minute alone.
 
     Attributes:
         folder: where the pictures go, and their name in the loggers.
@@ -54,14 +61,20 @@ class SampleGrid(NthValidationCallback):
 
     folder = "samples"
 
-    def __init__(self, num_samples: int = 64, every_n_epochs: int = 1, seed: int = 0) -> None:
+    def __init__(
+        self, num_samples: int = 64, every_n_epochs: int = 1, seed: int = 0, every_n_seconds: float | None = None
+    ) -> None:
         if num_samples < 1:
             raise ValueError(f"num_samples={num_samples}: at least 1 is needed")
         if every_n_epochs < 1:
             raise ValueError(f"every_n_epochs={every_n_epochs}: at least 1 is needed")
+        if every_n_seconds is not None and not every_n_seconds > 0:
+            raise ValueError(f"every_n_seconds={every_n_seconds}: more than 0, or null")
         super().__init__(every_n_epochs)
-        self.num_samples, self.seed = num_samples, seed
+        self.num_samples, self.seed, self.every_n_seconds = num_samples, seed, every_n_seconds
         self._drawn: int | None = None
+        self._due = math.inf  # when the clock asks for a picture
+        self._directory: str | None = None
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say so if there is nothing to look at."""
@@ -72,6 +85,14 @@ class SampleGrid(NthValidationCallback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The untrained (or resumed) model."""
         self._draw(trainer, pl_module)
+        self._due = time.monotonic() + min(FIRST_SECONDS, self.every_n_seconds or math.inf)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """When the clock asks for it: the first process alone looks at it, and draws without the others."""
+        if time.monotonic() >= self._due:
+            self._draw_alone(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Every n-th validation of a fit."""
@@ -83,7 +104,11 @@ class SampleGrid(NthValidationCallback):
         self._draw(trainer, pl_module)
 
     def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        directory, step = trainer.log_dir, trainer.global_step  # log_dir is a collective
+        self._directory = trainer.log_dir  # a collective
+        self._draw_alone(trainer, pl_module)
+
+    def _draw_alone(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        step, self._due = trainer.global_step, time.monotonic() + (self.every_n_seconds or math.inf)
         if trainer.fast_dev_run or not trainer.is_global_zero or self._drawn == step:  # type: ignore[attr-defined]
             return
         picture = self.picture(trainer, pl_module)
@@ -92,7 +117,7 @@ class SampleGrid(NthValidationCallback):
         self._drawn = step
         labels = self._labels(pl_module)
         caption = "" if labels is None else class_caption(labels, pl_module.class_names)  # type: ignore[arg-type]
-        publish(trainer, directory, self.folder, f"step_{step:06d}", picture, caption)
+        publish(trainer, self._directory, self.folder, f"step_{step:06d}", picture, caption)
 
     def picture(self, trainer: L.Trainer, pl_module: L.LightningModule) -> Tensor | None:
         """The picture now, uint8 ``(C, H, W)``, or None if the model has no samples that can be drawn."""

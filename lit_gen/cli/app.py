@@ -93,7 +93,7 @@ class CLI(ConfiguredCLI):
         plugins = trainer.plugins if isinstance(trainer.plugins, list) else [trainer.plugins]
         kwargs["plugins"] = [*filter(None, plugins), AtomicCheckpointIO()]
         kwargs["default_root_dir"] = self.folder.path
-        own: list[Any] = [PredictionWriter()]
+        own: list[Any] = [PredictionWriter(), *self.further_callbacks()]
         if trainer.enable_progress_bar is not False:
             own.append(RunProgress())
         callbacks = trainer.callbacks if isinstance(trainer.callbacks, list) else [trainer.callbacks]
@@ -106,6 +106,10 @@ class CLI(ConfiguredCLI):
             own.append(ChangedOptimizers(self._plain["model"], self._dump(self.config, "fit")["model"]))
         kwargs["callbacks"] = [*first, *callbacks, *own]
         return super().instantiate_trainer(**kwargs)
+
+    def further_callbacks(self) -> list[Any]:
+        """Callbacks that a kind of run has besides, and that are no part of its configuration."""
+        return []
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run, and leave no folder behind that holds nothing but a failed start."""
@@ -141,22 +145,27 @@ class CLI(ConfiguredCLI):
         return arguments
 
 
-def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line; errors of the user are one line and exit status 2."""
+def main(args: Sequence[str] | None = None, cli: type[CLI] = CLI) -> None:
+    """Run the command line; errors of the user are one line and exit status 2.
+
+    Args:
+        args: All words but the program's name.
+        cli: What a command with a Trainer is run by.
+    """
     quieten()
     restrict_imports()
     arguments = list(sys.argv[1:] if args is None else args)
-    guarded(lambda: _run(arguments))
+    guarded(lambda: _run(arguments, cli))
 
 
-def _run(arguments: list[str]) -> None:
+def _run(arguments: list[str], cli: type[CLI]) -> None:
     if arguments and arguments[0] in OWN_COMMANDS:
         importlib.import_module(f"lit_gen.cli.commands.{arguments[0]}").run(arguments[1:])
     elif arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
         told = suggest(arguments[0], (*COMMANDS, *OWN_COMMANDS))
         sys.exit(report(f"unknown command {arguments[0]}; {told}"))
     else:
-        CLI(resolve_configs(arguments))
+        cli(resolve_configs(arguments))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,9 @@ OWN_COMMANDS = (
     "doctor",
     "statistics",
     "check",
+    "compare",
+    "sweep",
+    "push",
 )  # modules of lit_gen.cli.commands, without a Trainer
 
 

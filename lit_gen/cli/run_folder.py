@@ -13,8 +13,8 @@ import lightning.pytorch as L
 from lightning.pytorch.utilities import rank_zero_only
 
 from lit_gen.files import whole_file
+from lit_gen.tracking.runs import MARK
 
-MARK = "run.json"
 TOLD = "LIT_GEN_RUN_FOLDER"  # by which the processes that a run starts learn its folder
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 End = Literal["finished", "stopped", "failed"]

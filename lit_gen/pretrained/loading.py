@@ -157,7 +157,12 @@ def check_device(device: str | torch.device) -> torch.device:
     return found
 
 
-def save_pretrained(module: GenerativeModel, folder: str | Path, facts: Mapping[str, Any] | None = None) -> None:
+def save_pretrained(
+    module: GenerativeModel,
+    folder: str | Path,
+    facts: Mapping[str, Any] | None = None,
+    name: str | None = None,
+) -> None:
     """Write ``config.json``, ``model.safetensors`` and a model card; the folder appears whole or not at all.
 
     Where weights are averaged, the averages are written in the place of the trained ones.
@@ -166,6 +171,7 @@ def save_pretrained(module: GenerativeModel, folder: str | Path, facts: Mapping[
         module: A trained model.
         folder: A new folder, or an empty one.
         facts: What the card says, as plain values by name: data, protocol, scores, commit, licence, …
+        name: By which the card calls and loads it; the folder's by default.
 
     Raises:
         ValueError: if the folder holds something, or the module can't be described by plain values.
@@ -180,7 +186,7 @@ def save_pretrained(module: GenerativeModel, folder: str | Path, facts: Mapping[
         "format": FORMAT,
         "lit_gen": __version__,
         "class_path": arguments.pop("_class_path"),
-        "init_args": {name: value for name, value in arguments.items() if name != "_instantiator"},
+        "init_args": {key: value for key, value in arguments.items() if key != "_instantiator"},
         "facts": dict(facts or {}),
         **({KEY: list(module.class_names)} if module.class_names else {}),
     }
@@ -188,7 +194,7 @@ def save_pretrained(module: GenerativeModel, folder: str | Path, facts: Mapping[
     with whole_folder(folder) as unfinished:
         (unfinished / CONFIG).write_text(content)
         save_file(_weights(module), unfinished / WEIGHTS, metadata={"format": "pt"})
-        (unfinished / CARD).write_text(_card(folder.name, config))
+        (unfinished / CARD).write_text(_card(name or folder.name, config))
 
 
 def _weights(module: GenerativeModel) -> dict[str, Tensor]:

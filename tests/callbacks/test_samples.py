@@ -177,6 +177,26 @@ def test_every_second_validation_and_the_end(tmp_path):
     assert files == [f"step_{step:06d}.png" for step in (0, 4, 8, 10)]
 
 
+@pytest.mark.parametrize(("every", "steps"), [(None, (0, 5, 12)), (30.0, (0, 3, 6, 9, 12))])
+def test_the_clock_asks_for_pictures_too(tmp_path, monkeypatch, every, steps):
+    class Clocked(Model):
+        """A batch takes ten seconds."""
+
+        def training_step(self, batch, batch_idx):
+            now[0] += 10
+            return super().training_step(batch, batch_idx)
+
+    now = [0.0]
+    monkeypatch.setattr("lit_gen.callbacks.samples.time", SimpleNamespace(monotonic=lambda: now[0]))
+    files = fit(SampleGrid(every_n_seconds=every), tmp_path, Clocked(), limit_train_batches=12, limit_val_batches=0)
+    assert files == [f"step_{step:06d}.png" for step in steps]  # the first one within a minute, whatever is asked
+
+
+def test_an_interval_without_seconds_is_refused():
+    with pytest.raises(ValueError, match="every_n_seconds=0"):
+        SampleGrid(every_n_seconds=0)
+
+
 def test_another_seed_other_noise(tmp_path):
     one, two = Model(), Model()
     fit(SampleGrid(), tmp_path, one)

@@ -65,7 +65,7 @@ def elsewhere(tmp_path, monkeypatch):
     gc.collect()  # exported programs hold copies of the networks' classes, which other tests would find by name
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["list"]])
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["list"], ["compare", "."]])
 def test_looking_around_imports_no_torch(arguments):
     code = f"""
 import sys
@@ -74,8 +74,10 @@ from lit_gen.__main__ import main
 main()
 assert not {{"torch", "lightning", "numpy"}} & {{*sys.modules}}
 """
+    Path("run.json").write_text('{"kind": "fit", "end": "failed"}')
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    told = list_configs() if arguments == ["list"] else ("fit", "sample", "encode", "evaluate", "export", "doctor")
+    commands = ("fit", "sample", "encode", "evaluate", "export", "compare", "doctor")
+    told = {"list": list_configs(), "compare": ("failed",)}.get("".join(arguments[:1]), commands)
     assert all(name in done.stdout for name in told)
 
 
