@@ -105,12 +105,31 @@ def decode(
         ValueError: the file can't be read as an image; names it.
     """
     channels, height, width = image_shape
+    image = _opened(file, channels, name, reading, page)
+    return _channels_first(ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC))
+
+
+def decode_whole(
+    file: str | IO[bytes], channels: int, name: str | None = None, reading: Reading = DEFAULT
+) -> np.ndarray:
+    """Reads an image and turns it upright, at its own size: uint8 (C, H, W), with C 1 or 3.
+
+    Raises:
+        ValueError: the file can't be read as an image; names it.
+    """
+    return _channels_first(_opened(file, channels, name, reading))
+
+
+def _opened(file: str | IO[bytes], channels: int, name: str | None, reading: Reading, page: int = 0) -> Image.Image:
     with _readable(file, name, reading) as opened:
         if page:
             opened.seek(page)
-        image = eight_bits(_upright(opened), "L" if channels == 1 else "RGB", reading)
-    pixels = np.asarray(ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC))
-    return pixels.reshape(height, width, channels).transpose(2, 0, 1)
+        return eight_bits(_upright(opened), "L" if channels == 1 else "RGB", reading)
+
+
+def _channels_first(image: Image.Image) -> np.ndarray:
+    pixels = np.asarray(image)
+    return pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1)
 
 
 def read_header(file: str | IO[bytes], name: str, reading: Reading = DEFAULT) -> Header:

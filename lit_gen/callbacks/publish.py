@@ -13,12 +13,22 @@ from torch import Tensor
 from lit_gen.files import whole_file
 
 BINS = 32
+JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")  # suffixes
 
 
 def save_png(path: str | Path, image: Tensor) -> None:
     """Write a uint8 picture ``(C, H, W)`` of 1 or 3 channels. The file appears whole or not at all."""
     with whole_file(path) as file:
         Image.fromarray(_channels_last(image)).save(file, format="PNG")
+
+
+def save_picture(path: str | Path, image: Tensor) -> None:
+    """As :func:`save_png`, but a JPEG file of quality 95, its colours at full resolution, by a suffix of those."""
+    if not str(path).lower().endswith(JPEG):
+        save_png(path, image)
+        return
+    with whole_file(path) as file:
+        Image.fromarray(_channels_last(image)).save(file, format="JPEG", quality=95, subsampling=0)
 
 
 def publish(trainer: L.Trainer, directory: str | None, folder: str, name: str, picture: Tensor) -> None:
