@@ -186,12 +186,12 @@ class DataModule(L.LightningDataModule, ABC):
         """The test split in order; an empty list if there is none."""
         return self._in_order(self.dataset("test"))
 
-    def _in_order(self, dataset: BatchDataset) -> Loader | list[Loader]:
+    def _in_order(self, dataset: BatchDataset, batch_size: int | None = None) -> Loader | list[Loader]:
         rank, world_size = self._process()
         if len(dataset) == 0:
             return []
         sampler = ShardSampler(dataset, rank, world_size)
-        batch_size = max(1, self.batch_size // world_size)
+        batch_size = batch_size or max(1, self.batch_size // world_size)
         return Loader(dataset, batch_size=batch_size, sampler=sampler, **self.loading)
 
     def _check_classes(self, dataset: BatchDataset) -> None:

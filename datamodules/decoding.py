@@ -132,6 +132,18 @@ def examine(
         return header, _extremes(opened, reading), _pixels(opened, image_shape, reading)
 
 
+def decode_whole(
+    file: str | IO[bytes], channels: int, name: str | None = None, reading: Reading = DEFAULT
+) -> np.ndarray:
+    """Reads an image and turns it upright, at its own size: uint8 (C, H, W), with C 1 or 3.
+
+    Raises:
+        ValueError: the file can't be read as an image; names it.
+    """
+    with _readable(file, name, reading) as opened:
+        return _channels_first(_converted(opened, channels, reading))
+
+
 def read_header(file: str | IO[bytes], name: str, reading: Reading = DEFAULT) -> Header:
     """An image's header, without decoding it.
 
@@ -173,9 +185,17 @@ def _extremes(opened: Image.Image, reading: Reading) -> tuple[float, float, floa
 
 def _pixels(opened: Image.Image, image_shape: tuple[int, int, int], reading: Reading) -> np.ndarray:
     channels, height, width = image_shape
-    image = eight_bits(_upright(opened), "L" if channels == 1 else "RGB", reading)
-    pixels = np.asarray(ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC))
-    return pixels.reshape(height, width, channels).transpose(2, 0, 1)
+    image = _converted(opened, channels, reading)
+    return _channels_first(ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC))
+
+
+def _converted(opened: Image.Image, channels: int, reading: Reading) -> Image.Image:
+    return eight_bits(_upright(opened), "L" if channels == 1 else "RGB", reading)
+
+
+def _channels_first(image: Image.Image) -> np.ndarray:
+    pixels = np.asarray(image)
+    return pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1)
 
 
 @contextmanager

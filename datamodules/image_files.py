@@ -10,7 +10,17 @@ import torch
 from torch import Tensor
 
 from datamodules.datasets import BatchDataset
-from datamodules.decoding import DEFAULT, EXTENSIONS, Header, Reading, decode, examine, read_extremes, read_header
+from datamodules.decoding import (
+    DEFAULT,
+    EXTENSIONS,
+    Header,
+    Reading,
+    decode,
+    decode_whole,
+    examine,
+    read_extremes,
+    read_header,
+)
 from datamodules.listing import Archive, Names, list_folder, no_images
 
 __all__ = ["EXTENSIONS", "ImageFiles", "Names", "decode", "find_images", "pages_of", "read_header"]
@@ -88,6 +98,14 @@ class ImageFiles(BatchDataset):
         for i, path in enumerate(self.paths):
             page = "" if self.pages is None else f"\n{self.pages[i]}"
             yield f"{Path(path).name}\n{file_stamp(path, self.archive)}{page}"
+
+
+class WholeImageFiles(ImageFiles):
+    """Image files at their own sizes, of which batches hold one each. Of `image_shape` only the channels count."""
+
+    def decoded(self, i: int) -> np.ndarray:
+        """Image i, uint8 (C, H, W) with its own H and W."""
+        return decode_whole(self.opened(i), self.image_shape[0], self.described(i), self.reading)
 
 
 def file_stamp(path: str, archive: Archive | None = None) -> str:

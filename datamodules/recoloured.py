@@ -36,8 +36,8 @@ class RecolouredDigitsDataModule(TwoDomains):
     error against the true map is measured.
 
     Args:
-        **kwargs: load_size, predict_domain and predict_folder of `TwoDomains`; batch_size, num_workers, flip and
-            seed of `DataModule`.
+        **kwargs: load_size, predict_domain, predict_folder and predict_crop of `TwoDomains`; batch_size, num_workers,
+            flip and seed of `DataModule`.
     """
 
     name = "recoloured_digits"

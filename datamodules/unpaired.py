@@ -15,10 +15,12 @@ from datamodules.base import DataModule
 from datamodules.datasets import SPLITS, BatchDataset, Split
 from datamodules.decoding import DEFAULT, Reading
 from datamodules.domains import DOMAINS, Augmented, Domains, OneDomain, Subset, UnpairedSampler, random_crops
-from datamodules.image_files import ImageFiles
+from datamodules.image_files import ImageFiles, WholeImageFiles
 from datamodules.image_tree import ImageTree
 from datamodules.loader import Loader, ResumableLoader
 from datamodules.summary import LOOKED, Found, Summary, joined, look_in_memory
+
+KEPT = (".jpg", ".jpeg", ".jpe", ".jfif", ".png")  # suffixes of formats that predictions are written in
 
 
 class TwoDomains(DataModule):
@@ -29,7 +31,8 @@ class TwoDomains(DataModule):
     of an epoch. Validation and test go through both domains in order, each image once over all processes; where
     one domain is shorter the last batches hold fewer or none of its images.
 
-    Prediction is of one domain: its test split, or all images below a folder, whose names the predictions keep.
+    Prediction is of one domain: its test split, or all images below a folder at their own sizes. The predictions keep
+    their names, and JPEG files stay JPEG files.
 
     A concrete module says `name`, `image_shape` and `num_classes`, and implements `read_domains`.
 
@@ -42,6 +45,8 @@ class TwoDomains(DataModule):
             size is taken (bicubic, on the device; 286 for 256 in CycleGAN); None for neither.
         predict_domain: the domain of the images that are to be translated by predict.
         predict_folder: folder or .zip whose images predict translates, at any depth; None for the domain's test split.
+        predict_crop: scale and crop the folder's images to the training images' shape, as those were, in place of
+            translating them at their own sizes.
         **kwargs: batch_size, num_workers, flip and seed of `DataModule`. batch_size counts the images of one domain.
     """
 
@@ -52,6 +57,7 @@ class TwoDomains(DataModule):
         load_size: int | tuple[int, int] | None = None,
         predict_domain: Literal["a", "b"] = "a",
         predict_folder: str | None = None,
+        predict_crop: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -61,7 +67,7 @@ class TwoDomains(DataModule):
             raise FileNotFoundError(f"predict_folder={predict_folder!r}: there is no such folder or .zip")
         self.load_size = (load_size, load_size) if isinstance(load_size, int) else load_size
         self.predict_domain: str = predict_domain
-        self.predict_folder = predict_folder
+        self.predict_folder, self.predict_crop = predict_folder, predict_crop
 
     @abstractmethod
     def read_domains(self) -> dict[Split, Domains]:
@@ -123,7 +129,9 @@ class TwoDomains(DataModule):
 
     def predict_dataloader(self) -> Loader | list[Loader]:
         """The images to translate, in order, as ``{domain: (images, labels)}``."""
-        return self._in_order(OneDomain(self._prediction_images(), self.predict_domain))
+        images = self._prediction_images()
+        single = 1 if isinstance(images, WholeImageFiles) else None  # no two need have one shape
+        return self._in_order(OneDomain(images, self.predict_domain), single)
 
     def _prediction_images(self) -> BatchDataset:
         if self.predict_folder is None:
@@ -137,7 +145,8 @@ class TwoDomains(DataModule):
             rank_zero_warn(f"predict_folder={self.predict_folder!r}: left out {told}")
         files = [tree.path("train", name) for name in tree.listing.images]
         none = torch.zeros(len(files), dtype=torch.int64)
-        return ImageFiles(files, none, (channels, height, width), self._predict_reading, tree.archive)
+        kind = ImageFiles if self.predict_crop else WholeImageFiles
+        return kind(files, none, (channels, height, width), self._predict_reading, tree.archive)
 
     @cached_property
     def _predict_tree(self) -> ImageTree:
@@ -150,16 +159,18 @@ class TwoDomains(DataModule):
 
     @property
     def prediction_names(self) -> list[str] | None:
-        """A name without suffix for each predicted image, ``a/b`` for ``a/b.jpg``; None for the test split.
+        """The file of each prediction: JPEG files keep their name, others become ``.png``; None for the test split.
 
-        Files that differ by their suffix alone keep it: ``a/b.jpg`` and ``a/b.png``.
+        Where two would be one file, ``a/b.bmp`` beside ``a/b.png``, the former's suffix stays: ``a/b.bmp.png``.
         """
         if self.predict_folder is None:
             return None
         files = self._predict_tree.listing.images
-        stems = [file.rpartition(".")[0] for file in files]
-        count = Counter(stems)
-        return [stem if count[stem] == 1 else file for stem, file in zip(stems, files, strict=True)]
+        names = [file if file.lower().endswith(KEPT) else f"{file.rpartition('.')[0]}.png" for file in files]
+        count = Counter(names)
+        return [
+            name if count[name] == 1 or file == name else f"{file}.png" for name, file in zip(names, files, strict=True)
+        ]
 
 
 class UnpairedDataModule(TwoDomains):
@@ -180,8 +191,8 @@ class UnpairedDataModule(TwoDomains):
         classes_a: labels of the images to take from a; None for all.
         classes_b: labels of the images to take from b; None for all.
         paired: whether a and b have counterparts at the same places in the splits val and test.
-        **kwargs: load_size, predict_domain and predict_folder of `TwoDomains`; batch_size, num_workers, flip and
-            seed of `DataModule`.
+        **kwargs: load_size, predict_domain, predict_folder and predict_crop of `TwoDomains`; batch_size, num_workers,
+            flip and seed of `DataModule`.
 
     Raises:
         ValueError: shapes that differ, or one data module without two groups of classes.

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lit_gen.files import whole_file
 
+JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")  # suffixes
 GAP = 2  # pixels between the images of a grid
 
 
@@ -64,6 +65,17 @@ def save_png(path: str | Path, image: Tensor, caption: str = "") -> None:
         info.add_itxt("Description", caption)
     with whole_file(path) as file:
         Image.fromarray(channels_last(image)).save(file, format="PNG", pnginfo=info)
+
+
+def save_picture(path: str | Path, image: Tensor) -> None:
+    """As :func:`save_png`, but a JPEG file of quality 95, its colours at full resolution, by a suffix of those."""
+    from PIL import Image
+
+    if not str(path).lower().endswith(JPEG):
+        save_png(path, image)
+        return
+    with whole_file(path) as file:
+        Image.fromarray(channels_last(image)).save(file, format="JPEG", quality=95, subsampling=0)
 
 
 def channels_last(picture: Tensor) -> np.ndarray:

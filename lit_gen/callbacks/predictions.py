@@ -7,14 +7,22 @@ import lightning.pytorch as L
 import numpy as np
 from torch import Tensor
 
-from lit_gen.pictures import image_grid, save_png
+from lit_gen.pictures import JPEG, image_grid, save_picture
 
 
 class PredictionWriter(L.Callback):
     """Writes every predicted image to ``predictions/000123.png`` in the run's folder, points to ``.npy`` files.
 
-    A data module with ``prediction_names`` names the files in their place, and may put them into folders.
+    A data module with ``prediction_names`` names the files in their place, and may put them into folders. Names that
+    end in a suffix of JPEG files become such.
     """
+
+    def __init__(self) -> None:
+        self._written = 0  # by this process
+
+    def on_predict_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start anew."""
+        self._written = 0
 
     def on_predict_batch_end(
         self,
@@ -31,13 +39,13 @@ class PredictionWriter(L.Callback):
             return
         folder = Path(trainer.log_dir) / "predictions"
         folder.mkdir(parents=True, exist_ok=True)
-        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
-        names: list[str] | None = getattr(datamodule, "prediction_names", None)
-        first = batch_idx * datamodule.batch_size
-        for i, sample in enumerate(outputs.float().cpu()):
-            position = first + i * trainer.world_size + trainer.global_rank
+        names: list[str] | None = getattr(trainer.datamodule, "prediction_names", None)  # type: ignore[attr-defined]
+        for sample in outputs.float().cpu():
+            position = self._written * trainer.world_size + trainer.global_rank
+            self._written += 1
             name = f"{position:06d}" if names is None else names[position]
             if sample.dim() == 3:
-                save_png(folder / f"{name}.png", image_grid(sample[None], cell=1))
+                file = name if name.lower().endswith((".png", *JPEG)) else f"{name}.png"
+                save_picture(folder / file, image_grid(sample[None], cell=1))
             else:
                 np.save(folder / f"{name}.npy", sample.numpy())

@@ -1,5 +1,6 @@
 """Two generators that translate images between two domains."""
 
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
@@ -8,7 +9,8 @@ from torch import Tensor
 
 from lit_gen.losses import AdversarialLoss, LeastSquares
 from lit_gen.models.base import GenerativeModel
-from lit_gen.networks import Discriminator, PatchGAN, ResNetTranslator, Translator
+from lit_gen.networks import Discriminator, PatchGAN, ResNetTranslator, Translator, translate_any_size
+from lit_gen.networks.tiles import Statistics, check_statistics, tile_side
 from lit_gen.training.image_pool import ImagePool
 from lit_gen.training.player import Adversaries, check_names
 
@@ -16,7 +18,7 @@ Domain = Literal["a", "b"]
 TranslatorFactory = Callable[[tuple[int, ...]], Translator]
 DiscriminatorFactory = Callable[[tuple[int, ...]], Discriminator]
 
-TRANSLATE_BATCH = 32  # images translated at once, which bounds the memory
+TRANSLATE_BATCH = 32  # images translated at once, fewer of larger ones than in training, which bounds the memory
 
 
 class CycleGAN(GenerativeModel):
@@ -37,6 +39,10 @@ class CycleGAN(GenerativeModel):
         ema_half_life: Half-life of the generators' weight averages in images of one domain; null for none.
             Translations outside training come from the averages.
         ema_ramp_up: Largest half-life as a share of the images seen so far; null for none.
+        tile: Side in pixels of what a generator translates at once of larger images than in training, the overlap
+            included; null for 1024, or more where the generator looks further around.
+        tile_statistics: How norms over a whole picture are made good in tiles; "exact", or "reduced", which is several
+            times as fast and another picture's: see ``lit_gen.networks.translate_any_size``.
         init_from: Trained model whose weights the networks start from, as ``lit_gen.from_pretrained`` takes it.
         **players: How both generators, and both discriminators, are trained: the arguments of ``Adversaries``.
 
@@ -58,6 +64,8 @@ class CycleGAN(GenerativeModel):
         pool_size: int = 50,
         ema_half_life: float | None = None,
         ema_ramp_up: float | None = 0.05,
+        tile: int | None = None,
+        tile_statistics: Statistics = "exact",
         init_from: str | None = None,
         **players: Any,
     ) -> None:
@@ -77,6 +85,9 @@ class CycleGAN(GenerativeModel):
         self.pools = {"a": ImagePool(pool_size), "b": ImagePool(pool_size)}
         self.generator_ab, self.generator_ba = generator(self.image_shape), generator(self.image_shape)
         self.discriminator_a, self.discriminator_b = discriminator(self.image_shape), discriminator(self.image_shape)
+        check_statistics(tile_statistics)
+        tile_side(self.generator_ab, tile)  # refuses too small a tile
+        self.tile, self.tile_statistics = tile, tile_statistics
         generators, discriminators = ("generator_ab", "generator_ba"), ("discriminator_a", "discriminator_b")
         check_names(type(self), players, Adversaries)
         trained_by = Adversaries(**players)
@@ -88,21 +99,31 @@ class CycleGAN(GenerativeModel):
 
     @torch.no_grad()
     def translate(self, images: Tensor, to: Domain = "b") -> Tensor:
-        """The images ``(N, *image_shape)`` in [-1, 1] in the domain ``to``, from averaged networks in eval mode.
+        """Images in the domain ``to``, from averaged networks in eval mode.
+
+        Args:
+            images: ``(N, *image_shape)`` in [-1, 1], or of any height and width where the generator takes them.
+            to: The domain, "a" or "b".
+
+        Returns:
+            Images of the same shape in [-1, 1].
 
         Raises:
             ValueError: for images of another shape, or a domain that is neither "a" nor "b".
         """
         if to not in ("a", "b"):
             raise ValueError(f"to={to!r}: 'a' or 'b'")
-        if tuple(images.shape[1:]) != self.image_shape:
+        if images.ndim != 1 + len(self.image_shape) or images.shape[1] != self.image_shape[0]:
             raise ValueError(f"images of shape {tuple(images.shape)}: this CycleGAN takes (N, *{self.image_shape})")
         images = images.to(self.device, self.dtype)
-        generator = self.network("generator_ab" if to == "b" else "generator_ba")
+        if len(images) == 0:
+            return images
+        generator: Any = self.network("generator_ab" if to == "b" else "generator_ba")
+        share = math.prod(self.image_shape) / math.prod(images.shape[1:])
+        parts = images.split(max(1, int(TRANSLATE_BATCH * min(1.0, share))))
         with self.evaluating():
-            parts = [generator(part) for part in images.split(TRANSLATE_BATCH)] if len(images) else [images]
-        return torch.cat(parts)
+            return torch.cat([translate_any_size(generator, part, self.tile, self.tile_statistics) for part in parts])
 
     def cycle(self, images: Tensor, through: Domain = "b") -> Tensor:
-        """The images ``(N, *image_shape)`` translated to the domain ``through`` and back again."""
+        """The images, as :meth:`translate` takes them, translated to the domain ``through`` and back again."""
         return self.translate(self.translate(images, to=through), to="a" if through == "b" else "b")

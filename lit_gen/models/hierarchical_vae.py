@@ -79,8 +79,13 @@ class HierarchicalVAE(VariationalModel):
 
     def posterior_mean(self, x: Tensor, *labels: Tensor) -> Tensor:
         """The mean of q(z_T | ·), ``(N, latent_dim)``, with the layers below at their means."""
-        _, latents = self.active("hierarchy")(x.new_zeros(1, len(x), self.noise_dim), x)
-        return latents[-1].posterior[0][0].flatten(1)
+        return self.posterior(x)[0]
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log σ of q(z_T | ·), each ``(N, latent_dim)``, with the layers below at their means."""
+        _, latents = self.active("hierarchy")(x.new_zeros(1, x.shape[0], self.noise_dim), x)
+        mean, log_scale = (parameter[0].flatten(1) for parameter in latents[-1].posterior)
+        return mean, log_scale
 
     def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """The mean image of p(x|z) for z_T = ``z``, ``(N, latent_dim)``, with all layers below at their means."""

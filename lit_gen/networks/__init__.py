@@ -15,6 +15,7 @@ from lit_gen.networks.patchgan import PatchGAN
 from lit_gen.networks.resnet import ResNetDiscriminator, ResNetGenerator
 from lit_gen.networks.spectral import add_spectral_norm
 from lit_gen.networks.stochastic import Hierarchy
+from lit_gen.networks.tiles import translate_any_size
 from lit_gen.networks.translation import ResNetTranslator, UNetTranslator
 
 __all__ = [
@@ -59,4 +60,5 @@ __all__ = [
     "couples_batch",
     "has_batch_norm",
     "initialise",
+    "translate_any_size",
 ]

@@ -1,4 +1,4 @@
-"""Networks by the data's shape: DCGAN for images of a size it accepts, else MLPs, which is said of images.
+"""Networks by the data's shape: DCGAN for images, MLPs for points and, which is said, for images below 8 pixels.
 
 With classes they take labels in the way that is each network's default.
 """
@@ -13,7 +13,7 @@ from lit_gen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGe
 
 
 def auto_generator(image_shape: tuple[int, ...], latent_dim: int, num_classes: int = 0) -> Generator:
-    """`DCGANGenerator`, or `MLPGenerator` for points and odd sizes."""
+    """`DCGANGenerator`, or `MLPGenerator` for points and tiny images."""
     return _by_shape(image_shape, DCGANGenerator, MLPGenerator)(image_shape, latent_dim, num_classes)
 
 
@@ -37,8 +37,8 @@ def _by_shape(shape: tuple[int, ...], convolutional: type, dense: type) -> Any:
         return convolutional
     if len(shape) == 3:
         warnings.warn(
-            f"{dense.__name__} for images of {shape[1]} x {shape[2]}: {convolutional.__name__} takes sides from 8 to "
-            "128 that divide by 4; scale the images to such a size (image_size), or name a network of your own",
+            f"{dense.__name__} for images of {shape[1]} x {shape[2]}: {convolutional.__name__} takes sides of at "
+            "least 8; scale the images to such a size (image_size), or name a network of your own",
             stacklevel=3,
         )
     return dense

@@ -137,9 +137,24 @@ class Decoder(Network):
 class Translator(Network):
     """Images `(N, C, H, W)` of one domain to images of the same shape of another, both in [-1, 1].
 
+    A translator that takes other heights and widths than its own says which, and `lit_gen.networks.translate_any_size`
+    does the rest.
+
+    Attributes:
+        any_size: whether it takes every height and width that is a multiple of `stride` and at least `least_side`.
+        stride: what heights and widths must be multiples of.
+        least_side: the smallest of them.
+        reach: how many pixels away from an output an input may lie that it depends on, norms' statistics apart; None
+            if that is unknown, which leaves whole pictures alone.
+
     Raises:
         ValueError: for an `image_shape` that is neither `(C, H, W)` nor `(D,)`.
     """
+
+    any_size: bool = False
+    stride: int = 1
+    least_side: int = 1
+    reach: int | None = None
 
     def __init__(self, image_shape: tuple[int, ...]):
         super().__init__()

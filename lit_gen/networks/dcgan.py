@@ -1,9 +1,11 @@
-"""Convolutional networks of DCGAN (Radford et al. 2016, arXiv:1511.06434), for sides of 8 to 128 pixels.
+"""Convolutional networks of DCGAN (Radford et al. 2016, arXiv:1511.06434), for sides of 8 pixels and more.
 
-Every stage halves or doubles the size by a convolution of kernel 4, stride 2 and padding 1, whose strides
-divide its kernel, so that a transposed one covers all pixels alike. A side is halved at least twice, and on
-while it is even and above 4: 28 comes down to 7, and 32, 64 and 128 to 4. The narrower side decides where the
-two differ.
+Every stage halves or doubles the size by a convolution of kernel 4 and stride 2, whose strides divide its kernel, so
+that a transposed one covers all pixels alike. Its padding is 1 for even sides; an odd one, of h pixels, is halved to
+(h + 1)/2 by a padding of 2, and grows from there by the same convolution transposed. A side is halved at least twice.
+Sides of up to 128 that divide by 4 are halved on while they are even and above 4: 28 comes down to 7, and 32, 64
+and 128 to 4. Images of other sides are halved while these are above 4: 30 comes down by 15 and 8 to 4, 256 to 4. The
+narrower side decides where the two differ.
 
 Labels are joined to z as features and to an image as maps, one-hot ("concatenation") or learned ("embedding"); a
 generator with batch norm can have a gain and a bias a class instead ("batch_norm"), and a discriminator takes them as
@@ -30,16 +32,35 @@ from lit_gen.networks.spectral import add_spectral_norm
 
 
 def accepts(image_shape: tuple[int, ...]) -> bool:
-    """Whether DCGAN's networks take this shape: `(C, H, W)`, H and W divisible by 4, from 8 to 128."""
-    return len(image_shape) == 3 and all(side % 4 == 0 and 8 <= side <= 128 for side in image_shape[1:])
+    """Whether DCGAN's networks take this shape: `(C, H, W)`, H and W at least 8."""
+    return len(image_shape) == 3 and min(image_shape[1:]) >= 8
 
 
-def _halvings(side: int) -> int:
+def _sides(shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Height and width of the image and of the map behind each halving."""
+    even_alone = all(side % 4 == 0 and side <= 128 for side in shape[1:])
+    count = min(_halvings(side, even_alone) for side in shape[1:])
+    height, width = shape[1:]
+    return [(-(-height // 2**stage), -(-width // 2**stage)) for stage in range(count + 1)]
+
+
+def _halvings(side: int, even_alone: bool) -> int:
     count = 0
-    while count < 2 or (side % 2 == 0 and side > 4):
-        side //= 2
+    while count < 2 or (side > 4 and (side % 2 == 0 or not even_alone)):
+        side = -(-side // 2)
         count += 1
     return count
+
+
+def _halve(channels: int, width: int, side: tuple[int, int], bias: bool = True) -> nn.Conv2d:
+    """From maps of `side` to half of it, rounded up."""
+    return nn.Conv2d(channels, width, 4, 2, (1 + side[0] % 2, 1 + side[1] % 2), bias=bias)
+
+
+def _double(channels: int, width: int, side: tuple[int, int], bias: bool = True) -> nn.ConvTranspose2d:
+    """From half of `side`, rounded up, to maps of it: `_halve`, transposed."""
+    odd = (side[0] % 2, side[1] % 2)
+    return nn.ConvTranspose2d(channels, width, 4, 2, (1 + odd[0], 1 + odd[1]), odd, bias=bias)
 
 
 def _stage_widths(network: nn.Module, name: str, shape: tuple[int, ...], width: int) -> list[int]:
@@ -47,10 +68,10 @@ def _stage_widths(network: nn.Module, name: str, shape: tuple[int, ...], width: 
     if not accepts(shape):
         raise ValueError(
             f"{name}={tuple(shape)}: {type(network).__name__} needs (C, height, width) with height and width "
-            "divisible by 4, from 8 to 128"
+            "of at least 8"
         )
     at_least_one(network, width=width)
-    return [width * min(2**stage, 8) for stage in range(min(_halvings(side) for side in shape[1:]))]
+    return [width * min(2**stage, 8) for stage in range(len(_sides(shape)) - 1)]
 
 
 def _growing_trunk(
@@ -58,7 +79,8 @@ def _growing_trunk(
 ) -> LabelSequential:
     """A vector to a map of `shape`: a linear seed, then transposed convolutions, no norm on the output."""
     bias = norm == "none"
-    seed = (widths[-1], *(side >> len(widths) for side in shape[1:]))
+    *sides, smallest = _sides(shape)
+    seed = (widths[-1], *smallest)
     layers: list[nn.Module] = [
         nn.Linear(in_features, seed[0] * seed[1] * seed[2], bias=bias),
         nn.Unflatten(1, seed),
@@ -66,33 +88,33 @@ def _growing_trunk(
         nn.ReLU(),
     ]
     channels = seed[0]
-    for width in reversed(widths[:-1]):
+    for width, side in zip(reversed(widths[:-1]), reversed(sides[1:]), strict=True):
         layers += [
-            nn.ConvTranspose2d(channels, width, 4, 2, 1, bias=bias),
+            _double(channels, width, side, bias),
             norm_2d(norm, width, norm_classes),
             nn.ReLU(),
         ]
         channels = width
-    return LabelSequential(*layers, nn.ConvTranspose2d(channels, shape[0], 4, 2, 1))
+    return LabelSequential(*layers, _double(channels, shape[0], sides[0]))
 
 
 def _shrinking_trunk(
     shape: tuple[int, ...], labels: int, out_features: int, widths: list[int], norm: Norm, minibatch: Minibatch = "none"
 ) -> LabelSequential:
     """Images of `shape`, and `labels` maps, to a vector: strided convolutions, no norm on the first, a linear layer."""
-    layers: list[nn.Module] = [nn.Conv2d(shape[0] + labels, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
+    *sides, (height, breadth) = _sides(shape)
+    layers: list[nn.Module] = [_halve(shape[0] + labels, widths[0], sides[0]), nn.LeakyReLU(0.2)]
     channels = widths[0]
-    for width in widths[1:]:
+    for width, side in zip(widths[1:], sides[1:], strict=True):
         layers += [
-            nn.Conv2d(channels, width, 4, 2, 1, bias=norm == "none"),
+            _halve(channels, width, side, bias=norm == "none"),
             norm_2d(norm, width),
             nn.LeakyReLU(0.2),
         ]
         channels = width
-    height, width = (side >> len(widths) for side in shape[1:])
     if minibatch == "stddev":  # one more map, as in the paper, where a vector would get one more entry
         layers, channels, minibatch = [*layers, MinibatchStdDev()], channels + 1, "none"
-    compared, features = compare_vectors(minibatch, channels * height * width)
+    compared, features = compare_vectors(minibatch, channels * height * breadth)
     return LabelSequential(*layers, nn.Flatten(), *compared, nn.Linear(features, out_features))
 
 
@@ -100,7 +122,7 @@ class DCGANGenerator(Generator):
     """Linear seed, then transposed convolutions with norm and ReLU, tanh at the end.
 
     Args:
-        image_shape: `(C, H, W)`, H and W divisible by 4, from 8 to 128.
+        image_shape: `(C, H, W)`, H and W at least 8.
         latent_dim: dimension of z.
         num_classes: number of classes, 0 for none.
         width: channels of the last hidden stage; doubled towards the seed, up to 8 times.
@@ -135,7 +157,7 @@ class DCGANDiscriminator(FeatureDiscriminator):
     """Strided convolutions with norm and LeakyReLU(0.2), then a linear score.
 
     Args:
-        image_shape: `(C, H, W)`, H and W divisible by 4, from 8 to 128.
+        image_shape: `(C, H, W)`, H and W at least 8.
         num_classes: number of classes, 0 for none.
         width: channels of the first stage; doubled at each, up to 8 times.
         norm: norm of all stages but the first. Gradient penalties need one that is not "batch".
@@ -178,7 +200,7 @@ class DCGANEncoder(Encoder):
     """The discriminator's convolutions, then mean and raw log σ.
 
     Args:
-        image_shape: `(C, H, W)`, H and W divisible by 4, from 8 to 128.
+        image_shape: `(C, H, W)`, H and W at least 8.
         latent_dim: dimension of z.
         num_classes: number of classes, 0 for none.
         width: channels of the first stage; doubled at each, up to 8 times.
@@ -212,7 +234,7 @@ class DCGANDecoder(Decoder):
     """The generator's layers without the tanh.
 
     Args:
-        output_shape: `(C, H, W)`, H and W divisible by 4, from 8 to 128.
+        output_shape: `(C, H, W)`, H and W at least 8.
         latent_dim: dimension of z.
         num_classes: number of classes, 0 for none.
         width: channels of the last hidden stage; doubled towards the seed, up to 8 times.

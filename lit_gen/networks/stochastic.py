@@ -97,7 +97,9 @@ class Residual(Posterior):
 
     def forward(self, prior: Normal, evidence: Tensor, state: Tensor) -> Normal:
         """Mean and log σ, `(K, N, *latent)`."""
-        mean, log_scale = self.difference(torch.cat([state, evidence.expand(len(state), *evidence.shape[1:])], dim=2))
+        mean, log_scale = self.difference(
+            torch.cat([state, evidence.expand(state.shape[0], *evidence.shape[1:])], dim=2)
+        )
         return prior[0] + mean, prior[1] + log_scale
 
 

@@ -55,6 +55,8 @@ class ResNetTranslator(Translator):
         ValueError: for points, sizes that don't divide, or a width, blocks or downsamplings out of range.
     """
 
+    any_size = True
+
     def __init__(
         self,
         image_shape: tuple[int, ...],
@@ -72,8 +74,11 @@ class ResNetTranslator(Translator):
         if downsamplings is None:
             fits = [d for d in (1, 2) if all(side % 2**d == 0 and side >= 7 * 2**d for side in image_shape[1:])]
             downsamplings = max(fits, default=0)
-        _check_sides(self, 2**downsamplings, least=max(4, 2 * 2**downsamplings))
+        self.stride, self.least_side = 2**downsamplings, max(4, 2 * 2**downsamplings)
+        _check_sides(self, self.stride, self.least_side)
         blocks = (9 if min(image_shape[1:]) >= 256 else 6) if blocks is None else blocks
+        # Backwards from a pixel: the last convolution's 3, each doubling, 2 a block, each halving, the first one's 3.
+        self.reach = _through_halvings(3, downsamplings, 1, 2 * blocks, 1) + 3
         bias, channels = has_bias(norm), image_shape[0]
         layers: list[nn.Module] = [
             nn.ReflectionPad2d(3),
@@ -113,11 +118,14 @@ class UNetTranslator(Translator):
         ValueError: for points, odd sizes, or a width below 1.
     """
 
+    any_size = True
+
     def __init__(self, image_shape: tuple[int, ...], width: int = 64, norm: Norm = "instance"):
         super().__init__(image_shape)
         at_least_one(self, width=width)
         _check_sides(self, 2, least=4)
         levels = min(_halvings(side) for side in image_shape[1:])
+        self.stride, self.least_side, self.reach = 2**levels, 2**levels, _through_halvings(0, levels, 1, 0, 2)
         widths = [width * min(2**level, 8) for level in range(levels)]
         bias, channels, ways_in = has_bias(norm), image_shape[0], [image_shape[0], *widths[:-1]]
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
@@ -155,6 +163,19 @@ def _halvings(side: int) -> int:
     while side % 2 == 0 and count < 8:
         side, count = side // 2, count + 1
     return count
+
+
+def _through_halvings(reach: int, count: int, up: int, inside: int, down: int) -> int:
+    """How far an output sees through doublings, what lies `inside`, and halvings, where it sees `reach` behind them.
+
+    A doubling's output at 2i or 2i + 1 depends on i − `up` to i + `up`, a halving's at i on 2i − `down` to 2i + `down`.
+    """
+    for _ in range(count):
+        reach = (reach + 1) // 2 + up
+    reach += inside
+    for _ in range(count):
+        reach = 2 * reach + down + 1  # 1 from an odd place to the even one below it
+    return reach
 
 
 def _check_sides(network: Translator, divisor: int, least: int) -> None:

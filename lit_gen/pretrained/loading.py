@@ -20,7 +20,16 @@ from lit_gen.models.class_names import enumerated
 from lit_gen.pretrained.fit import Misfit, check_fit
 from lit_gen.pretrained.names import KEY, take_class_names
 from lit_gen.pretrained.specification import build, without_trainer
-from lit_gen.pretrained.stored import CARD, CONFIG, WEIGHTS, checkpoint_config, locate, read_tensors
+from lit_gen.pretrained.stored import (
+    CARD,
+    CONFIG,
+    WEIGHTS,
+    checkpoint_config,
+    locate,
+    plain_names,
+    read_tensors,
+    refuse_foreign,
+)
 from lit_gen.pretrained.trust import harmless
 
 if TYPE_CHECKING:  # what trains needs Lightning, what is trained doesn't
@@ -225,7 +234,7 @@ def describe_checkpoint(path: Path) -> tuple[str, dict[str, Any], dict[str, Tens
     class_path = checkpoint_config(path, option="")["model"]["class_path"]
     checkpoint = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
     arguments = {k: v for k, v in checkpoint["hyper_parameters"].items() if k not in ("_class_path", "_instantiator")}
-    return class_path, harmless(arguments), checkpoint["state_dict"]
+    return class_path, harmless(arguments), plain_names(checkpoint["state_dict"])
 
 
 def describe_folder(folder: Path) -> tuple[str, dict[str, Any]]:
@@ -235,6 +244,7 @@ def describe_folder(folder: Path) -> tuple[str, dict[str, Any]]:
         FileNotFoundError: if the folder holds no model.
         ValueError: for another format, or a damaged file.
     """
+    refuse_foreign(folder)
     config = _read_config(folder / CONFIG)
     if config.get("format") != FORMAT:
         raise ValueError(f"{folder / CONFIG}: format={config.get('format')!r}; this version reads format={FORMAT}")

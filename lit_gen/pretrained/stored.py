@@ -4,6 +4,7 @@ import copy
 import difflib
 import functools
 import hashlib
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,12 @@ from lit_gen.pretrained.shipped import PRETRAINED, list_pretrained
 from lit_gen.pretrained.trust import harmless
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+# Files in which other libraries describe their models, the entry that names one, and the library.
+FOREIGN = (
+    ("model_index.json", "_class_name", "diffusers"),
+    (CONFIG, "_class_name", "diffusers"),
+    (CONFIG, "architectures", "transformers"),
+)
 HASHES = "SHA256SUMS"  # of all shipped files, in the format of sha256sum
 OPTIONS = "options"  # where a checkpoint keeps what its run was configured with beside model and data
 
@@ -62,6 +69,48 @@ def check_shipped(name: str) -> None:
             raise ValueError(f"{PRETRAINED / path}: damaged, not the file that was released; install the package again")
 
 
+def refuse_foreign(path: Path) -> None:
+    """Say what a sound file or folder of another library is.
+
+    Raises:
+        ValueError: for a safetensors file alone, or a folder of diffusers or transformers.
+    """
+    if path.is_dir():
+        for name, key, library in FOREIGN:
+            described = _described(path / name).get(key)
+            if described is not None:
+                told = ", ".join(described) if isinstance(described, list) else described
+                raise ValueError(
+                    f"{path}: a model of {library} ({told}); lit-gen reads its own folders, of save_pretrained"
+                )
+        return
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = list(file.keys())
+    except (SafetensorError, OSError):
+        return
+    shown = ", ".join(tensors[:3])
+    if (path.parent / CONFIG).is_file() and path.name == WEIGHTS:
+        hint = f"the model is its folder: {path.parent}"
+    else:
+        hint = f"lit-gen reads checkpoints and folders of {CONFIG} and {WEIGHTS}, which say what the tensors belong to"
+    raise ValueError(f"{path}: a sound safetensors file of {len(tensors)} tensors ({shown}), but no model; {hint}")
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """What a JSON file says, nothing where it is none."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def plain_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors by their names in a network that isn't wrapped: torch.compile(network) puts ``_orig_mod.`` into them."""
+    return {key.replace("_orig_mod.", ""): tensor for key, tensor in state.items()}
+
+
 def checkpoint_config(path: Any, option: str = "--ckpt_path ") -> dict[str, Any]:
     """Model, data and further options of a checkpoint's run as configurations; empty without one.
 
@@ -79,6 +128,7 @@ def checkpoint_config(path: Any, option: str = "--ckpt_path ") -> dict[str, Any]
     path = Path(str(path))
     if not path.is_file():
         raise FileNotFoundError(f"{option}{path}: no such file")
+    refuse_foreign(path)
     state = path.stat()
     return copy.deepcopy(_stored_config(path, option, (state.st_mtime_ns, state.st_size)))
 
@@ -122,7 +172,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if path.is_dir():
         return read_tensors(path)
     checkpoint_config(path, option="")  # says what is wrong with a file that is no checkpoint
-    state = torch.load(path, weights_only=True, map_location="cpu", mmap=True)["state_dict"]
+    state = plain_names(torch.load(path, weights_only=True, map_location="cpu", mmap=True)["state_dict"])
     own = {key: value for key, value in state.items() if not key.startswith("averages.")}
     return own | {re.sub(r"^averages\.(\w+)\.network\.", r"\1.", key): state[key] for key in state.keys() - own.keys()}
 
@@ -136,7 +186,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     """
     try:
         with safe_open(folder / WEIGHTS, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return plain_names({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
     except FileNotFoundError:
         raise FileNotFoundError(f"{folder}: there is no {WEIGHTS}") from None
     except SafetensorError as error:

@@ -161,13 +161,22 @@ def test_the_command_line_scores_draws_and_translates_a_folder(tmp_path, monkeyp
     pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8), np.uint8)
     for name, image in zip(("one.png", "sub/two.bmp"), pixels, strict=True):
         Image.fromarray(image).save(Path("photos") / name)
+    large = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (1, 1, 51, 90), np.uint8))
+    Image.fromarray(large[0, 0].numpy()).save("photos/sub/large.JPG", quality=100)
+    with Image.open("photos/sub/large.JPG") as picture:
+        large = torch.from_numpy(np.array(picture))[None, None]
     checkpoint = str(run / "checkpoints/last.ckpt")
     model = from_pretrained(checkpoint)
     for domain, to in (("a", "b"), ("b", "a")):
         main(["predict", "--ckpt_path", checkpoint, "--data.predict_folder=photos", f"--data.predict_domain={domain}",
-              "--trainer.accelerator=cpu", f"--experiment=to_{to}"])  # fmt: skip
+              "--trainer.accelerator=cpu", f"--experiment=to_{to}", "--model.tile=48"])  # fmt: skip
         (folder,) = Path(f"runs/to_{to}").glob("*/predictions")
-        assert {str(path.relative_to(folder)) for path in folder.rglob("*.*")} == {"one.png", "sub/two.png"}
+        files = {str(path.relative_to(folder)) for path in folder.rglob("*.*")}
+        assert files == {"one.png", "sub/two.png", "sub/large.JPG"}
+        with Image.open(folder / "sub/large.JPG") as picture:
+            assert (picture.format, picture.size, picture.mode) == ("JPEG", (90, 51), "L")
+            whole = image_grid(model.translate(large / 127.5 - 1, to=to), cell=1)[0].int()
+            assert (torch.from_numpy(np.array(picture)) - whole).abs().float().mean() < 4  # JPEG's loss
         expected = image_grid(model.translate(torch.from_numpy(pixels[1:, None]) / 127.5 - 1, to=to), cell=1)[0]
         with Image.open(folder / "sub/two.png") as picture:
             assert picture.mode == "L"

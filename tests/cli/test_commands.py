@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from datamodules import DigitsDataModule
-from lit_gen import GAN, VAE, WGANGP, CycleGAN, from_pretrained, save_pretrained
+from lit_gen import GAN, VAE, WGANGP, CycleGAN, HierarchicalVAE, from_pretrained, save_pretrained
 from lit_gen.cli.app import main
 from lit_gen.cli.commands.export_parts import PARTS, Images
 from lit_gen.distributions import Likelihood
@@ -21,12 +21,14 @@ from lit_gen.networks import (
     DCGANDiscriminator,
     DCGANGenerator,
     Decoder,
+    Ladder,
     MLPDecoder,
     MLPDiscriminator,
     MLPEncoder,
     MLPGenerator,
     PatchGAN,
     ResNetTranslator,
+    TopDown,
 )
 from lit_gen.pretrained.shipped import list_configs
 
@@ -49,6 +51,10 @@ def models(tmp_path_factory):
             discriminator=partial(MLPDiscriminator, width=8, condition="auxiliary"),
         ),
         "vae": VAE(SHAPE, 4, **CODERS),
+        "ladder": HierarchicalVAE(SHAPE, partial(Ladder, latent_dims=(4, 3), widths=(8, 8))),
+        "top_down": HierarchicalVAE(
+            SHAPE, partial(TopDown, latent_dims=(2, 2), widths=(4, 4), convolutional=True), ema_half_life=10.0
+        ),
         "cyclegan": CycleGAN(
             (3, 24, 24), partial(ResNetTranslator, width=4, blocks=1), partial(PatchGAN, width=4)
         ),
@@ -108,7 +114,7 @@ def inputs_of(module, part, n):
     generator = torch.Generator().manual_seed(n)
     labels = (torch.arange(n) % 10,) if getattr(module, "conditional", False) else ()
     if part in ("generator", "decoder"):
-        return (torch.randn(n, 4, generator=generator), *labels)
+        return (torch.randn(n, module.latent_dim, generator=generator), *labels)
     return (torch.rand(n, *module.image_shape, generator=generator) * 2 - 1, *labels)
 
 
@@ -117,6 +123,11 @@ def expected_of(module, part, inputs):
     """What the module itself makes of images in [-1, 1] or latents."""
     if part in ("generator", "decoder"):
         return (module.decode(*inputs),)
+    if part == "encoder" and isinstance(module, HierarchicalVAE):
+        x = module.observe(inputs[0])
+        top = module.hierarchy(torch.zeros(1, len(x), module.noise_dim), x)[1][-1].posterior
+        torch.testing.assert_close(module.encode(*inputs), top[0][0].flatten(1))
+        return tuple(parameter[0].flatten(1) for parameter in top)
     if part == "encoder":
         torch.testing.assert_close(module.encode(*inputs), module.encoder(module.observe(inputs[0]))[0])
         return module.encoder(module.observe(inputs[0]))
@@ -130,6 +141,7 @@ def expected_of(module, part, inputs):
 NAMES = {"encoder": ["mean", "log_scale"], "generator": ["images"], "decoder": ["images"]}
 CASES = [
     ("dcgan", "generator"), ("conditional", "generator"), ("vae", "decoder"), ("vae", "encoder"),
+    ("ladder", "encoder"), ("ladder", "decoder"), ("top_down", "encoder"), ("top_down", "decoder"),
     ("dcgan", "discriminator"), ("conditional", "discriminator"),
     ("auxiliary", "discriminator"), ("cyclegan", "generator_ab"), ("cyclegan", "generator_ba"),
     ("cyclegan", "discriminator_a"), ("cyclegan", "discriminator_b"),

@@ -357,13 +357,32 @@ def test_prediction_of_a_folder_keeps_the_names(tmp_path):
     (tmp_path / "sub").mkdir()
     for name in ("b.jpg", "a.png", "sub/b.png", "a.jpg"):
         Image.new("RGB", (20, 10), (1, 2, 3)).save(tmp_path / name)
-    data = RecolouredDigitsDataModule(predict_folder=str(tmp_path), predict_domain="b", batch_size=3)
-    assert data.prediction_names == ["a.jpg", "a.png", "b", "sub/b"]
+    options = {"predict_folder": str(tmp_path), "predict_domain": "b", "batch_size": 3}
+    assert RecolouredDigitsDataModule(**options).prediction_names == ["a.jpg", "a.png", "b.jpg", "sub/b.png"]
+    data = RecolouredDigitsDataModule(predict_crop=True, **options)
     assert [tuple(batch["b"][0].shape) for batch in data.predict_dataloader()] == [(3, 3, 8, 8), (1, 3, 8, 8)]
     assert all(set(batch) == {"b"} for batch in data.predict_dataloader())
     assert RecolouredDigitsDataModule().prediction_names is None
     (first, *_) = RecolouredDigitsDataModule(predict_domain="a", batch_size=3).predict_dataloader()
     assert torch.equal(first["a"][0], RecolouredDigitsDataModule().dataset("test").a.images[:3])
+
+
+def test_prediction_is_of_pictures_as_they_are(tmp_path):
+    """Turned upright, in the training's channels, one a batch, and of every format."""
+    rng = np.random.default_rng(0)
+    grey = Image.fromarray(rng.integers(0, 256, (5, 7), np.uint8))
+    turned = Image.fromarray(rng.integers(0, 256, (9, 4, 3), np.uint8))
+    exif = turned.getexif()
+    exif[0x0112] = 6  # shown turned clockwise
+    turned.save(tmp_path / "b.png", exif=exif)
+    for name in ("a.png", "a.bmp", "A.JPG", "c.webp"):
+        grey.save(tmp_path / name)
+    data = RecolouredDigitsDataModule(predict_folder=str(tmp_path), batch_size=3)
+    assert data.prediction_names == ["A.JPG", "a.bmp.png", "a.png", "b.png", "c.png"]
+    batches = [batch["a"][0] for batch in data.predict_dataloader()]
+    assert [tuple(x.shape) for x in batches] == [(1, 3, 5, 7)] * 3 + [(1, 3, 4, 9), (1, 3, 5, 7)]
+    assert np.array_equal(batches[2][0], np.stack([np.asarray(grey)] * 3))
+    assert np.array_equal(batches[3][0].permute(1, 2, 0), np.rot90(np.asarray(turned), -1))
 
 
 # ---- mistakes

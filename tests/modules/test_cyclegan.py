@@ -327,6 +327,23 @@ def test_translations_come_from_averages_in_eval_mode():
     assert module.translate(x[:0]).shape == (0, *SHAPE)
 
 
+def test_translations_of_any_size_and_never_more_pixels_at_once_than_in_training():
+    module, sizes = build(tile=48), []
+    module.generator_ab.register_forward_hook(lambda *call: sizes.append(tuple(call[1][0].shape)))
+    x = torch.rand(40, 3, 11, 24) * 2 - 1
+    y = module.translate(x)
+    assert y.shape == x.shape
+    assert sizes == [(7, 3, 11, 24)] * 5 + [(5, 3, 11, 24)]
+    torch.testing.assert_close(y[3:4], module.generator_ab(x[3:4]))
+    wide = torch.rand(1, 3, 5, 130) * 2 - 1
+    torch.testing.assert_close(module.cycle(wide), module.generator_ba(module.generator_ab(wide)))
+    assert max(size[3] for size in sizes[8:-1]) == 48
+    with pytest.raises(ValueError, match=r"tile=10: ResNetTranslator looks 8 pixels around.*at least 17"):
+        build(tile=10)
+    with pytest.raises(ValueError, match="statistics='fast': must be 'exact' or 'reduced'"):
+        build(tile_statistics="fast")
+
+
 def test_prediction_goes_by_the_domain():
     module = build()
     a, b = images(dtype=torch.float32)

@@ -60,7 +60,8 @@ def test_without_batch_norm_a_score_depends_on_one_image(make, norm):
 
 
 @pytest.mark.parametrize(
-    ("shape", "expected"), [((1, 28, 28), "DCGAN"), ((3, 64, 128), "DCGAN"), ((1, 30, 30), "MLP"), ((2,), "MLP")]
+    ("shape", "expected"),
+    [((1, 28, 28), "DCGAN"), ((3, 64, 128), "DCGAN"), ((1, 30, 31), "DCGAN"), ((1, 7, 30), "MLP"), ((2,), "MLP")],
 )
 def test_auto_networks_go_by_the_shape(shape, expected):
     for base, make in [
@@ -76,7 +77,9 @@ def test_auto_networks_go_by_the_shape(shape, expected):
             assert [tuple(y.shape) for y in results] == expected_shapes(base, make, shape, n=2)
 
 
-@pytest.mark.parametrize(("shape", "told"), [((1, 28, 28), 0), ((3, 256, 256), 1), ((1, 30, 30), 1), ((2,), 0)])
+@pytest.mark.parametrize(
+    ("shape", "told"), [((1, 28, 28), 0), ((3, 256, 256), 0), ((1, 30, 30), 0), ((1, 7, 7), 1), ((2,), 0)]
+)
 def test_an_mlp_for_images_is_said(shape, told, recwarn):
     auto_encoder(shape, 2)
     messages = [str(warning.message) for warning in recwarn]

@@ -38,11 +38,11 @@ def test_sizes_and_their_seeds(size, seed, channels):
     assert [size[0] >> len(convolutions), size[1] >> len(convolutions)] == list(seed)
 
 
-@pytest.mark.parametrize("size", [(4, 4), (30, 30), (28, 30), (7, 7), (132, 132), (256, 256), (8, 4)])
+@pytest.mark.parametrize("size", [(4, 4), (7, 7), (8, 4), (7, 512)])
 def test_other_sizes_are_refused_with_what_is_needed(size):
     shape = (1, *size)
     assert not accepts(shape)
-    pattern = rf"shape=\(1, {size[0]}, {size[1]}\): {{}} needs .* divisible by 4, from 8 to 128"
+    pattern = rf"shape=\(1, {size[0]}, {size[1]}\): {{}} needs .* of at least 8"
     with pytest.raises(ValueError, match=pattern.format("DCGANDiscriminator")):
         DCGANDiscriminator(shape)
     for make in (DCGANGenerator, DCGANEncoder, DCGANDecoder):

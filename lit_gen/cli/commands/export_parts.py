@@ -94,6 +94,14 @@ class Encoding(Part):
         return tuple(self.module.network("encoder")(self.module.observe(x), *labels))
 
 
+class TopEncoding(Encoding):
+    """Images to the mean and log scale of q(z_T|·) of a hierarchy's top layer, the layers below at their means."""
+
+    def run(self, x: Tensor, *labels: Tensor) -> tuple[Tensor, ...]:
+        """``(N, *image_shape)`` to ``(N, latent_dim)``, twice."""
+        return self.module.posterior(self.module.observe(x))
+
+
 class Scores(Part):
     """Images to the discriminator's raw scores, one an image or of patches, higher for real ones."""
 
@@ -132,6 +140,8 @@ PARTS = tuple(KINDS)
 
 def parts_of(module: Any) -> dict[str, type[Part]]:
     """The parts that a module has."""
+    if isinstance(getattr(module, "hierarchy", None), nn.Module):  # one network both ways
+        return {"encoder": TopEncoding, "decoder": Images}
     found = {name: kind for name, kind in KINDS.items() if isinstance(getattr(module, name, None), nn.Module)}
     if getattr(module, "pack", 1) > 1:  # scores several images at once
         found.pop("discriminator", None)
