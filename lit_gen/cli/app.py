@@ -27,7 +27,7 @@ from lit_gen.cli.errors import framework_errors, users_error
 from lit_gen.cli.imports import restrict_imports
 from lit_gen.cli.parsing import COMMANDS, OWN_COMMANDS, ConfiguredCLI
 from lit_gen.cli.run_folder import Agree, End, RunFolder, check_experiment
-from lit_gen.cli.support import resolve_configs
+from lit_gen.cli.support import put_wholes_first, resolve_configs
 from lit_gen.cli.trainer_options import complete, loggers_of, place_logger, refuse_misplaced
 from lit_gen.cli.words import report, suggest
 from lit_gen.files import remove_leftovers
@@ -155,7 +155,7 @@ def main(args: Sequence[str] | None = None) -> None:
             told = suggest(arguments[0], (*COMMANDS, *OWN_COMMANDS))
             sys.exit(report(f"unknown command {arguments[0]}; {told}"))
         else:
-            CLI(resolve_configs(arguments))
+            CLI(resolve_configs(put_wholes_first(arguments)))
     except KeyboardInterrupt:
         sys.exit(130)
     except SystemExit as stop:

@@ -1,9 +1,10 @@
-"""The command line before it is parsed: shipped configs by their names, a checkpoint's configuration below all."""
+"""The command line before it is parsed: files below options, shipped configs by names, a checkpoint below all."""
 
 import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,7 +16,28 @@ from lit_gen.pretrained.resume import last_checkpoint
 from lit_gen.pretrained.shipped import configs_folder, list_configs
 from lit_gen.pretrained.stored import checkpoint_config
 
+WHOLES = {"--config": 0, "-c": 0, "--model": 1, "--data": 1}  # files, then classes
 RUNS = "runs"  # trainer.default_root_dir, unless stated
+
+
+def put_wholes_first(arguments: Sequence[str]) -> list[str]:
+    """A command's files and classes before the options that change them, wherever the user wrote them.
+
+    A parser that reads from left to right knows no option of ``--data`` before its class, and lets a file undo what
+    stands to its left.
+    """
+    if not arguments or arguments[0].startswith("-"):
+        return list(arguments)
+    wholes: dict[int, list[str]] = {0: [], 1: []}
+    others: list[str] = []
+    remaining = iter(arguments[1:])
+    for argument in remaining:
+        name, equals, _ = argument.partition("=")
+        if name in WHOLES:
+            wholes[WHOLES[name]] += [argument] if equals else [argument, *islice(remaining, 1)]
+        else:
+            others.append(argument)
+    return [*arguments[:1], *wholes[0], *wholes[1], *others]
 
 
 def resolve_configs(arguments: Sequence[str]) -> list[str]:

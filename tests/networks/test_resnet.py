@@ -134,7 +134,9 @@ def test_the_28_pixel_networks_narrow_as_they_grow():
             for a, b in pairwise([144, 96, 48])
         )
         assert count(generator) == 101 * 144 * 49 + ups + 2 * 48 + convolution(48, 1, 3)
-        downs = sum(convolution(a, a, 3) + convolution(a, b, 3) + convolution(a, b, 1) for a, b in [(48, 96), (96, 144)])
+        downs = sum(
+            convolution(a, a, 3) + convolution(a, b, 3) + convolution(a, b, 1) for a, b in [(48, 96), (96, 144)]
+        )
         first = convolution(1, 48, 3) + convolution(48, 48, 3) + convolution(1, 48, 1)
         assert count(critic) == first + downs + 145
         assert critic.blocks(torch.empty(1, 1, 28, 28)).shape == (1, 144, 7, 7)
