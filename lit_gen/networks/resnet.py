@@ -1,11 +1,12 @@
 """Residual networks of WGAN-GP (Gulrajani et al. 2017, arXiv:1704.00028) and SNGAN (Miyato et al. 2018).
 
 At 32 pixels the layout is that of both papers; at 48 and 128 that of SNGAN (arXiv:1802.05957, tables 4 and 5), at 64
-of its authors' code; at 28, MNIST's side, a small one of our own. Labels act as in cGANs with projection (Miyato & Koyama 2018, arXiv:1802.05637): by conditional
-batch norm in the generator's blocks, by projection in the discriminator; the other conditions are offered too.
+of its authors' code; at 28, MNIST's side, a small one of our own. Labels act as in cGANs with projection (Miyato &
+Koyama 2018, arXiv:1802.05637): by conditional batch norm in the generator's blocks, by projection in the
+discriminator; the other conditions are offered too.
 
-A 1 x 1 convolution commutes with nearest upsampling and with mean pooling, so the shortcuts convolve the
-smaller map. A 3 x 3 one behind an upsampling or in front of a pooling is one map with it (`lit_gen.networks.folded`).
+A 1 x 1 convolution commutes with nearest upsampling and with mean pooling, so the shortcuts convolve the smaller map.
+A 3 x 3 one behind an upsampling or in front of a pooling is one map with it (`lit_gen.networks.folded`).
 """
 
 from itertools import pairwise
