@@ -96,10 +96,11 @@ def test_the_generator_is_normed_and_the_critic_is_not():
     assert len(norms) == 6
 
 
-TABLES = {  # arXiv:1802.05957, tables 4 and 5, and the authors' code for 64 pixels
+TABLES = {  # arXiv:1802.05957, tables 4 and 5, the authors' code for 64 pixels; arXiv:1809.11096, table 8, for 256
     48: (6, [512, 256, 128, 64], [64, 128, 256, 512, 1024], 4),
     64: (4, [1024, 512, 256, 128, 64], [64, 128, 256, 512, 1024], 5),
     128: (4, [1024, 1024, 512, 256, 128, 64], [64, 128, 256, 512, 1024, 1024], 5),
+    256: (4, [1024, 1024, 512, 512, 256, 128, 64], [64, 128, 256, 512, 512, 1024, 1024], 6),
 }
 
 
@@ -171,7 +172,7 @@ def test_conditional_batch_norm_is_in_the_blocks_and_not_in_front_of_the_output(
 
 @pytest.mark.parametrize("shape", [(3, 64, 32), (3, 32, 28), (1, 30, 30), (2,)])
 def test_other_sizes_are_refused(shape):
-    pattern = r"image_shape=\(.*: {} needs \(C, side, side\) with a side of 28, 32, 48, 64, 128"
+    pattern = r"image_shape=\(.*: {} needs \(C, side, side\) with a side of 28, 32, 48, 64, 128, 256"
     with pytest.raises(ValueError, match=pattern.format("ResNetDiscriminator")):
         ResNetDiscriminator(shape)
     with pytest.raises(ValueError, match=pattern.format("ResNetGenerator")):
