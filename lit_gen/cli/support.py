@@ -73,12 +73,27 @@ def asked(arguments: Sequence[str]) -> str | None:
     if (given := option(arguments, "--ckpt_path")) is not None:
         return None if given in ("null", "None", "") else given
     found = None
+    for content in _contents(arguments):
+        found = content.get("ckpt_path", found)
+    return found if isinstance(found, str) else None
+
+
+def names_data_alone(arguments: Sequence[str]) -> bool:
+    """Whether options or configs say the data, and none says the model."""
+    named = {
+        name
+        for name in ("model", "data")
+        if option(arguments, f"--{name}") is not None or any(name in content for content in _contents(arguments))
+    }
+    return named == {"data"}
+
+
+def _contents(arguments: Sequence[str]) -> Iterator[dict[str, Any]]:
     for text in config_texts(arguments):
         with suppress(yaml.YAMLError, RecursionError):
             content = yaml.safe_load(text)
-            if isinstance(content, dict) and "ckpt_path" in content:
-                found = content["ckpt_path"]
-    return found if isinstance(found, str) else None
+            if isinstance(content, dict):
+                yield content
 
 
 def with_configuration(arguments: Sequence[str], command: str, config: dict[str, Any]) -> list[str]:
