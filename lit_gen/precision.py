@@ -26,6 +26,14 @@ def to_float64(x: Tensor) -> Tensor:
     return x.to(float64_device(x.device)).double()
 
 
+def fast_bfloat16(accelerated: bool) -> bool:
+    """Whether the accelerator, or else the CPU, multiplies bfloat16 in hardware; of others than CUDA unknown."""
+    if accelerated:
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16"))
+
+
 def at_least_float32(x: Any) -> Any:
     """A tensor in float32, or in float64 if it is; anything else as it is."""
     if not isinstance(x, Tensor) or x.dtype in _BETTER:  # no call at all in the usual case

@@ -12,6 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import torch
 import yaml
 
 from lit_gen import from_pretrained, save_pretrained
@@ -19,7 +20,8 @@ from lit_gen.callbacks.record import training_facts
 from lit_gen.pretrained.shipped import PRETRAINED
 from lit_gen.pretrained.stored import HASHES
 
-LARGEST = 2_000_000  # bytes of one model
+LARGEST = 4_000_000  # bytes of one model
+HALF_BEYOND = 2_000_000  # bytes of float32, beyond which matrices are kept in float16
 LARGEST_OF_ALL = 20_000_000
 
 
@@ -39,7 +41,9 @@ def ship(name: str, run: Path, commit: str) -> None:
     facts = training_facts(data, training, last_scores(run), "validation split")
     facts |= {"commit": commit, "licence": "apache-2.0"}
     shutil.rmtree(PRETRAINED / name, ignore_errors=True)
-    save_pretrained(from_pretrained(run / "checkpoints" / "last.ckpt"), PRETRAINED / name, facts)
+    model = from_pretrained(run / "checkpoints" / "last.ckpt")
+    size = sum(4 * p.numel() for p in model.parameters())
+    save_pretrained(model, PRETRAINED / name, facts, torch.float16 if size > HALF_BEYOND else None)
     size = sum(path.stat().st_size for path in (PRETRAINED / name).iterdir())
     if size > LARGEST:
         shutil.rmtree(PRETRAINED / name)

@@ -25,7 +25,7 @@ from lit_gen.cli.imports import restrict_imports
 from lit_gen.cli.mistakes import guarded
 from lit_gen.cli.parsing import COMMANDS, OWN_COMMANDS, ConfiguredCLI
 from lit_gen.cli.run_folder import Agree, End, RunFolder, check_experiment
-from lit_gen.cli.support import resolve_configs
+from lit_gen.cli.support import put_wholes_first, resolve_configs
 from lit_gen.cli.trainer_options import complete, loggers_of, place_logger, refuse_misplaced
 from lit_gen.cli.words import report, suggest
 from lit_gen.files import remove_leftovers
@@ -165,7 +165,7 @@ def _run(arguments: list[str], cli: type[CLI]) -> None:
         told = suggest(arguments[0], (*COMMANDS, *OWN_COMMANDS))
         sys.exit(report(f"unknown command {arguments[0]}; {told}"))
     else:
-        cli(resolve_configs(arguments))
+        cli(resolve_configs(put_wholes_first(arguments)))
 
 
 if __name__ == "__main__":

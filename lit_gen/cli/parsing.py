@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
@@ -12,9 +13,19 @@ import datamodules
 from lit_gen.callbacks import Evaluate, FaultPolicy, RunCheckpoint, SampleGrid, Speed
 from lit_gen.cli.errors import framework_errors, shorten
 from lit_gen.cli.imports import named_packages, restrict_imports
+from lit_gen.cli.own_data import choose
 from lit_gen.cli.run_config import RunConfig
 from lit_gen.cli.source import LIMITS, Source, differences, left_out
-from lit_gen.cli.support import RUNS, asked, last_alone, rank_zero_note, resolve_last, with_configuration
+from lit_gen.cli.support import (
+    RUNS,
+    asked,
+    config_texts,
+    last_alone,
+    names_data_alone,
+    rank_zero_note,
+    resolve_last,
+    with_configuration,
+)
 from lit_gen.cli.words import report
 from lit_gen.modules import GenerativeModule
 from lit_gen.pretrained.shipped import configs_folder, is_addon
@@ -85,6 +96,8 @@ class ConfiguredCLI(LightningCLI):
             given = last_alone(arguments, command) or given
         if command is not None and given not in (None, "last"):
             arguments = self._below(arguments, command, str(given))
+        elif command == "fit" and names_data_alone(arguments):
+            arguments = self._for_own_data(parser, arguments)
         self._parse(parser, arguments)
         if command is None or self.source is not None or (given := self.config[command].ckpt_path) is None:
             return
@@ -101,6 +114,19 @@ class ConfiguredCLI(LightningCLI):
         restrict_imports(trusted)
         self.source = Source.find(given, command, trusted)
         return with_configuration(arguments, command, self.source.configuration(command))
+
+    def _for_own_data(self, parser: LightningArgumentParser, arguments: list[str]) -> list[str]:
+        """The arguments on top of what suits the data, which is told."""
+        self._parse(parser, with_configuration(arguments, "fit", {"model": {"class_path": "GAN"}}))
+        sized = any("image_size" in text for text in [*arguments, *config_texts(arguments)])
+        accelerated = self.config.fit.trainer.accelerator != "cpu" and torch.accelerator.is_available()
+        choice = choose(self._dump(self.config, "fit")["data"], sized, accelerated)
+        if choice is None:
+            return arguments
+        rank_zero_note("no --model, so for these images:")
+        for line in choice.lines:
+            rank_zero_note(f"  {line}")
+        return with_configuration(arguments, "fit", choice.config)
 
     def _parse(self, parser: LightningArgumentParser, arguments: list[str]) -> None:
         with framework_errors():

@@ -1,8 +1,9 @@
-"""The command line before it is parsed: shipped configs by their names, a checkpoint's configuration below all."""
+"""The command line before it is parsed: files below options, shipped configs by names, a checkpoint below all."""
 
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,7 +15,28 @@ from lit_gen.pretrained.resume import last_checkpoint
 from lit_gen.pretrained.shipped import configs_folder, list_configs
 from lit_gen.pretrained.stored import checkpoint_config
 
+WHOLES = {"--config": 0, "-c": 0, "--model": 1, "--data": 1}  # files, then classes
 RUNS = "runs"  # trainer.default_root_dir, unless stated
+
+
+def put_wholes_first(arguments: Sequence[str]) -> list[str]:
+    """A command's files and classes before the options that change them, wherever the user wrote them.
+
+    A parser that reads from left to right knows no option of ``--data`` before its class, and lets a file undo what
+    stands to its left.
+    """
+    if not arguments or arguments[0].startswith("-"):
+        return list(arguments)
+    wholes: dict[int, list[str]] = {0: [], 1: []}
+    others: list[str] = []
+    remaining = iter(arguments[1:])
+    for argument in remaining:
+        name, equals, _ = argument.partition("=")
+        if name in WHOLES:
+            wholes[WHOLES[name]] += [argument] if equals else [argument, *islice(remaining, 1)]
+        else:
+            others.append(argument)
+    return [*arguments[:1], *wholes[0], *wholes[1], *others]
 
 
 def resolve_configs(arguments: Sequence[str]) -> list[str]:
@@ -50,12 +72,27 @@ def asked(arguments: Sequence[str]) -> str | None:
     if (given := option(arguments, "--ckpt_path")) is not None:
         return None if given in ("null", "None", "") else given
     found = None
+    for content in _contents(arguments):
+        found = content.get("ckpt_path", found)
+    return found if isinstance(found, str) else None
+
+
+def names_data_alone(arguments: Sequence[str]) -> bool:
+    """Whether options or configs say the data, and none says the model."""
+    named = {
+        name
+        for name in ("model", "data")
+        if option(arguments, f"--{name}") is not None or any(name in content for content in _contents(arguments))
+    }
+    return named == {"data"}
+
+
+def _contents(arguments: Sequence[str]) -> Iterator[dict[str, Any]]:
     for text in config_texts(arguments):
         with suppress(yaml.YAMLError, RecursionError):
             content = yaml.safe_load(text)
-            if isinstance(content, dict) and "ckpt_path" in content:
-                found = content["ckpt_path"]
-    return found if isinstance(found, str) else None
+            if isinstance(content, dict):
+                yield content
 
 
 def with_configuration(arguments: Sequence[str], command: str, config: dict[str, Any]) -> list[str]:

@@ -1,11 +1,12 @@
 """Residual networks of WGAN-GP (Gulrajani et al. 2017, arXiv:1704.00028) and SNGAN (Miyato et al. 2018).
 
 At 32 pixels the layout is that of both papers; at 48 and 128 that of SNGAN (arXiv:1802.05957, tables 4 and 5), at 64
-of its authors' code. Labels act as in cGANs with projection (Miyato & Koyama 2018, arXiv:1802.05637): by conditional
-batch norm in the generator's blocks, by projection in the discriminator; the other conditions are offered too.
+of its authors' code; at 256 BigGAN's (arXiv:1809.11096, table 8) without attention; at 28, MNIST's side, a small one of
+our own. Labels act as in cGANs with projection (Miyato & Koyama 2018, arXiv:1802.05637): by conditional batch norm in
+the generator's blocks, by projection in the discriminator; the other conditions are offered too.
 
-A 1 x 1 convolution commutes with nearest upsampling and with mean pooling, so the shortcuts convolve the
-smaller map. A 3 x 3 one behind an upsampling or in front of a pooling is one map with it (`lit_gen.networks.folded`).
+A 1 x 1 convolution commutes with nearest upsampling and with mean pooling, so the shortcuts convolve the smaller map.
+A 3 x 3 one behind an upsampling or in front of a pooling is one map with it (`lit_gen.networks.folded`).
 """
 
 from itertools import pairwise
@@ -42,15 +43,17 @@ class Layout(NamedTuple):
 
 
 LAYOUTS = {
+    28: Layout(48, 7, (3, 2, 1), (1, 2, 3), 2),
     32: Layout(128, 4, (1, 1, 1, 1), (1, 1, 1, 1), 2),
     48: Layout(64, 6, (8, 4, 2, 1), (1, 2, 4, 8, 16), 4),
     64: Layout(64, 4, (16, 8, 4, 2, 1), (1, 2, 4, 8, 16), 5),
     128: Layout(64, 4, (16, 16, 8, 4, 2, 1), (1, 2, 4, 8, 16, 16), 5),
+    256: Layout(64, 4, (16, 16, 8, 8, 4, 2, 1), (1, 2, 4, 8, 8, 16, 16), 6),
 }
 
 
 def accepts(image_shape: tuple[int, ...]) -> bool:
-    """Whether these networks take this shape: `(C, H, W)` with H = W = 32, 48, 64 or 128."""
+    """Whether these networks take this shape: `(C, H, W)` with H = W = 28, 32, 48, 64, 128 or 256."""
     return len(image_shape) == 3 and image_shape[1] == image_shape[2] and image_shape[1] in LAYOUTS
 
 
@@ -136,11 +139,11 @@ class ResNetGenerator(Generator):
     """A seed, blocks that double the size, norm, ReLU, convolution, tanh.
 
     Args:
-        image_shape: `(C, side, side)` with a side of 32, 48, 64 or 128.
+        image_shape: `(C, side, side)` with a side of 28, 32, 48, 64, 128 or 256.
         latent_dim: dimension of z; 128 in the papers.
         num_classes: number of classes, 0 for none.
         width: channels of the last block; by default 128 at 32 pixels, where all blocks have as many (256 in SNGAN),
-            and 64 at the larger sizes, where they double towards the seed, up to 16 times.
+            64 at the larger sizes, where they double towards the seed, up to 16 times, and 48 at 28 pixels.
         norm: norm of the blocks and in front of the output.
         condition: how labels are taken; "batch_norm" needs that norm, and leaves the last one without labels.
         init: initial weights by name; null for the papers', He's in the blocks and Glorot's elsewhere, both uniform.
@@ -182,10 +185,10 @@ class ResNetDiscriminator(FeatureDiscriminator):
     """Blocks that halve the size, then blocks that keep it, ReLU, pooling over positions, linear score.
 
     Args:
-        image_shape: `(C, side, side)` with a side of 32, 48, 64 or 128.
+        image_shape: `(C, side, side)` with a side of 28, 32, 48, 64, 128 or 256.
         num_classes: number of classes, 0 for none.
-        width: channels of the first block; by default 128 at 32 pixels, where all blocks have as many, and 64 at the
-            larger sizes, where they double from block to block, up to 16 times.
+        width: channels of the first block; by default 128 at 32 pixels, where all blocks have as many, 64 at the larger
+            sizes, where they double from block to block, up to 16 times, and 48 at 28 pixels.
         norm: norm of all blocks but the first. Gradient penalties need one that is not "batch".
         pooling: "mean" of the positions in WGAN-GP, "sum" in SNGAN.
         condition: how labels are taken.

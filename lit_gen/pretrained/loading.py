@@ -171,6 +171,7 @@ def save_pretrained(
     folder: str | Path,
     facts: Mapping[str, Any] | None = None,
     name: str | None = None,
+    dtype: torch.dtype | None = None,
 ) -> None:
     """Write ``config.json``, ``model.safetensors`` and a model card; the folder appears whole or not at all.
 
@@ -181,6 +182,8 @@ def save_pretrained(
         folder: A new folder, or an empty one.
         facts: What the card says, as plain values by name: data, protocol, scores, commit, licence, …
         name: By which the card calls and loads it; the folder's by default.
+        dtype: What matrices and kernels are rounded to, such as ``torch.float16`` for a file of half the size; biases,
+            statistics and whole numbers stay as they are. Models are read in float32 from any.
 
     Raises:
         ValueError: if the folder holds something, or the module can't be described by plain values.
@@ -202,15 +205,17 @@ def save_pretrained(
     content = json.dumps(config, indent=2, default=list) + "\n"
     with whole_folder(folder) as unfinished:
         (unfinished / CONFIG).write_text(content)
-        save_file(_weights(module), unfinished / WEIGHTS, metadata={"format": "pt"})
+        save_file(_weights(module, dtype), unfinished / WEIGHTS, metadata={"format": "pt"})
         (unfinished / CARD).write_text(_card(name or folder.name, config))
 
 
-def _weights(module: GenerativeModel) -> dict[str, Tensor]:
-    """The module's state without averages, which take the place of what they average."""
+def _weights(module: GenerativeModel, dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """The module's state without averages, which take the place of what they average; matrices in another type."""
     state = {key: value for key, value in module.state_dict().items() if not key.startswith("averages.")}
     for name in module.averages:
         state |= {f"{name}.{key}": value for key, value in module.network(name).state_dict().items()}
+    if dtype is not None:
+        state = {key: x.to(dtype) if x.ndim > 1 and x.is_floating_point() else x for key, x in state.items()}
     return {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
 
 

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 from lit_gen.cli.app import main
+from lit_gen.cli.support import put_wholes_first
 
 DATA = ["--data", "DigitsDataModule", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
 GAN = ["fit", "--model", "GAN", *DATA]
@@ -125,3 +127,22 @@ def test_a_folder_of_the_users_that_has_the_datas_name_is_told_and_passed_over()
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-2000:]
     assert re.search(r"lit-gen: note: \S+datamodules\S+ has the name of this project's package", done.stderr)
+
+
+def test_options_count_over_files_and_classes_wherever_they_stand():
+    given = ["fit", "--data.batch_size=3", "--trainer.max_steps", "7", "--data", "DigitsDataModule", "-c", "a.yaml"]
+    config, data = ["-c", "a.yaml"], ["--data", "DigitsDataModule"]
+    assert put_wholes_first(given) == ["fit", *config, *data, "--data.batch_size=3", "--trainer.max_steps", "7"]
+    files = ["fit", "--model=GAN", "--config=b.yaml", "--config", "c.yaml"]
+    assert put_wholes_first(files) == ["fit", "--config=b.yaml", "--config", "c.yaml", "--model=GAN"]
+    appended = ["fit", "--trainer.callbacks+=A", "--trainer.callbacks.x=1", "--trainer.callbacks+=B"]
+    assert put_wholes_first(appended) == appended  # whose order says what belongs to what
+    assert put_wholes_first(["--help"]) == ["--help"]
+    assert put_wholes_first(["fit", "--config"]) == ["fit", "--config"]
+
+
+def test_a_data_option_before_the_config_is_taken(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--data.batch_size", "9", "--config", "gan_digits", "--print_config"])
+    assert stop.value.code == 0
+    assert yaml.safe_load(capsys.readouterr().out)["data"]["init_args"]["batch_size"] == 9

@@ -96,10 +96,11 @@ def test_the_generator_is_normed_and_the_critic_is_not():
     assert len(norms) == 6
 
 
-TABLES = {  # arXiv:1802.05957, tables 4 and 5, and the authors' code for 64 pixels
+TABLES = {  # arXiv:1802.05957, tables 4 and 5, the authors' code for 64 pixels; arXiv:1809.11096, table 8, for 256
     48: (6, [512, 256, 128, 64], [64, 128, 256, 512, 1024], 4),
     64: (4, [1024, 512, 256, 128, 64], [64, 128, 256, 512, 1024], 5),
     128: (4, [1024, 1024, 512, 256, 128, 64], [64, 128, 256, 512, 1024, 1024], 5),
+    256: (4, [1024, 1024, 512, 512, 256, 128, 64], [64, 128, 256, 512, 512, 1024, 1024], 6),
 }
 
 
@@ -125,8 +126,25 @@ def test_the_32_pixel_generator_of_sngan_has_its_published_number_of_parameters(
         assert count(ResNetGenerator((3, 32, 32), 128, width=256)) == 4_276_739
 
 
-@pytest.mark.parametrize("side", [48, 64, 128])
-def test_larger_sizes_at_any_number_of_channels(side):
+def test_the_28_pixel_networks_narrow_as_they_grow():
+    """Seed 7 px of 144 channels, then 96 at 14 and 48 at 28; the discriminator the other way round."""
+    with torch.device("meta"):
+        generator, critic = ResNetGenerator((1, 28, 28), 100), ResNetDiscriminator((1, 28, 28))
+        ups = sum(
+            2 * (a + b) + convolution(a, b, 3) + convolution(b, b, 3) + convolution(a, b, 1)
+            for a, b in pairwise([144, 96, 48])
+        )
+        assert count(generator) == 101 * 144 * 49 + ups + 2 * 48 + convolution(48, 1, 3)
+        downs = sum(
+            convolution(a, a, 3) + convolution(a, b, 3) + convolution(a, b, 1) for a, b in [(48, 96), (96, 144)]
+        )
+        first = convolution(1, 48, 3) + convolution(48, 48, 3) + convolution(1, 48, 1)
+        assert count(critic) == first + downs + 145
+        assert critic.blocks(torch.empty(1, 1, 28, 28)).shape == (1, 144, 7, 7)
+
+
+@pytest.mark.parametrize("side", [28, 48, 64, 128])
+def test_other_sizes_at_any_number_of_channels(side):
     generator, critic = ResNetGenerator((2, side, side), 3, width=1), ResNetDiscriminator((2, side, side), width=1)
     images = generator(torch.randn(2, 3))
     assert images.shape == (2, 2, side, side)
@@ -152,9 +170,9 @@ def test_conditional_batch_norm_is_in_the_blocks_and_not_in_front_of_the_output(
     assert ResNetDiscriminator((3, 32, 32), 5, width=2).head.weight.shape == (5, 2)
 
 
-@pytest.mark.parametrize("shape", [(3, 64, 32), (3, 32, 28), (1, 28, 28), (2,)])
+@pytest.mark.parametrize("shape", [(3, 64, 32), (3, 32, 28), (1, 30, 30), (2,)])
 def test_other_sizes_are_refused(shape):
-    pattern = r"image_shape=\(.*: {} needs \(C, side, side\) with a side of 32, 48, 64, 128"
+    pattern = r"image_shape=\(.*: {} needs \(C, side, side\) with a side of 28, 32, 48, 64, 128, 256"
     with pytest.raises(ValueError, match=pattern.format("ResNetDiscriminator")):
         ResNetDiscriminator(shape)
     with pytest.raises(ValueError, match=pattern.format("ResNetGenerator")):

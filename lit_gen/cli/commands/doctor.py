@@ -12,6 +12,7 @@ from lit_gen import __version__
 from lit_gen.kernels.guard import told_error
 from lit_gen.kernels.trial import BOUND, error_here
 from lit_gen.metrics import SHIPPED, load_extractor
+from lit_gen.precision import fast_bfloat16
 from lit_gen.pretrained.shipped import configs_folder, list_configs, list_pretrained
 from lit_gen.tracking.loggers import logged_in
 
@@ -58,13 +59,8 @@ def _devices() -> str:
 
 def _precision() -> str:
     """Which of the trainer's precisions the hardware computes in, not only emulates."""
-    fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else _cpu_has_bf16()
+    fast = fast_bfloat16(torch.cuda.is_available())
     return f"32-true; bf16-mixed {'in hardware' if fast else 'emulated, slower than 32-true'}"
-
-
-def _cpu_has_bf16() -> bool:
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16"))
 
 
 def _convolutions() -> str:
