@@ -187,6 +187,8 @@ def test_mistakes_of_a_description_are_one_line_that_names_them(tmp_path):
     for change, told in (
         ({"latent_dims": 3}, "latent_dims"),
         ({"latent_dim": "three"}, "latent_dim"),
+        ({"objective": 3}, "objective=3"),
+        ({"decoder": 3}, "decoder=3"),
         ({"temperature": -1.0}, "temperature=-1.0"),
         ({"encoder": {"class_path": "lit_gen.networks.MLPEncoder", "init_args": {"wide": 3}}}, "wide"),
         ({"optimizer": {"class_path": "os.system"}}, "outside the trusted packages"),

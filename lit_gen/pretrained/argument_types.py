@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import types
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -10,7 +11,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 def check_types(kind: Any, arguments: dict[str, Any], name: str) -> None:
     """Compare plain values with the annotations of a class's constructors, or of a function.
 
-    Judged are numbers, words, truth values, None and tuples of them; anything else is the constructor's own matter.
+    Judged are numbers, words, truth values, None and tuples of them, and numbers where an object is declared; anything
+    else is the constructor's own matter.
 
     Args:
         kind: The class or function.
@@ -52,4 +54,10 @@ def _fits(value: Any, declared: Any) -> bool:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if declared is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, declared) if declared in (bool, str, type(None)) else True
+    if declared in (bool, str, type(None)):
+        return isinstance(value, declared)
+    if isinstance(value, (int, float)):  # no object, and nothing that makes one
+        return origin is not Callable and (
+            declared is Any or not isinstance(declared, type) or isinstance(value, declared)
+        )
+    return True
