@@ -226,8 +226,8 @@ FUNCTIONS = {
 
 OF_NO_ROWS = {  # read and write files, drive networks or combine the others
     "compute_scores", "feature_distance", "importance_sampling", "load_extractor", "published_extractor",
-    "read_pickled", "read_stacked", "read_statistics", "save_extractor", "sigmoid_schedule", "to_signed", "train_extractor",
-    "write_statistics",
+    "read_pickled", "read_stacked", "read_statistics", "save_extractor", "sigmoid_schedule", "to_signed",
+    "train_extractor", "write_statistics",
 }  # fmt: skip
 
 
