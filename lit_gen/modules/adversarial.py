@@ -4,13 +4,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import repeat
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lit_gen.losses import Penalty
 from lit_gen.modules.base import Batch
-from lit_gen.modules.judge import Judge
+from lit_gen.modules.judge import BothViewed, Judge
 from lit_gen.modules.sampling import SAMPLE_BATCH, LatentVariableModel
 from lit_gen.networks import Discriminator, Generator
 from lit_gen.networks.layers import batch_comparisons
@@ -109,6 +110,25 @@ class AdversarialModule(LatentVariableModel, ABC):
     def seen_fake(self, draw: GANDraw) -> Tensor:
         """G(z) as the discriminator sees it."""
         return self.view(self.generated(draw) if draw.fake is None else draw.fake, draw.fake_view)
+
+    def penalised(self, judge: Judge, draw: GANDraw, real: Tensor, fake: Tensor) -> Tensor:
+        """The penalty at images as the discriminator sees them, or in the images of ``draw`` through an augmentation.
+
+        Args:
+            judge: D.
+            draw: What the update depends on, with G(z) as it is.
+            real: x as seen.
+            fake: G(z) as seen.
+        """
+        memory: Any = self.recall("penalty")
+        assert self.penalty is not None
+        if self.view.augmentation is None or not self.penalty.of_images:
+            return self.penalty(judge, real, fake, draw.epsilon, **memory)
+        assert draw.fake is not None
+        assert draw.real_view is not None
+        assert draw.fake_view is not None
+        seen = BothViewed(judge, self.view, draw.real_view, draw.fake_view)
+        return self.penalty(seen, draw.real, draw.fake, draw.epsilon, **memory)
 
     def noise(self, n: int) -> Tensor:
         """z ~ N(0, I), ``(n, latent_dim)``."""

@@ -17,6 +17,7 @@ from lit_gen.modules.unrolled import Unroll
 from lit_gen.networks import Discriminator, Generator, auto_discriminator, auto_generator, couples_batch
 from lit_gen.optimizers import for_lazy_penalty
 from lit_gen.precision import at_least_float32
+from lit_gen.training.augmentation.ada import followed
 from lit_gen.training.player import Adversaries, check_names
 from lit_gen.training.standing import StandingStatistics
 from lit_gen.training.view import View
@@ -108,7 +109,7 @@ class GAN(AdversarialModule):
         check_names(type(self), players, Adversaries)
         trained_by = Adversaries(**players)
         self._check(trained_by)
-        self.view = View(pack, instance_noise, instance_noise_images)
+        self.view = View(pack, instance_noise, instance_noise_images, trained_by.augmentation, self.image_shape)
         self.standing = StandingStatistics(standing_batches, latent_dim, self.condition.get("num_classes", 0))
         self.generator = generator(self.image_shape, latent_dim, **self.condition)
         self.packed_shape = self.view.packing.shape(self.image_shape)
@@ -121,8 +122,9 @@ class GAN(AdversarialModule):
                 trained_by = replace(trained_by, discriminator_optimizer=corrected)
         if constraint is not None:
             constraint.prepare(self.discriminator)
-        for name, option in {"loss": loss, "penalty": penalty}.items():
+        for name, option in {"loss": loss, "penalty": penalty, "augmentation": self.view.augmentation}.items():
             self.remember(name, option, "discriminator")
+        self.view.memory = self.recall("augmentation").get("memory")
         # Real and fake images share a pass unless the discriminator compares the samples of a batch.
         self.shared_pass = not couples_batch(self.discriminator)
         players_in_turn = [trained_by.player(name, name) for name in ("discriminator", "generator")]
@@ -167,12 +169,13 @@ class GAN(AdversarialModule):
         """L_D(D(x), D(G(z))) plus the penalty, in one loss, so that Adam sees their sum."""
         judge, real = self.judge(draw.labels), self.view(draw.real, draw.real_view)
         with torch.no_grad():
-            fake = self.seen_fake(draw).detach()
+            draw = replace(draw, fake=(self.generated(draw) if draw.fake is None else draw.fake).detach())
+            fake = self.seen_fake(draw)
         game, values = self.discriminator_game(judge, real, fake)
         loss = told = game
         if self.penalty is not None:
             if self.updates["discriminator"] % self.penalty.interval == 0:
-                values["penalty"] = self.penalty(judge, real, fake, draw.epsilon, **self.recall("penalty"))
+                values["penalty"] = self.penalised(judge, draw, real, fake)
                 loss = told = game + self.penalty.interval * values["penalty"]
             if self.penalty.interval > 1:  # at every step the same sum is logged, with the penalty's last value
                 told = game + values.get("penalty", self._losses.get("discriminator", {}).get("penalty", 0.0))
@@ -183,6 +186,7 @@ class GAN(AdversarialModule):
         scores = judge.both(real, fake)
         loss = self.loss.discriminator(scores.real, scores.fake, **self.recall("loss"))
         values = {"real_score": scores.real.mean(), "fake_score": scores.fake.mean()}
+        values |= followed(self.view.memory, self.loss, scores.real, scores.fake, self.batch_mean)
         if scores.classes is not None and judge.labels is not None:
             values["classification"] = cross_entropies(scores.classes, judge.labels)
             loss = loss + self.auxiliary_weight * values["classification"]

@@ -16,6 +16,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from lit_gen.optimizers import GANAdam
+from lit_gen.training.augmentation.base import Augmentation
 
 
 @dataclass
@@ -166,6 +167,8 @@ class Adversaries:
         discriminator_clip_norm: Largest gradient norm.
         generator_accumulate: Parts in which a batch is taken, to save memory.
         discriminator_accumulate: Likewise.
+        augmentation: Random transformations of all images that a discriminator sees, real and generated, against
+            overfitting to few images (``DiffAugment``, ``ADA``); null for none.
     """
 
     generator_optimizer: OptimizerCallable = GANAdam
@@ -176,6 +179,7 @@ class Adversaries:
     discriminator_clip_norm: float | None = None
     generator_accumulate: int = 1
     discriminator_accumulate: int = 1
+    augmentation: Augmentation | None = None
 
     def player(self, name: Literal["generator", "discriminator"], *networks: str) -> Player:
         """One of the two, with the module's attributes that it owns."""

@@ -63,7 +63,7 @@ class UpdatingModule(HeldOutLogging):
         self.updates: dict[str, int] = {}
         self._players: list[Player] = []
         self._losses: dict[str, dict[str, Tensor]] = {}
-        self._remembered: dict[str, list[str]] = defaultdict(list)
+        self._remembered: dict[str, list[tuple[str, str]]] = defaultdict(list)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """As any module, but quick for the name of the running hook, which the framework sets thirty times a step."""
@@ -81,11 +81,14 @@ class UpdatingModule(HeldOutLogging):
                 network = self.get_submodule(name)
                 self.averages[name] = ExponentialMovingAverage(network, self.ema_half_life, self.ema_ramp_up)
 
-    def remember(self, name: str, option: Any, player: str) -> None:
-        """Keep the ``Memory`` of an option as ``memories[name]``, if it has one, told of this player's updates."""
+    def remember(self, name: str, option: Any, player: str, ending: str = "") -> None:
+        """Keep the ``Memory`` of an option as ``memories[name]``, if it has one, told of this player's updates.
+
+        Of values whose names have the ``ending``, those of one of several discriminators, it is told without it.
+        """
         if (memory := option.memory() if hasattr(option, "memory") else None) is not None:
             self.memories[name] = memory
-            self._remembered[player].append(name)
+            self._remembered[player].append((name, ending))
 
     def recall(self, name: str) -> dict[str, Any]:
         """The memory of that name as the option's methods take it: ``{"memory": ...}``, or nothing if it has none."""
@@ -165,8 +168,10 @@ class UpdatingModule(HeldOutLogging):
             for network, average in self.averages.items():
                 if network in player.networks:
                     average.follow(self.get_submodule(network), images, self.images_seen)  # type: ignore[operator]
-            for name in self._remembered.get(player.name, ()):
-                self.memories[name].tell(values)  # type: ignore[operator]
+            for name, ending in self._remembered.get(player.name, ()):
+                own = {key.removesuffix(ending): v for key, v in values.items() if ending and key.endswith(ending)}
+                told = {**values, **own, "images": torch.tensor(images)}
+                self.memories[name].tell(told)  # type: ignore[operator]
         # A term skipped this time keeps its last value.
         self._losses.setdefault(players[0].name, {}).update(values)
 
