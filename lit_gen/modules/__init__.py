@@ -14,6 +14,7 @@ from lit_gen.training.augmentation import ADA, Augmentation, DiffAugment
 from lit_gen.training.draw import Draw
 from lit_gen.training.memory import Memory
 from lit_gen.training.player import Adversaries, Player
+from lit_gen.training.regularizers import Consistency, LeCam, Regularizer
 from lit_gen.training.update import Outcome
 from lit_gen.training.view import View
 
@@ -26,6 +27,7 @@ __all__ = [
     "WGANGP",
     "Adversaries",
     "Augmentation",
+    "Consistency",
     "CycleGAN",
     "DiffAugment",
     "Draw",
@@ -34,9 +36,11 @@ __all__ = [
     "HierarchicalVAE",
     "Judge",
     "LatentVariableModel",
+    "LeCam",
     "Memory",
     "Outcome",
     "Player",
+    "Regularizer",
     "VariationalModule",
     "View",
 ]

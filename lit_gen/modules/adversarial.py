@@ -16,6 +16,7 @@ from lit_gen.modules.sampling import SAMPLE_BATCH, LatentVariableModel
 from lit_gen.networks import Discriminator, Generator
 from lit_gen.networks.layers import batch_comparisons
 from lit_gen.training.draw import Draw
+from lit_gen.training.regularizers import Regularizer
 from lit_gen.training.standing import StandingStatistics
 from lit_gen.training.view import View
 
@@ -30,6 +31,8 @@ class GANDraw(Draw):
         epsilon: The penalty's uniform numbers ``(N/m, *epsilon_shape)``.
         real_view: Random numbers of the view of x.
         fake_view: Random numbers of the view of G(z).
+        real_change: Those of the regularizer's transformation of x.
+        fake_change: Those of its transformation of G(z).
         labels: y ``(N,)``, of real and generated images alike.
         fake: G(z), with its graph, if it is known already.
         undo: Takes back what making ``fake`` has changed.
@@ -40,6 +43,8 @@ class GANDraw(Draw):
     epsilon: Tensor
     real_view: Tensor | None = None
     fake_view: Tensor | None = None
+    real_change: Tensor | None = None
+    fake_change: Tensor | None = None
     labels: Tensor | None = None
     fake: Tensor | None = None
     undo: Callable[[], None] | None = None
@@ -64,6 +69,7 @@ class AdversarialModule(LatentVariableModel, ABC):
     generator: Generator
     discriminator: Discriminator
     penalty: Penalty | None
+    regularizer: Regularizer | None
     view: View
     packed_shape: tuple[int, ...]
     auxiliary: bool
@@ -75,7 +81,12 @@ class AdversarialModule(LatentVariableModel, ABC):
         n, real = len(batch[0]), self.view.packing.pack(batch[0].to(self.dtype))
         z, epsilon = self.view.packing.group(self.noise(n)), self.uniform(len(real))
         of_real, of_fake = (self.view.numbers(real, self.random, self.images_seen) for _ in range(2))
-        return GANDraw(real, z, epsilon, of_real, of_fake, batch[1] if self.conditional else None)
+        draw = GANDraw(real, z, epsilon, of_real, of_fake, labels=batch[1] if self.conditional else None)
+        if self.regularizer is not None and self.regularizer.augmentation is not None:
+            count = self.pack * self.regularizer.augmentation.numbers(self.image_shape)
+            of_real, of_fake = (self.random.uniform(len(real), count) for _ in range(2))
+            draw = replace(draw, real_change=of_real, fake_change=of_fake)
+        return draw
 
     def redraw(self, draw: GANDraw, keep_fake: bool = False) -> GANDraw:
         """The same batch for the generator's update, with other latents unless G(z) is known and kept."""
@@ -129,6 +140,14 @@ class AdversarialModule(LatentVariableModel, ABC):
         assert draw.fake_view is not None
         seen = BothViewed(judge, self.view, draw.real_view, draw.fake_view)
         return self.penalty(seen, draw.real, draw.fake, draw.epsilon, **memory)
+
+    def changed(self, draw: GANDraw, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Seen images, real and generated, transformed by the regularizer's augmentation if it has one."""
+        if draw.real_change is None or draw.fake_change is None or self.regularizer is None:
+            return None
+        augmentation: Any = self.regularizer.augmentation
+        of_real = augmentation.of_packs(real, draw.real_change, self.pack)
+        return of_real, augmentation.of_packs(fake, draw.fake_change, self.pack)
 
     def noise(self, n: int) -> Tensor:
         """z ~ N(0, I), ``(n, latent_dim)``."""

@@ -19,8 +19,9 @@ from lit_gen.optimizers import for_lazy_penalty
 from lit_gen.precision import at_least_float32
 from lit_gen.training.augmentation.ada import followed
 from lit_gen.training.player import Adversaries, check_names
+from lit_gen.training.regularizers import Regularizer
 from lit_gen.training.standing import StandingStatistics
-from lit_gen.training.view import View
+from lit_gen.training.view import View, check_images
 
 GeneratorFactory = Callable[[tuple[int, ...], int], Generator]
 DiscriminatorFactory = Callable[[tuple[int, ...]], Discriminator]
@@ -45,6 +46,7 @@ class GAN(AdversarialModule):
         loss: What the two players minimise.
         penalty: Added to the discriminator's loss.
         constraint: Kept on the discriminator's weights.
+        regularizer: Added to the discriminator's loss, against overfitting to few images (``LeCam``, ``Consistency``).
         n_critic: Discriminator steps for each round of generator steps.
         n_generator: Generator steps in a round.
         reuse_fakes: Let a round's first generator step improve the very images that the discriminator has just been
@@ -72,7 +74,7 @@ class GAN(AdversarialModule):
     Raises:
         ValueError: for counts below 1, a batch that doesn't divide by ``pack``, a penalty on a discriminator
             with batch norm, ``conditional`` without labels or together with ``pack``, ``unroll`` together with a
-            penalty or a constraint that acts on steps, ``reuse_fakes`` together with parts of a batch.
+            penalty, a regularizer or a constraint that acts on steps, ``reuse_fakes`` together with parts of a batch.
     """
 
     options: ClassVar = (Adversaries,)
@@ -86,6 +88,7 @@ class GAN(AdversarialModule):
         loss: AdversarialLoss = NonSaturating(),
         penalty: Penalty | None = None,
         constraint: Constraint | None = None,
+        regularizer: Regularizer | None = None,
         n_critic: int = 1,
         n_generator: int = 1,
         reuse_fakes: bool = False,
@@ -105,7 +108,7 @@ class GAN(AdversarialModule):
         super().__init__(image_shape, latent_dim, num_classes, conditional, ema_half_life, ema_ramp_up)
         self.loss, self.penalty, self.constraint, self.unroll = loss, penalty, constraint, unroll
         self.n_critic, self.n_generator, self.pack = n_critic, n_generator, pack
-        self.auxiliary_weight, self.reuse_fakes = auxiliary_weight, reuse_fakes
+        self.auxiliary_weight, self.reuse_fakes, self.regularizer = auxiliary_weight, reuse_fakes, regularizer
         check_names(type(self), players, Adversaries)
         trained_by = Adversaries(**players)
         self._check(trained_by)
@@ -122,8 +125,9 @@ class GAN(AdversarialModule):
                 trained_by = replace(trained_by, discriminator_optimizer=corrected)
         if constraint is not None:
             constraint.prepare(self.discriminator)
-        for name, option in {"loss": loss, "penalty": penalty, "augmentation": self.view.augmentation}.items():
-            self.remember(name, option, "discriminator")
+        for name in ("loss", "penalty", "regularizer"):
+            self.remember(name, getattr(self, name), "discriminator")
+        self.remember("augmentation", self.view.augmentation, "discriminator")
         self.view.memory = self.recall("augmentation").get("memory")
         # Real and fake images share a pass unless the discriminator compares the samples of a batch.
         self.shared_pass = not couples_batch(self.discriminator)
@@ -141,10 +145,14 @@ class GAN(AdversarialModule):
             )
         if not 0 <= self.auxiliary_weight < math.inf:
             raise ValueError(f"auxiliary_weight={self.auxiliary_weight}: a finite number, at least 0")
-        if self.unroll is not None and (self.penalty is not None or isinstance(self.constraint, WeightClip)):
+        acting = [name for name in ("penalty", "regularizer") if getattr(self, name) is not None]
+        if self.unroll is not None and (acting or isinstance(self.constraint, WeightClip)):
             raise ValueError(
-                f"unroll={self.unroll}: the steps ahead know the loss alone; take no penalty and no weight clip"
+                f"unroll={self.unroll}: the steps ahead know the loss alone; take no penalty, no regularizer and no "
+                "weight clip"
             )
+        if (changed := getattr(self.regularizer, "augmentation", None)) is not None:
+            check_images(changed, "regularizer", self.image_shape)
         parts = (trained_by.generator_accumulate, trained_by.discriminator_accumulate)
         if self.reuse_fakes and max(parts) > 1:
             raise ValueError(
@@ -171,7 +179,8 @@ class GAN(AdversarialModule):
         with torch.no_grad():
             draw = replace(draw, fake=(self.generated(draw) if draw.fake is None else draw.fake).detach())
             fake = self.seen_fake(draw)
-        game, values = self.discriminator_game(judge, real, fake)
+        changed = self.changed(draw, real, fake)
+        game, values = self.discriminator_game(judge, real, fake, *(() if changed is None else (changed,)))
         loss = told = game
         if self.penalty is not None:
             if self.updates["discriminator"] % self.penalty.interval == 0:
@@ -181,8 +190,10 @@ class GAN(AdversarialModule):
                 told = game + values.get("penalty", self._losses.get("discriminator", {}).get("penalty", 0.0))
         return loss, {"discriminator_loss": told, **values}
 
-    def discriminator_game(self, judge: Judge, real: Tensor, fake: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """L_D(D(x), D(G(z))) without the penalty."""
+    def discriminator_game(
+        self, judge: Judge, real: Tensor, fake: Tensor, changed: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """L_D(D(x), D(G(z))) and the regularizer, which may compare ``changed`` images, without the penalty."""
         scores = judge.both(real, fake)
         loss = self.loss.discriminator(scores.real, scores.fake, **self.recall("loss"))
         values = {"real_score": scores.real.mean(), "fake_score": scores.fake.mean()}
@@ -190,6 +201,10 @@ class GAN(AdversarialModule):
         if scores.classes is not None and judge.labels is not None:
             values["classification"] = cross_entropies(scores.classes, judge.labels)
             loss = loss + self.auxiliary_weight * values["classification"]
+        if self.regularizer is not None:
+            others = None if changed is None else judge.both(*changed)[:2]
+            values["regularizer"] = self.regularizer(scores[:2], others, **self.recall("regularizer"))
+            loss = loss + values["regularizer"]
         return loss, values
 
     def generator_loss(self, draw: GANDraw) -> tuple[Tensor, dict[str, Tensor]]:

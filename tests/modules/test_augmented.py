@@ -16,7 +16,7 @@ from datamodules import RecolouredDigitsDataModule
 from lit_gen import GAN, WGAN, WGANGP, CycleGAN
 from lit_gen.cli.app import main
 from lit_gen.losses import R1, Hinge, LeastSquares, NonSaturating, RelativisticPairing, Wasserstein
-from lit_gen.modules import ADA, Augmentation, DiffAugment
+from lit_gen.modules import ADA, Augmentation, Consistency, DiffAugment, LeCam
 from lit_gen.modules.unrolled import UnrolledSGD
 from lit_gen.networks import MLPDiscriminator, MLPGenerator
 from lit_gen.training.augmentation.ada import followed
@@ -34,7 +34,7 @@ PARTS = {"generator_accumulate": 2, "discriminator_accumulate": 2}
 
 def adaptive(**parts):
     ada = ADA(p=0.4, interval=3, speed_images=3000)
-    return GAN(SHAPE, penalty=R1(0.5), augmentation=ada, **MLP, **parts)
+    return GAN(SHAPE, penalty=R1(0.5), regularizer=LeCam(), augmentation=ada, **MLP, **parts)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class Shifted(NonSaturating):
 
 def of_packs(**parts):
     ada = ADA("bgcfnc", target=0.0, p=0.5, interval=3, speed_images=2000)
-    return GAN(SHAPE, loss=Shifted(), augmentation=ada, pack=2, instance_noise=0.1, n_critic=2, **MLP, **parts)
+    options = {"regularizer": Consistency(), "instance_noise": 0.1, "n_critic": 2}
+    return GAN(SHAPE, loss=Shifted(), augmentation=ada, pack=2, **options, **MLP, **parts)
 
 
 @pytest.mark.parametrize("make", [adaptive, of_packs])
