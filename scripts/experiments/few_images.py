@@ -4,10 +4,10 @@
     python scripts/experiments/few_images.py --images 1000 --steps 10000 --data.root data --data.download false
 
 On the embedded digits, or on MNIST if ``--data.root`` is given. All rows have the same networks, learning rates,
-batches and R1; the training split is cut to so many images, spread evenly over it. Scores are of the averaged weights at
-the end (not at the best step) against the held-out images: a Fréchet distance in the shipped classifier's features, and what
-GameMonitor measures, of 256 samples: how far the discriminator treats held-out images as generated ones, and how much
-nearer samples lie to training images than held-out images do.
+batches and R1; the training split is cut to so many images, spread evenly over it. Scores are of the averaged weights
+at the end (not at the best step) against the held-out images: a Fréchet distance in the shipped classifier's features,
+and what GameMonitor measures, of 256 samples: how far the discriminator treats held-out images as generated ones, and
+how much nearer samples lie to training images than held-out images do.
 """
 
 import argparse
