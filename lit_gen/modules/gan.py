@@ -175,10 +175,11 @@ class GAN(AdversarialModule):
 
     def discriminator_loss(self, draw: GANDraw) -> tuple[Tensor, dict[str, Tensor]]:
         """L_D(D(x), D(G(z))) plus the penalty, in one loss, so that Adam sees their sum."""
-        judge, real = self.judge(draw.labels), self.view(draw.real, draw.real_view)
+        judge = self.judge(draw.labels)
         with torch.no_grad():
-            draw = replace(draw, fake=(self.generated(draw) if draw.fake is None else draw.fake).detach())
-            fake = self.seen_fake(draw)
+            made = (self.generated(draw) if draw.fake is None else draw.fake).detach()
+            draw = replace(draw, fake=made)
+            real, fake = self.view.both(draw.real, made, draw.real_view, draw.fake_view)
         changed = self.changed(draw, real, fake)
         game, values = self.discriminator_game(judge, real, fake, *(() if changed is None else (changed,)))
         loss = told = game
@@ -209,7 +210,9 @@ class GAN(AdversarialModule):
 
     def generator_loss(self, draw: GANDraw) -> tuple[Tensor, dict[str, Tensor]]:
         """L_G(D(G(z))), or L_G(D(G(z)), D(x)) of a loss that compares them, by the D that ``unroll`` sees ahead."""
-        judge, real, fake = self.judge(draw.labels), self.view(draw.real, draw.real_view), self.seen_fake(draw)
+        judge, fake = self.judge(draw.labels), self.seen_fake(draw)
+        unseen = self.unroll is None and not self.loss.needs_real and type(self).generator_game is GAN.generator_game
+        real = draw.real if unseen else self.view(draw.real, draw.real_view)  # no augmentation of what nobody looks at
         if self.unroll is None:
             return self.generator_game(judge, real, fake)
         discriminator = self._players[0].parameters

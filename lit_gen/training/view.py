@@ -73,6 +73,13 @@ class View:
         seen = self.augmentation.of_packs(packed, of_images, self.packing.size, self.memory)
         return seen + noise.view_as(packed) if noise.numel() else seen
 
+    def both(self, real: Tensor, fake: Tensor, of_real: Tensor | None, of_fake: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Two batches as the discriminator sees them, augmented in one go."""
+        if self.augmentation is None or of_real is None or of_fake is None:
+            return self(real, of_real), self(fake, of_fake)
+        seen = self(torch.cat([real, fake]), torch.cat([of_real, of_fake]))
+        return seen[: len(real)], seen[len(real) :]
+
 
 def check_images(augmentation: Augmentation, argument: str, shape: tuple[int, ...]) -> None:
     """Refuse to augment anything else than images.

@@ -6,6 +6,7 @@
     python scripts/benchmark scores --rounds 3
     python scripts/benchmark extractors
     python scripts/benchmark sampling
+    python scripts/benchmark augmentation --rounds 5
 
 Both sides take turns in short stretches on one thread, and the clock counts the processor time of this process alone,
 so that other work on the machine hits them alike and as little as can be; the figures are medians.
@@ -17,6 +18,7 @@ import warnings
 
 import torch
 
+from augmentation import augmentation
 from extractors import extractors
 from rows import ROWS
 from sampling import sampling
@@ -30,6 +32,7 @@ BENCHMARKS = {
     "scores": lambda arguments: scores(arguments.rounds),
     "extractors": lambda arguments: extractors(arguments.rounds),
     "sampling": lambda arguments: sampling(arguments.rounds),
+    "augmentation": lambda arguments: augmentation(arguments.rounds),
 }
 
 

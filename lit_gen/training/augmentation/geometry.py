@@ -15,8 +15,10 @@ def positions(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def shift(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
     """Images moved by whole numbers of pixels ``(N,)``; zeros come in."""
-    rows, columns = positions(x)
-    return _sampled(x, rows - down[:, None], columns - right[:, None], "nearest", "zeros")
+    (height, width), (rows, columns) = x.shape[2:], positions(x)
+    y_at, x_at = (2 * (rows - down[:, None]) + 1) / height - 1, (2 * (columns - right[:, None]) + 1) / width - 1
+    grid = torch.stack([x_at[:, None, :].expand(-1, height, -1), y_at[:, :, None].expand(-1, -1, width)], -1)
+    return _grid_sample(x, grid, "nearest", "zeros")
 
 
 def cut_out(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -29,22 +31,12 @@ def warp(x: Tensor, maps: Tensor) -> Tensor:
     height, width = x.shape[2:]
     rows, columns = positions(x)
     rows, columns = rows - (height - 1) / 2, columns - (width - 1) / 2
-    of_x, of_y = maps[:, 0, :, None, None], maps[:, 1, :, None, None]
-    x_at = of_x[:, 0] * columns[:, None, :] + of_x[:, 1] * rows[:, :, None] + of_x[:, 2]
-    y_at = of_y[:, 0] * columns[:, None, :] + of_y[:, 1] * rows[:, :, None] + of_y[:, 2]
-    return _grid_sample(x, y_at + (height - 1) / 2, x_at + (width - 1) / 2, "bilinear", "reflection")
+    of_x, of_y = 2 / width * maps[:, 0, :, None], 2 / height * maps[:, 1, :, None]  # to [-1, 1] from border to border
+    x_at, y_at = ((to[:, 1] * rows + to[:, 2])[:, :, None] + (to[:, 0] * columns)[:, None, :] for to in (of_x, of_y))
+    return _grid_sample(x, torch.stack([x_at, y_at], -1), "bilinear", "reflection")
 
 
-def _sampled(x: Tensor, rows: Tensor, columns: Tensor, mode: str, border: str) -> Tensor:
-    height, width = x.shape[2:]
-    of_rows, of_columns = rows[:, :, None].expand(-1, -1, width), columns[:, None, :].expand(-1, height, -1)
-    return _grid_sample(x, of_rows, of_columns, mode, border)
-
-
-def _grid_sample(x: Tensor, rows: Tensor, columns: Tensor, mode: str, border: str) -> Tensor:
-    """Pixels at places ``(N, H, W)``, counted from the centre of the first pixel."""
-    height, width = x.shape[2:]
-    grid = torch.stack([(2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1], -1)
+def _grid_sample(x: Tensor, grid: Tensor, mode: str, border: str) -> Tensor:
     return F.grid_sample(x, grid, mode=mode, padding_mode=border, align_corners=False)
 
 
