@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from lit_gen.training.augmentation.colour import POWER, amplify, grey, hue, mix,
 from lit_gen.training.augmentation.geometry import cut_out, linear, positions, rotation, scaling, warp
 from lit_gen.training.memory import Memory
 
+Stage = Callable[[Tensor, Numbers], tuple[Tensor, Tensor]]  # images, and which of them were chosen for a change
 NUMBERS = {"blit": 7, "geom": 11, "color": 10, "filter": 8, "noise": 2, "cutout": 3}  # an image, but for pixels' own
 ABBREVIATIONS = {"".join(name[0] for name in list(NUMBERS)[:n]): list(NUMBERS)[:n] for n in range(2, len(NUMBERS) + 1)}
 
@@ -96,12 +98,15 @@ class ADA(Augmentation):
     @float32_or_better
     def _transformed(self, images: Tensor, numbers: Tensor, p: float | Tensor) -> Tensor:
         drawn, chosen = Numbers(numbers, p), str(self.categories).split(",")
+        stages: dict[str, Stage] = {"color": _colour, "filter": _filter, "noise": _noise, "cutout": _cutout}
+        made = [stage for name, stage in stages.items() if name in chosen]
         if "blit" in chosen or "geom" in chosen:
-            images = _move(images, drawn, "blit" in chosen, "geom" in chosen)
-        for name, function in {"color": _colour, "filter": _filter, "noise": _noise, "cutout": _cutout}.items():
-            if name in chosen:
-                images = function(images, drawn)
-        return images
+            made.insert(0, partial(_move, blit="blit" in chosen, geom="geom" in chosen))
+        x, changed = images, torch.zeros(len(images), dtype=torch.bool, device=images.device)
+        for stage in made:
+            x, by_stage = stage(x, drawn)
+            changed = changed | by_stage
+        return select(changed, x, images)  # others went through identities, which round
 
 
 class Adaptation(Memory):
@@ -161,7 +166,7 @@ def followed(
     return {"real_sign": (real_scores.detach() - midway).sign().mean(), "augmentation_p": memory.p.clone()}
 
 
-def _move(x: Tensor, drawn: Numbers, blit: bool, geom: bool) -> Tensor:
+def _move(x: Tensor, drawn: Numbers, blit: bool, geom: bool) -> tuple[Tensor, Tensor]:
     """All changes of place as one map, and one interpolation."""
     height, width = x.shape[2:]
     one = torch.ones(len(x), dtype=x.dtype, device=x.device)
@@ -189,7 +194,7 @@ def _move(x: Tensor, drawn: Numbers, blit: bool, geom: bool) -> Tensor:
         add(drawn.gate(p_turn), rotation(math.pi * (2 * drawn.uniform() - 1)))
         shifted, right, down = drawn.gate(), drawn.normal() / 8, drawn.normal() / 8
         add(shifted, geometry.translation(-right * width, -down * height))
-    return select(moved, warp(x, maps), x)
+    return warp(x, maps), moved
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
@@ -197,7 +202,7 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
     return (a[..., :, :, None] * b[..., None, :, :]).sum(-2)
 
 
-def _colour(x: Tensor, drawn: Numbers) -> Tensor:
+def _colour(x: Tensor, drawn: Numbers) -> tuple[Tensor, Tensor]:
     """Brightness, contrast, lightness, hue and saturation as one linear map of the channels."""
     count, channels = len(x), x.shape[1]
     eye, axis = torch.eye(channels, dtype=x.dtype, device=x.device), grey(channels, x)
@@ -222,32 +227,32 @@ def _colour(x: Tensor, drawn: Numbers) -> Tensor:
     chosen, saturation = drawn.gate(), 2 ** drawn.normal()
     if channels > 1:
         add(chosen, axis + saturation[:, None, None] * (eye - axis))
-    return select(changed, mix(x, maps, offset), x)
+    return mix(x, maps, offset), changed
 
 
-def _filter(x: Tensor, drawn: Numbers) -> Tensor:
+def _filter(x: Tensor, drawn: Numbers) -> tuple[Tensor, Tensor]:
     """Each of four bands amplified or damped with probability p."""
-    gains, changed = torch.ones(len(x), len(POWER), dtype=x.dtype, device=x.device), None
+    gains = torch.ones(len(x), len(POWER), dtype=x.dtype, device=x.device)
+    changed = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     for band in range(len(POWER)):
         chosen, gain = drawn.gate(), 2 ** drawn.normal()
         gains = select(chosen, gains * normalised_gains(band, gain), gains)
-        changed = chosen if changed is None else changed | chosen
-    assert changed is not None
-    return select(changed, amplify(x, gains), x)
+        changed = changed | chosen
+    return amplify(x, gains), changed
 
 
-def _noise(x: Tensor, drawn: Numbers) -> Tensor:
+def _noise(x: Tensor, drawn: Numbers) -> tuple[Tensor, Tensor]:
     """N(0, σ²) on every value, σ half-normal of scale 0.1."""
     chosen, scale = drawn.gate(), 0.1 * normal(0.5 + drawn.uniform() / 2)
     noise = normal(drawn.uniforms(math.prod(x.shape[1:]))).view(x.shape)
-    return select(chosen, x + scale.view(-1, 1, 1, 1) * noise, x)
+    return x + (chosen * scale).view(-1, 1, 1, 1) * noise, chosen
 
 
-def _cutout(x: Tensor, drawn: Numbers) -> Tensor:
+def _cutout(x: Tensor, drawn: Numbers) -> tuple[Tensor, Tensor]:
     """A hole of half the height and width around a uniform centre."""
     chosen, down, right = drawn.gate(), drawn.uniform(), drawn.uniform()
     rows, columns = (
         ((at + 0.5) / side - centre[:, None]).abs() < 0.25
         for at, side, centre in zip(positions(x), x.shape[2:], (down, right), strict=True)
     )
-    return select(chosen, cut_out(x, rows, columns), x)
+    return cut_out(x, rows & chosen[:, None], columns), chosen

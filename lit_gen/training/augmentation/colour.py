@@ -29,7 +29,7 @@ def mix(x: Tensor, maps: Tensor, offset: Tensor) -> Tensor:
     """M x + b at every pixel of images ``(N, C, H, W)``."""
     if x.shape[1] == 1:
         return x * maps[..., None] + offset[..., None, None]
-    return torch.einsum("nij,njhw->nihw", maps, x) + offset[..., None, None]
+    return torch.baddbmm(offset[..., None], maps, x.flatten(2)).view(x.shape)
 
 
 def normalised_gains(band: int, gain: Tensor) -> Tensor:
