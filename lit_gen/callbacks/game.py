@@ -1,22 +1,17 @@
 """What goes wrong between the two players of a GAN, measured at each validation and said in words."""
 
-import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as L
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from lit_gen.callbacks.alarms import AlarmCallback
-from lit_gen.losses import NonSaturating, WeightClip
-from lit_gen.losses.adversarial import AdversarialLoss
+from lit_gen.callbacks.game_measures import auc, gradient_ratio, mean_distance, share_clipped, substitutes
+from lit_gen.callbacks.overfitting import memorisation
+from lit_gen.losses import WeightClip
 from lit_gen.modules.gan import GAN
-from lit_gen.networks.layers import BATCH_NORMS
-from lit_gen.training.randomness import Randomness
-from lit_gen.training.sync_batch_norm import localise
 
 # What is measured -> what it means beyond its threshold, and what to try.
 ADVICE = {
@@ -26,6 +21,10 @@ ADVICE = {
     "if they stay so, try R1, instance_noise or a smaller discriminator learning rate",
     "spread": "the samples are far more alike than the data, the generator has collapsed; "
     "try R1, pack=2, a discriminator with minibatch='stddev' or smaller learning rates",
+    "overfitting": "the discriminator takes held-out images for generated ones, it knows the training images by heart; "
+    "try augmentation (ADA, DiffAugment), regularizer=LeCam, more images or an earlier checkpoint",
+    "copy_ratio": "samples lie far nearer to training images than held-out images do, as copies or blurs of them; "
+    "try augmentation (ADA, DiffAugment), more images or an earlier checkpoint",
     "gradient_norm": "the player's steps explode; try a smaller learning rate, its clip_norm or a penalty such as R1",
     "clipped": "the bound, not the data, sets the critic's weights; try WGANGP or a smaller learning rate",
 }
@@ -46,6 +45,11 @@ class GameMonitor(AlarmCallback[str]):
     - ``game/auc``: share of the pairs of a real image and a sample that the discriminator orders rightly, ties half;
       unlike accuracy it needs no score to be a logit,
     - ``game/spread``: mean distance between two samples over that between two real images, in pixels,
+    - ``game/overfitting``: (E D(training) − E D(held-out)) / (E D(training) − E D(samples)), 0 if the discriminator
+      scores held-out images as it does the training images, 1 if as samples (r_v of Karras et al. 2020,
+      arXiv:2006.06676, equation 1); 0 as long as its auc on training images is below 0.75,
+    - ``game/copy_ratio``: median distance of a sample to the nearest training image over that of a held-out image, in
+      pixels; about 1 for new images (only of images, and with a validation split, as the former),
     - ``game/<player>_gradient_norm``: of the player's last step, as clipped and averaged over the processes,
     - ``game/clipped``: share of the critic's weights at the bound of ``WeightClip``.
 
@@ -55,10 +59,14 @@ class GameMonitor(AlarmCallback[str]):
 
     Args:
         num_samples: real images, spread evenly over the validation split (else the training split), and samples.
-        patience: validations in a row beyond their threshold before ``gradient_ratio`` and ``auc`` alarm.
+        patience: validations in a row beyond their threshold before ``gradient_ratio``, ``auc``, ``overfitting`` and
+            ``copy_ratio`` alarm.
         min_gradient_ratio: alarm below it; 0.1 is ``Minimax`` at s(D(G(z))) = 0.09. 0 for never.
         max_auc: alarm at it or above: at 1, which is normal early in training. Above 1 for never.
         min_spread: alarm below it; untrained networks have about 0.1. 0 for never.
+        max_overfitting: alarm above it; ADA's target keeps it at about a half. 1 or more for never.
+        min_copy_ratio: alarm below it. 0 for never.
+        num_neighbours: training images, spread evenly, among which the nearest is looked for; 0 to look for none.
         max_gradient_norm: alarm above it, and always at a norm that is not finite.
         max_clipped: alarm above it. 1 for never.
 
@@ -80,6 +88,9 @@ class GameMonitor(AlarmCallback[str]):
         min_spread: float = 0.05,
         max_gradient_norm: float = 1000.0,
         max_clipped: float = 0.9,
+        max_overfitting: float = 0.7,
+        min_copy_ratio: float = 0.5,
+        num_neighbours: int = 2000,
     ) -> None:
         super().__init__()
         if num_samples < 2:
@@ -92,11 +103,15 @@ class GameMonitor(AlarmCallback[str]):
             "spread": ("min_spread", min_spread),
             "gradient_norm": ("max_gradient_norm", max_gradient_norm),
             "clipped": ("max_clipped", max_clipped),
+            "overfitting": ("max_overfitting", max_overfitting),
+            "copy_ratio": ("min_copy_ratio", min_copy_ratio),
         }
         for name, threshold in self.thresholds.values():
             if not threshold >= 0:
                 raise ValueError(f"{name}={threshold}: a number, at least 0, is needed")
-        self.num_samples, self.patience = num_samples, patience
+        if num_neighbours < 0:
+            raise ValueError(f"num_neighbours={num_neighbours}: a number of training images, 0 for none")
+        self.num_samples, self.patience, self.num_neighbours = num_samples, patience, num_neighbours
         self._norms: dict[str, Tensor] = {}  # of the last gradients
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -127,6 +142,8 @@ class GameMonitor(AlarmCallback[str]):
         quantities = {**self._play(trainer, module), **{name: norm.item() for name, norm in self._norms.items()}}
         if isinstance(module.constraint, WeightClip):
             quantities["clipped"] = share_clipped(module.discriminator, module.constraint.bound)
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        quantities |= memorisation(data, module, self.num_samples, self.num_neighbours)
         for name, value in quantities.items():
             module.log(f"game/{name}", value, on_step=False, on_epoch=True, rank_zero_only=True)  # no reduction
             self.judge(trainer.global_step, name, value)
@@ -137,7 +154,7 @@ class GameMonitor(AlarmCallback[str]):
         argument, threshold = self.thresholds[kind]
         relation = "below" if argument.startswith("min") else "at least" if kind == "auc" else "not within"
         beyond = {"below": value < threshold, "at least": value >= threshold, "not within": not value <= threshold}
-        patience = self.patience if kind in ("gradient_ratio", "auc") else 1
+        patience = self.patience if kind in ("gradient_ratio", "auc", "overfitting", "copy_ratio") else 1
         if self._begins(name, beyond[relation], patience):
             bound = f"{relation} {argument}={threshold:g}" + (f" for {patience} validations" if patience > 1 else "")
             sentence = f"Step {step}: game/{name} is {value:.4g}, {bound}: {ADVICE[kind]}."
@@ -162,53 +179,3 @@ class GameMonitor(AlarmCallback[str]):
             ratio = gradient_ratio(twin.loss, real_scores, fake_scores, fake)
             spread = mean_distance(samples) / mean_distance(images)
             return {"gradient_ratio": ratio, "auc": auc(real_scores, fake_scores), "spread": spread}
-
-
-@contextmanager
-def substitutes(module: GAN) -> Iterator[GAN]:
-    """A module that shares all with ``module`` but its noise and its players, frozen copies in float32.
-
-    They are in eval mode but for batch norms, which take the batch's statistics (those across processes would wait).
-    """
-    twin = copy.copy(module)
-    twin.random = Randomness()
-    twin.random.reseed(module.seed or 0, "game", device=module.device)
-    networks = {name: module.get_submodule(name) for name in ("generator", "discriminator")}
-    copies = {name: localise(copy.deepcopy(network)) for name, network in networks.items()}
-    twin.__dict__["_modules"] = {**module._modules, **copies}
-    for network in copies.values():
-        network.float().requires_grad_(False).eval()
-        for layer in network.modules():
-            if isinstance(layer, BATCH_NORMS) and not isinstance(layer, nn.SyncBatchNorm):
-                layer.train()
-    devices = [module.device] if module.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), torch.autocast(module.device.type, enabled=False):
-        yield twin
-
-
-def gradient_ratio(loss: AdversarialLoss, real_scores: Tensor, fake_scores: Tensor, fake: Tensor) -> float:
-    """Mean ‖∂L_G/∂x‖ of a sample x over that of the non-saturating loss; nan where D is flat.
-
-    The scores are ``(N,)``, the fake ones a function of ``fake`` ``(N, *)``, which requires a gradient.
-    """
-    norms = []
-    for objective in (loss, NonSaturating()):
-        (gradient,) = torch.autograd.grad(objective.generator(fake_scores, real_scores), fake, retain_graph=True)
-        norms.append(gradient.flatten(1).norm(dim=1).mean())
-    return (norms[0] / norms[1]).item()
-
-
-def auc(real_scores: Tensor, fake_scores: Tensor) -> float:
-    """Share of the pairs of scores, ``(N,)`` and ``(M,)``, of which the real one is higher; ties count half."""
-    margins = real_scores[:, None] - fake_scores
-    return ((margins > 0).float() + 0.5 * (margins == 0)).mean().item()
-
-
-def mean_distance(images: Tensor) -> float:
-    """Mean Euclidean distance of two different ones of the images ``(N, *)``."""
-    return torch.pdist(images.detach().flatten(1).cpu()).mean().item()
-
-
-def share_clipped(network: nn.Module, bound: float) -> float:
-    """Share of the weights at ±``bound``."""
-    return (nn.utils.parameters_to_vector(network.parameters()).detach().abs() >= bound).float().mean().item()

@@ -20,6 +20,8 @@ BASES: dict[str, type] = {  # by the ends of the arguments that take them
     "loss": losses.AdversarialLoss,
     "penalty": losses.Penalty,
     "constraint": losses.Constraint,
+    "regularizer": modules.Regularizer,
+    "augmentation": modules.Augmentation,
     "generator": networks.Generator,
     "discriminator": networks.Discriminator,
     "encoder": networks.Encoder,

@@ -32,6 +32,11 @@ class AdversarialLoss(ABC):
     def generator(self, fake_scores: Tensor, real_scores: Tensor | None = None) -> Tensor:
         """The generator's loss, a scalar, of D(G(z)), and of D(x) where `needs_real`."""
 
+    @property
+    def boundary(self) -> float | None:
+        """The score at which the best D finds data and samples equally likely; None where scores have no zero."""
+        return None
+
 
 @dataclass(frozen=True)
 class _CrossEntropy(AdversarialLoss):
@@ -42,6 +47,11 @@ class _CrossEntropy(AdversarialLoss):
     def __post_init__(self) -> None:
         if not 0 < self.real_label <= 1:
             raise ValueError(f"real_label={self.real_label}: {type(self).__name__} needs a number above 0, at most 1")
+
+    @property
+    def boundary(self) -> float:
+        """0, and log a/(2 − a) with data labelled a."""
+        return math.log(self.real_label / (2 - self.real_label))
 
     @float32_or_better
     def discriminator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
@@ -121,6 +131,11 @@ class LeastSquares(AdversarialLoss):
         if self.real_target == self.fake_target:
             raise ValueError(f"real_target={self.real_target}, fake_target={self.fake_target}: they must differ")
 
+    @property
+    def boundary(self) -> float:
+        """Midway between both targets."""
+        return (self.real_target + self.fake_target) / 2
+
     @float32_or_better
     def discriminator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         """Half the squared distances from the targets."""
@@ -140,6 +155,11 @@ class Hinge(AdversarialLoss):
 
     D: E max(0, 1 − D(x)) + E max(0, 1 + D(G(z))).  G: −E D(G(z)).
     """
+
+    @property
+    def boundary(self) -> float:
+        """0, between both margins."""
+        return 0.0
 
     @float32_or_better
     def discriminator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,9 @@ class Penalty(ABC):
     gradients leave the range; norms, squares and means are float32 with autocast off, float64 if the network
     is.
 
+    Where a random view shows D the images augmented, a penalty `of_images` takes its gradient in the images themselves,
+    through the view, any other one in what D sees.
+
     Every penalty also takes these (the module that calls it heeds them):
 
     Args:
@@ -41,6 +45,7 @@ class Penalty(ABC):
         ValueError: for a weight that is negative or not finite, an interval below 1, or a correction without one.
     """
 
+    of_images: ClassVar[bool] = False
     weight: float = 10.0
     interval: int = field(default=1, kw_only=True)
     correct_optimizer: bool = field(default=False, kw_only=True)
@@ -67,7 +72,8 @@ class Penalty(ABC):
         """Return the weighted penalty, a scalar that carries the gradient to the discriminator's parameters.
 
         Args:
-            discriminator: raw scores of a batch. A `nn.Module` is given points in its parameters' precision.
+            discriminator: raw scores of a batch. A `nn.Module` is given points in its parameters' precision. One that
+                has `halves`, D of real and D of generated images, is itself D of both in one batch.
             real: data, `(N, *)`.
             fake: generated samples, `(N, *)`; no gradient goes to them.
             epsilon: uniform in [0, 1), `(N, *epsilon_shape)`; a penalty without randomness ignores it.
@@ -136,11 +142,13 @@ class R1(Penalty):
         weight: γ; the factor ½ comes on top, as in the paper.
     """
 
+    of_images: ClassVar[bool] = True
+
     def __call__(
         self, discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, epsilon: Tensor
     ) -> Tensor:
         """γ/2 times the mean squared gradient norm at the data."""
-        return self.weight / 2 * _squared_norms(discriminator, real, self.direct).mean()
+        return self.weight / 2 * _squared_norms(_halves(discriminator)[0], real, self.direct).mean()
 
 
 @dataclass(frozen=True)
@@ -151,11 +159,13 @@ class R2(Penalty):
         weight: γ; the factor ½ comes on top, as in the paper.
     """
 
+    of_images: ClassVar[bool] = True
+
     def __call__(
         self, discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, epsilon: Tensor
     ) -> Tensor:
         """γ/2 times the mean squared gradient norm at the samples."""
-        return self.weight / 2 * _squared_norms(discriminator, fake, self.direct).mean()
+        return self.weight / 2 * _squared_norms(_halves(discriminator)[1], fake, self.direct).mean()
 
 
 @dataclass(frozen=True)
@@ -170,12 +180,15 @@ class R1R2(Penalty):
         weight: γ, of both.
     """
 
+    of_images: ClassVar[bool] = True
+
     def __call__(
         self, discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, epsilon: Tensor
     ) -> Tensor:
         """γ/2 times the sum of the mean squared gradient norms at the data and at the samples."""
         if isinstance(discriminator, nn.Module) and couples_batch(discriminator):
-            of_real, of_fake = (_squared_norms(discriminator, points, self.direct) for points in (real, fake))
+            halves = zip(_halves(discriminator), (real, fake), strict=True)
+            of_real, of_fake = (_squared_norms(half, points, self.direct) for half, points in halves)
         else:
             squares = _squared_norms(discriminator, torch.cat([real, fake.to(real.dtype)]), self.direct)
             of_real, of_fake = squares.tensor_split([len(real)])
@@ -197,6 +210,7 @@ class DRAGAN(Penalty):
         ValueError: for a weight, target or variance that is negative or not finite.
     """
 
+    of_images: ClassVar[bool] = True
     target: float = 1.0
     variance: float = 10.0
 
@@ -221,7 +235,12 @@ class DRAGAN(Penalty):
         if epsilon.shape != real.shape:
             raise ValueError(f"epsilon {tuple(epsilon.shape)}: DRAGAN needs the shape of real, {tuple(real.shape)}")
         points = _perturb(real, epsilon, math.sqrt(self.variance)).to(real.dtype)
-        return self.weight * (_norms(discriminator, points, self.direct) - self.target).square().mean()
+        return self.weight * (_norms(_halves(discriminator)[0], points, self.direct) - self.target).square().mean()
+
+
+def _halves(discriminator: Callable[[Tensor], Tensor]) -> tuple[Callable[[Tensor], Tensor], ...]:
+    """D as it sees real, and generated, images: a random view transforms each of them by other numbers."""
+    return getattr(discriminator, "halves", (discriminator, discriminator))
 
 
 @float32_or_better

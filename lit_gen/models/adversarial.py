@@ -11,6 +11,7 @@ from lit_gen.models.judge import Judge
 from lit_gen.models.sampling import SAMPLE_BATCH, LatentVariableModel
 from lit_gen.networks import Discriminator, Generator
 from lit_gen.networks.layers import batch_comparisons
+from lit_gen.training.regularizers import Regularizer
 from lit_gen.training.standing import StandingStatistics
 from lit_gen.training.view import View
 
@@ -29,6 +30,7 @@ class AdversarialModel(LatentVariableModel, ABC):
     generator: Generator
     discriminator: Discriminator
     penalty: Penalty | None
+    regularizer: Regularizer | None
     view: View
     packed_shape: tuple[int, ...]
     auxiliary: bool

@@ -53,7 +53,7 @@ class GenerativeModel(nn.Module):
         self.image_shape = tuple(image_shape)
         self.pack = 1
         self._players: list[Player] = []
-        self._remembered: dict[str, list[str]] = {}
+        self._remembered: dict[str, list[tuple[str, str]]] = {}
         self._keep_arguments()
 
     def _keep_arguments(self) -> None:
@@ -78,11 +78,18 @@ class GenerativeModel(nn.Module):
                 network = self.get_submodule(name)
                 self.averages[name] = ExponentialMovingAverage(network, self.ema_half_life, self.ema_ramp_up)
 
-    def remember(self, name: str, option: Any, player: str) -> None:
-        """Keep the ``Memory`` of an option as ``memories[name]``, if it has one, told of this player's updates."""
+    def remember(self, name: str, option: Any, player: str, ending: str = "") -> None:
+        """Keep the ``Memory`` of an option as ``memories[name]``, if it has one, told of this player's updates.
+
+        Of values whose names have the ``ending``, those of one of several discriminators, it is told without it.
+        """
         if (memory := option.memory() if hasattr(option, "memory") else None) is not None:
             self.memories[name] = memory
-            self._remembered.setdefault(player, []).append(name)
+            self._remembered.setdefault(player, []).append((name, ending))
+
+    def recall(self, name: str) -> dict[str, Any]:
+        """The memory of that name as the option's methods take it: ``{"memory": ...}``, or nothing if it has none."""
+        return {"memory": self.memories[name]} if name in self.memories else {}
 
     @property
     def device(self) -> torch.device:

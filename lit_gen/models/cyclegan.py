@@ -13,6 +13,7 @@ from lit_gen.networks import Discriminator, PatchGAN, ResNetTranslator, Translat
 from lit_gen.networks.tiles import Statistics, check_statistics, tile_side
 from lit_gen.training.image_pool import ImagePool
 from lit_gen.training.player import Adversaries, check_names
+from lit_gen.training.view import View
 
 Domain = Literal["a", "b"]
 TranslatorFactory = Callable[[tuple[int, ...]], Translator]
@@ -85,12 +86,16 @@ class CycleGAN(GenerativeModel):
         self.pools = {"a": ImagePool(pool_size), "b": ImagePool(pool_size)}
         self.generator_ab, self.generator_ba = generator(self.image_shape), generator(self.image_shape)
         self.discriminator_a, self.discriminator_b = discriminator(self.image_shape), discriminator(self.image_shape)
+        check_names(type(self), players, Adversaries)
+        trained_by = Adversaries(**players)
+        self.views = {d: View(augmentation=trained_by.augmentation, image_shape=self.image_shape) for d in ("a", "b")}
+        for domain, view in self.views.items():
+            self.remember(name := f"augmentation_{domain}", view.augmentation, "discriminator", ending=f"_{domain}")
+            view.memory = self.recall(name).get("memory")
         check_statistics(tile_statistics)
         tile_side(self.generator_ab, tile)  # refuses too small a tile
         self.tile, self.tile_statistics = tile, tile_statistics
         generators, discriminators = ("generator_ab", "generator_ba"), ("discriminator_a", "discriminator_b")
-        check_names(type(self), players, Adversaries)
-        trained_by = Adversaries(**players)
         self.define(
             [trained_by.player("generator", *generators), trained_by.player("discriminator", *discriminators)],
             averaged=list(generators),

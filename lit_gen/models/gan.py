@@ -11,8 +11,9 @@ from lit_gen.models.unrolled import Unroll
 from lit_gen.networks import Discriminator, Generator, auto_discriminator, auto_generator, couples_batch
 from lit_gen.optimizers import for_lazy_penalty
 from lit_gen.training.player import Adversaries, check_names
+from lit_gen.training.regularizers import Regularizer
 from lit_gen.training.standing import StandingStatistics
-from lit_gen.training.view import View
+from lit_gen.training.view import View, check_images
 
 GeneratorFactory = Callable[[tuple[int, ...], int], Generator]
 DiscriminatorFactory = Callable[[tuple[int, ...]], Discriminator]
@@ -34,6 +35,7 @@ class GAN(AdversarialModel):
         loss: What the two players minimise.
         penalty: Added to the discriminator's loss.
         constraint: Kept on the discriminator's weights.
+        regularizer: Added to the discriminator's loss, against overfitting to few images (``LeCam``, ``Consistency``).
         n_critic: Discriminator steps for each round of generator steps.
         n_generator: Generator steps in a round.
         reuse_fakes: Let a round's first generator step improve the very images that the discriminator has just been
@@ -61,7 +63,7 @@ class GAN(AdversarialModel):
     Raises:
         ValueError: for counts below 1, a batch that doesn't divide by ``pack``, a penalty on a discriminator
             with batch norm, ``conditional`` without labels or together with ``pack``, ``unroll`` together with a
-            penalty or a constraint that acts on steps, ``reuse_fakes`` together with parts of a batch.
+            penalty, a regularizer or a constraint that acts on steps, ``reuse_fakes`` together with parts of a batch.
     """
 
     options: ClassVar = (Adversaries,)
@@ -75,6 +77,7 @@ class GAN(AdversarialModel):
         loss: AdversarialLoss = NonSaturating(),
         penalty: Penalty | None = None,
         constraint: Constraint | None = None,
+        regularizer: Regularizer | None = None,
         n_critic: int = 1,
         n_generator: int = 1,
         reuse_fakes: bool = False,
@@ -94,11 +97,11 @@ class GAN(AdversarialModel):
         super().__init__(image_shape, latent_dim, num_classes, conditional, ema_half_life, ema_ramp_up)
         self.loss, self.penalty, self.constraint, self.unroll = loss, penalty, constraint, unroll
         self.n_critic, self.n_generator, self.pack = n_critic, n_generator, pack
-        self.auxiliary_weight, self.reuse_fakes = auxiliary_weight, reuse_fakes
+        self.auxiliary_weight, self.reuse_fakes, self.regularizer = auxiliary_weight, reuse_fakes, regularizer
         check_names(type(self), players, Adversaries)
         trained_by = Adversaries(**players)
         self._check(trained_by)
-        self.view = View(pack, instance_noise, instance_noise_images)
+        self.view = View(pack, instance_noise, instance_noise_images, trained_by.augmentation, self.image_shape)
         self.standing = StandingStatistics(standing_batches, latent_dim, self.condition.get("num_classes", 0))
         self.generator = generator(self.image_shape, latent_dim, **self.condition)
         self.packed_shape = self.view.packing.shape(self.image_shape)
@@ -111,8 +114,10 @@ class GAN(AdversarialModel):
                 trained_by = replace(trained_by, discriminator_optimizer=corrected)
         if constraint is not None:
             constraint.prepare(self.discriminator)
-        for name, option in {"loss": loss, "penalty": penalty}.items():
-            self.remember(name, option, "discriminator")
+        for name in ("loss", "penalty", "regularizer"):
+            self.remember(name, getattr(self, name), "discriminator")
+        self.remember("augmentation", self.view.augmentation, "discriminator")
+        self.view.memory = self.recall("augmentation").get("memory")
         # Real and fake images share a pass unless the discriminator compares the samples of a batch.
         self.shared_pass = not couples_batch(self.discriminator)
         players_in_turn = [trained_by.player(name, name) for name in ("discriminator", "generator")]
@@ -129,10 +134,14 @@ class GAN(AdversarialModel):
             )
         if not 0 <= self.auxiliary_weight < math.inf:
             raise ValueError(f"auxiliary_weight={self.auxiliary_weight}: a finite number, at least 0")
-        if self.unroll is not None and (self.penalty is not None or isinstance(self.constraint, WeightClip)):
+        acting = [name for name in ("penalty", "regularizer") if getattr(self, name) is not None]
+        if self.unroll is not None and (acting or isinstance(self.constraint, WeightClip)):
             raise ValueError(
-                f"unroll={self.unroll}: the steps ahead know the loss alone; take no penalty and no weight clip"
+                f"unroll={self.unroll}: the steps ahead know the loss alone; take no penalty, no regularizer and no "
+                "weight clip"
             )
+        if (changed := getattr(self.regularizer, "augmentation", None)) is not None:
+            check_images(changed, "regularizer", self.image_shape)
         parts = (trained_by.generator_accumulate, trained_by.discriminator_accumulate)
         if self.reuse_fakes and max(parts) > 1:
             raise ValueError(

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from lit_gen.losses import AdversarialLoss
 from lit_gen.networks import couples_batch
+from lit_gen.training.view import View
 
 
 class Scores(NamedTuple):
@@ -72,3 +73,33 @@ class Judge(nn.Module):
         compared = (self.score(real)[0],) if loss.needs_real and real is not None else ()
         of_fake, classes = self.score(fake)
         return loss.generator(of_fake, *compared, **memory), classes
+
+
+class Viewed(nn.Module):
+    """x → D(view of x): scores of images as they are, for derivatives in them through the view.
+
+    Args:
+        judge: D.
+        view: What D sees of images.
+        numbers: The view's, a row for each image, or pack.
+    """
+
+    def __init__(self, judge: Judge, view: View, numbers: Tensor | None) -> None:
+        super().__init__()
+        self.judge, self.view, self.numbers = judge, view, numbers
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Raw scores ``(N,)`` of images, or packs, ``(N, *)``."""
+        return self.judge(self.view(x, self.numbers))
+
+
+class BothViewed(Viewed):
+    """D of real images and, behind them in one batch, generated ones, each through the view's numbers for them.
+
+    Attributes:
+        halves: D of real, and of generated images alone.
+    """
+
+    def __init__(self, judge: Judge, view: View, real: Tensor, fake: Tensor) -> None:
+        super().__init__(judge, view, torch.cat([real, fake]))
+        self.halves = tuple(Viewed(judge, view, numbers) for numbers in (real, fake))

@@ -10,29 +10,37 @@ from lit_gen.modules.sampling import LatentVariableModel
 from lit_gen.modules.vae import IWAE, VAE
 from lit_gen.modules.variational import VariationalModule
 from lit_gen.modules.wgan import WGAN, WGANGP
+from lit_gen.training.augmentation import ADA, Augmentation, DiffAugment
 from lit_gen.training.draw import Draw
 from lit_gen.training.memory import Memory
 from lit_gen.training.player import Adversaries, Player
+from lit_gen.training.regularizers import Consistency, LeCam, Regularizer
 from lit_gen.training.update import Outcome
 from lit_gen.training.view import View
 
 __all__ = [
+    "ADA",
     "GAN",
     "IWAE",
     "VAE",
     "WGAN",
     "WGANGP",
     "Adversaries",
+    "Augmentation",
+    "Consistency",
     "CycleGAN",
+    "DiffAugment",
     "Draw",
     "GANDraw",
     "GenerativeModule",
     "HierarchicalVAE",
     "Judge",
     "LatentVariableModel",
+    "LeCam",
     "Memory",
     "Outcome",
     "Player",
+    "Regularizer",
     "VariationalModule",
     "View",
 ]

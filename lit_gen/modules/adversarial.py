@@ -3,10 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
 from lit_gen.models.adversarial import AdversarialModel
+from lit_gen.models.judge import BothViewed, Judge
 from lit_gen.modules.base import Batch
 from lit_gen.modules.sampling import LatentVariableModel
 from lit_gen.training.draw import Draw
@@ -22,6 +24,8 @@ class GANDraw(Draw):
         epsilon: The penalty's uniform numbers ``(N/m, *epsilon_shape)``.
         real_view: Random numbers of the view of x.
         fake_view: Random numbers of the view of G(z).
+        real_change: Those of the regularizer's transformation of x.
+        fake_change: Those of its transformation of G(z).
         labels: y ``(N,)``, of real and generated images alike.
         fake: G(z), with its graph, if it is known already.
         undo: Takes back what making ``fake`` has changed.
@@ -32,6 +36,8 @@ class GANDraw(Draw):
     epsilon: Tensor
     real_view: Tensor | None = None
     fake_view: Tensor | None = None
+    real_change: Tensor | None = None
+    fake_change: Tensor | None = None
     labels: Tensor | None = None
     fake: Tensor | None = None
     undo: Callable[[], None] | None = None
@@ -50,7 +56,12 @@ class AdversarialModule(LatentVariableModel, AdversarialModel, ABC):
         n, real = len(batch[0]), self.view.packing.pack(batch[0].to(self.dtype))
         z, epsilon = self.view.packing.group(self.noise(n)), self.uniform(len(real))
         of_real, of_fake = (self.view.numbers(real, self.random, self.images_seen) for _ in range(2))
-        return GANDraw(real, z, epsilon, of_real, of_fake, batch[1] if self.conditional else None)
+        draw = GANDraw(real, z, epsilon, of_real, of_fake, labels=batch[1] if self.conditional else None)
+        if self.regularizer is not None and self.regularizer.augmentation is not None:
+            count = self.pack * self.regularizer.augmentation.numbers(self.image_shape)
+            of_real, of_fake = (self.random.uniform(len(real), count) for _ in range(2))
+            draw = replace(draw, real_change=of_real, fake_change=of_fake)
+        return draw
 
     def redraw(self, draw: GANDraw, keep_fake: bool = False) -> GANDraw:
         """The same batch for the generator's update, with other latents unless G(z) is known and kept."""
@@ -81,6 +92,33 @@ class AdversarialModule(LatentVariableModel, AdversarialModel, ABC):
     def seen_fake(self, draw: GANDraw) -> Tensor:
         """G(z) as the discriminator sees it."""
         return self.view(self.generated(draw) if draw.fake is None else draw.fake, draw.fake_view)
+
+    def penalised(self, judge: Judge, draw: GANDraw, real: Tensor, fake: Tensor) -> Tensor:
+        """The penalty at images as the discriminator sees them, or in the images of ``draw`` through an augmentation.
+
+        Args:
+            judge: D.
+            draw: What the update depends on, with G(z) as it is.
+            real: x as seen.
+            fake: G(z) as seen.
+        """
+        memory: Any = self.recall("penalty")
+        assert self.penalty is not None
+        if self.view.augmentation is None or not self.penalty.of_images:
+            return self.penalty(judge, real, fake, draw.epsilon, **memory)
+        assert draw.fake is not None
+        assert draw.real_view is not None
+        assert draw.fake_view is not None
+        seen = BothViewed(judge, self.view, draw.real_view, draw.fake_view)
+        return self.penalty(seen, draw.real, draw.fake, draw.epsilon, **memory)
+
+    def changed(self, draw: GANDraw, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Seen images, real and generated, transformed by the regularizer's augmentation if it has one."""
+        if draw.real_change is None or draw.fake_change is None or self.regularizer is None:
+            return None
+        augmentation: Any = self.regularizer.augmentation
+        of_real = augmentation.of_packs(real, draw.real_change, self.pack)
+        return of_real, augmentation.of_packs(fake, draw.fake_change, self.pack)
 
     def noise(self, n: int) -> Tensor:
         """z ~ N(0, I), ``(n, latent_dim)``."""

@@ -62,6 +62,8 @@ class GenerativeModule(GenerativeModel, UpdatingModule):
         if init_from is not None:
             initialise(self, init_from)
             self.hparams["init_from"] = None  # a checkpoint of this module needs no other
+        for player in players:
+            player.freeze_layers(self)
         super().define(players, averaged)
         self.updates = {player.name: 0 for player in players}
 
@@ -140,7 +142,11 @@ class GenerativeModule(GenerativeModel, UpdatingModule):
         checkpoint["lit_gen"] = {"seed": self.seed, "images_seen": self.images_seen, "losses": losses, **counts}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the counters."""
+        """Restore the counters; options that were turned on since begin with a memory of their own."""
+        weights, own = checkpoint.get("state_dict", {}), self.state_dict()
+        for key in [key for key in weights if key.startswith("memories.") and key not in own]:
+            del weights[key]
+        weights.update({k: v for k, v in own.items() if k.startswith("memories.") and k not in weights})
         counters = checkpoint.get("lit_gen", {})
         self.seed = counters.get("seed")
         self.images_seen = counters.get("images_seen", 0)

@@ -11,6 +11,7 @@ from lit_gen.models.judge import Judge
 from lit_gen.modules.base import Batch, GenerativeModule
 from lit_gen.networks import couples_batch
 from lit_gen.precision import float32_or_better
+from lit_gen.training.augmentation.ada import followed
 
 
 class CycleGAN(models.CycleGAN, GenerativeModule):
@@ -31,27 +32,46 @@ class CycleGAN(models.CycleGAN, GenerativeModule):
         a, b = (images_of(batch, domain).to(self.dtype) for domain in ("a", "b"))
         made: list[tuple[Tensor, Tensor]] = []
 
-        def generators(a: Tensor, b: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            loss, values, fakes = self.generator_loss(a, b)
+        def generators(a: Tensor, b: Tensor, *view_numbers: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            loss, values, fakes = self.generator_loss(a, b, *view_numbers)
             made.append(fakes)
             return loss, values
 
-        if not self.update("generator", generators, a, b):
+        if not self.update("generator", generators, a, b, *self.view_numbers(a, b)):
             return  # their translations may be what is wrong
         fake_a, fake_b = (torch.cat(parts) for parts in zip(*made, strict=True))
         fake_a, fake_b = self.exchanged("a", fake_a), self.exchanged("b", fake_b)
-        self.update("discriminator", self.discriminator_loss, a, b, fake_a, fake_b)
+        self.update("discriminator", self.discriminator_loss, a, b, fake_a, fake_b, *self.view_numbers(a, b))
 
-    def generator_loss(self, a: Tensor, b: Tensor) -> tuple[Tensor, dict[str, Tensor], tuple[Tensor, Tensor]]:
+    def view_numbers(self, a: Tensor, b: Tensor) -> list[Tensor]:
+        """Random numbers of the discriminators' views of a, b, translations to a, and to b; none without augmentation.
+
+        There are as many translations to a as images of b, and the reverse.
+        """
+        batches = ("a", a), ("b", b), ("a", b), ("b", a)
+        drawn = [self.views[domain].numbers(x, self.random, self.images_seen) for domain, x in batches]
+        return [numbers for numbers in drawn if numbers is not None]
+
+    def seen(self, numbers: tuple[Tensor, ...], *images: Tensor) -> list[Tensor]:
+        """Images of a, b, translations to a, and to b as the discriminators see them, by :meth:`view_numbers`."""
+        if not numbers:
+            return list(images)
+        views = (self.views["a"], self.views["b"]) * 2
+        return [view(x, own) for view, x, own in zip(views, images, numbers, strict=True)]
+
+    def generator_loss(
+        self, a: Tensor, b: Tensor, *view_numbers: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor], tuple[Tensor, Tensor]]:
         """The generators' joint loss, its terms without their weights, and the translations (F(b), G(a))."""
         if self.identity_factor > 0:
             fake_b, same_b = together(self.generator_ab, a, b)
             fake_a, same_a = together(self.generator_ba, b, a)
         else:
             fake_b, fake_a = self.generator_ab(a), self.generator_ba(b)
+        seen_a, seen_b, seen_fake_a, seen_fake_b = self.seen(view_numbers, a, b, fake_a, fake_b)
         values = {
-            "adversarial_ab": Judge(self.discriminator_b).generator_loss(self.loss, fake_b, b)[0],
-            "adversarial_ba": Judge(self.discriminator_a).generator_loss(self.loss, fake_a, a)[0],
+            "adversarial_ab": Judge(self.discriminator_b).generator_loss(self.loss, seen_fake_b, seen_b)[0],
+            "adversarial_ba": Judge(self.discriminator_a).generator_loss(self.loss, seen_fake_a, seen_a)[0],
             "cycle_a": l1(self.generator_ba(fake_b), a),
             "cycle_b": l1(self.generator_ab(fake_a), b),
         }
@@ -63,15 +83,19 @@ class CycleGAN(models.CycleGAN, GenerativeModule):
         return loss, {"generator_loss": loss, **values}, (fake_a.detach(), fake_b.detach())
 
     def discriminator_loss(
-        self, a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor
+        self, a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor, *view_numbers: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """L_D(D_A(a), D_A(fake a)) + L_D(D_B(b), D_B(fake b))."""
+        a, b, fake_a, fake_b = self.seen(view_numbers, a, b, fake_a, fake_b)
         of_a, of_b = Judge(self.discriminator_a).both(a, fake_a), Judge(self.discriminator_b).both(b, fake_b)
         values = {
             "discriminator_a": self.loss.discriminator(of_a.real, of_a.fake),
             "discriminator_b": self.loss.discriminator(of_b.real, of_b.fake),
         }
         loss = values["discriminator_a"] + values["discriminator_b"]
+        for domain, scores in {"a": of_a, "b": of_b}.items():
+            told = followed(self.views[domain].memory, self.loss, scores.real, scores.fake, self.batch_mean)
+            values |= {f"{name}_{domain}": value for name, value in told.items()}
         return loss, {"discriminator_loss": loss, **values}
 
     def exchanged(self, domain: Domain, fakes: Tensor) -> Tensor:

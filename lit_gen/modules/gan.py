@@ -1,5 +1,7 @@
 """The training of generative adversarial networks: one procedure; the papers differ by the options of the model."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -9,6 +11,7 @@ from lit_gen.models.judge import Judge
 from lit_gen.modules.adversarial import AdversarialModule, GANDraw
 from lit_gen.modules.base import Batch
 from lit_gen.precision import at_least_float32
+from lit_gen.training.augmentation.ada import followed
 
 
 class GAN(AdversarialModule, models.GAN):
@@ -33,32 +36,44 @@ class GAN(AdversarialModule, models.GAN):
 
     def discriminator_loss(self, draw: GANDraw) -> tuple[Tensor, dict[str, Tensor]]:
         """L_D(D(x), D(G(z))) plus the penalty, in one loss, so that Adam sees their sum."""
-        judge, real = self.judge(draw.labels), self.view(draw.real, draw.real_view)
+        judge = self.judge(draw.labels)
         with torch.no_grad():
-            fake = self.seen_fake(draw).detach()
-        game, values = self.discriminator_game(judge, real, fake)
+            made = (self.generated(draw) if draw.fake is None else draw.fake).detach()
+            draw = replace(draw, fake=made)
+            real, fake = self.view.both(draw.real, made, draw.real_view, draw.fake_view)
+        changed = self.changed(draw, real, fake)
+        game, values = self.discriminator_game(judge, real, fake, *(() if changed is None else (changed,)))
         loss = told = game
         if self.penalty is not None:
             if self.updates["discriminator"] % self.penalty.interval == 0:
-                values["penalty"] = self.penalty(judge, real, fake, draw.epsilon, **self.recall("penalty"))
+                values["penalty"] = self.penalised(judge, draw, real, fake)
                 loss = told = game + self.penalty.interval * values["penalty"]
             if self.penalty.interval > 1:  # at every step the same sum is logged, with the penalty's last value
                 told = game + values.get("penalty", self._losses.get("discriminator", {}).get("penalty", 0.0))
         return loss, {"discriminator_loss": told, **values}
 
-    def discriminator_game(self, judge: Judge, real: Tensor, fake: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """L_D(D(x), D(G(z))) without the penalty."""
+    def discriminator_game(
+        self, judge: Judge, real: Tensor, fake: Tensor, changed: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """L_D(D(x), D(G(z))) and the regularizer, which may compare ``changed`` images, without the penalty."""
         scores = judge.both(real, fake)
         loss = self.loss.discriminator(scores.real, scores.fake, **self.recall("loss"))
         values = {"real_score": scores.real.mean(), "fake_score": scores.fake.mean()}
+        values |= followed(self.view.memory, self.loss, scores.real, scores.fake, self.batch_mean)
         if scores.classes is not None and judge.labels is not None:
             values["classification"] = cross_entropies(scores.classes, judge.labels)
             loss = loss + self.auxiliary_weight * values["classification"]
+        if self.regularizer is not None:
+            others = None if changed is None else judge.both(*changed)[:2]
+            values["regularizer"] = self.regularizer(scores[:2], others, **self.recall("regularizer"))
+            loss = loss + values["regularizer"]
         return loss, values
 
     def generator_loss(self, draw: GANDraw) -> tuple[Tensor, dict[str, Tensor]]:
         """L_G(D(G(z))), or L_G(D(G(z)), D(x)) of a loss that compares them, by the D that ``unroll`` sees ahead."""
-        judge, real, fake = self.judge(draw.labels), self.view(draw.real, draw.real_view), self.seen_fake(draw)
+        judge, fake = self.judge(draw.labels), self.seen_fake(draw)
+        unseen = self.unroll is None and not self.loss.needs_real and type(self).generator_game is GAN.generator_game
+        real = draw.real if unseen else self.view(draw.real, draw.real_view)  # no augmentation of what nobody looks at
         if self.unroll is None:
             return self.generator_game(judge, real, fake)
         discriminator = self._players[0].parameters

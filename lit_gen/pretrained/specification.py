@@ -9,7 +9,7 @@ from typing import Any
 
 import lit_gen
 from lit_gen.pretrained.argument_types import check_types
-from lit_gen.pretrained.trust import resolve
+from lit_gen.pretrained.trust import permitted, resolve
 
 MODELS, TRAINING = "lit_gen.models.", "lit_gen.modules."  # the same names without and with a Trainer
 
@@ -171,8 +171,8 @@ def _named(arguments: Any, class_path: str) -> dict[str, Any]:
 
 
 def _rebuilt(value: Any, trusted: Sequence[str]) -> Any:
-    if isinstance(value, list):
-        return tuple(_rebuilt(v, trusted) for v in value)
+    if isinstance(value, list):  # a text in it that may not be imported is a name, such as a layer's
+        return tuple(v if isinstance(v, str) and not permitted(v, trusted) else _rebuilt(v, trusted) for v in value)
     if isinstance(value, str) and "." in value:  # a factory; options of networks have no dots in their names
         return resolve(value, trusted)
     if not isinstance(value, dict):

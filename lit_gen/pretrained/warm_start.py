@@ -24,7 +24,8 @@ def initialise(module: nn.Module, source: str) -> None:
         ValueError: for a damaged file, or if no weight matrix or kernel of a network that both have fits: it is
             another architecture.
     """
-    given, own = read_weights(locate(source)), module.state_dict()
+    given = read_weights(locate(source))
+    own = {key: value for key, value in module.state_dict().items() if _network(key) != "memories"}  # of other data
     fitting = {key: value for key, value in given.items() if key in own and own[key].shape == value.shape}
     taken, left, misfits = [], [], []
     for network in _networks(own):

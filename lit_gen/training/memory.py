@@ -18,5 +18,5 @@ class Memory(nn.Module, ABC):
         """Learn from an update that was made.
 
         Args:
-            values: What the objective logged, scalars by name.
+            values: What the objective logged, scalars by name, and the update's number of ``images`` on all processes.
         """

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import difflib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from lit_gen.optimizers import GANAdam, OptimizerCallable
@@ -20,6 +21,7 @@ from lit_gen.schedulers import LRSchedulerCallable
 if TYPE_CHECKING:  # a model that isn't trained needs no Lightning
     import lightning.pytorch as L
     from lightning.pytorch.core.optimizer import LightningOptimizer
+from lit_gen.training.augmentation.base import Augmentation
 
 
 @dataclass
@@ -33,6 +35,7 @@ class Player:
         scheduler: Makes its learning-rate scheduler, stepped after each of its updates.
         clip_norm: Largest norm of its whole gradient; larger ones are scaled down.
         accumulate: Number of parts in which a batch is taken, to save memory.
+        freeze: Layers of each of its networks that keep their weights: the first so many, or by their names.
 
     Raises:
         ValueError: if a setting is out of range.
@@ -44,6 +47,7 @@ class Player:
     scheduler: LRSchedulerCallable | None = None
     clip_norm: float | None = None
     accumulate: int = 1
+    freeze: int | Sequence[str] = 0
 
     parameters: list[nn.Parameter] = field(init=False, default_factory=list)
     torch_optimizer: torch.optim.Optimizer | None = field(init=False, default=None)
@@ -55,6 +59,8 @@ class Player:
             raise ValueError(f"{self.name}_clip_norm={self.clip_norm}: a positive norm, or null for no clipping")
         if self.accumulate < 1:
             raise ValueError(f"{self.name}_accumulate={self.accumulate}: at least 1 part is needed")
+        if isinstance(self.freeze, int) and self.freeze < 0:
+            raise ValueError(f"{self.name}_freeze={self.freeze}: a number of layers, or their names")
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Player:
         """A copy for the copied module: its parameters by ``memo``, what makes optimizers shared, none made yet."""
@@ -62,6 +68,28 @@ class Player:
         twin.parameters = copy.deepcopy(self.parameters, memo)
         twin.torch_optimizer = twin.lr_scheduler = None
         return twin
+
+    def freeze_layers(self, module: nn.Module) -> None:
+        """Freeze the layers that ``freeze`` says, before the optimizer is made; batch norms still follow their batches.
+
+        Raises:
+            ValueError: for a name that no network has, or a count that leaves nothing to train.
+        """
+        for network in self.networks if self.freeze else ():
+            layers = dict(module.get_submodule(network).named_modules())
+            weighty = [name for name, layer in layers.items() if name and has_own_weights(layer)]
+            if isinstance(self.freeze, int):
+                if self.freeze >= len(weighty):
+                    kept = f"below the {len(weighty)} layers with weights of {network}"
+                    raise ValueError(f"{self.name}_freeze={self.freeze}: a number {kept}")
+                chosen = weighty[: self.freeze]
+            else:
+                chosen = [self.freeze] if isinstance(self.freeze, str) else list(self.freeze)
+            for name in chosen:
+                if not name or name not in layers:
+                    told = f"{network} has {', '.join(weighty)}"
+                    raise ValueError(f"{self.name}_freeze={name!r}: no such layer; {told}")
+                layers[name].requires_grad_(False)
 
     def configuration(self, module: nn.Module) -> dict[str, Any]:
         """Collect the trainable parameters and make optimizer and scheduler, in Lightning's form."""
@@ -128,6 +156,13 @@ def _nothing() -> None:
     """In the place of a hook."""
 
 
+def has_own_weights(layer: nn.Module) -> bool:
+    """Whether a layer itself has weights, those under a parametrization such as spectral norm among them."""
+    if isinstance(layer, parametrize.ParametrizationList):  # the part of such a layer that holds them
+        return False
+    return parametrize.is_parametrized(layer) or any(True for _ in layer.parameters(recurse=False))
+
+
 @contextmanager
 def alone(moving: list[Player], players: list[Player]) -> Iterator[None]:
     """Within, the weights of all players but the ``moving`` ones are frozen: no gradient of theirs is computed.
@@ -160,6 +195,9 @@ def check_names(kind: type, given: Mapping[str, Any], options: type) -> None:
             raise TypeError(f"{kind.__name__}: no argument {name}; {hint}accepted: {', '.join(own + accepted)}")
 
 
+KEYS = ("optimizer", "scheduler", "clip_norm", "accumulate", "freeze")  # what each of the two has
+
+
 @dataclass
 class Adversaries:
     """What a generator and a discriminator are trained by, beside their networks.
@@ -174,6 +212,12 @@ class Adversaries:
         discriminator_clip_norm: Largest gradient norm.
         generator_accumulate: Parts in which a batch is taken, to save memory.
         discriminator_accumulate: Likewise.
+        generator_freeze: Layers that keep the weights they start from, as those of ``init_from``: the first so many, or
+            their names.
+        discriminator_freeze: Likewise; the first ones are those next to the image (FreezeD, Mo et al. 2020,
+            arXiv:2002.10964).
+        augmentation: Random transformations of all images that a discriminator sees, real and generated, against
+            overfitting to few images (``DiffAugment``, ``ADA``); null for none.
     """
 
     generator_optimizer: OptimizerCallable = GANAdam
@@ -184,8 +228,11 @@ class Adversaries:
     discriminator_clip_norm: float | None = None
     generator_accumulate: int = 1
     discriminator_accumulate: int = 1
+    generator_freeze: int | list[str] = 0
+    discriminator_freeze: int | list[str] = 0
+    augmentation: Augmentation | None = None
 
     def player(self, name: Literal["generator", "discriminator"], *networks: str) -> Player:
         """One of the two, with the module's attributes that it owns."""
-        own = {key: getattr(self, f"{name}_{key}") for key in ("optimizer", "scheduler", "clip_norm", "accumulate")}
+        own = {key: getattr(self, f"{name}_{key}") for key in KEYS}
         return Player(name, networks, **own)

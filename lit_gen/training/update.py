@@ -53,7 +53,7 @@ class UpdatingModule(HeldOutLogging):
     memories: nn.ModuleDict
     pack: int
     _players: list[Player]
-    _remembered: dict[str, list[str]]
+    _remembered: dict[str, list[tuple[str, str]]]
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,10 +70,6 @@ class UpdatingModule(HeldOutLogging):
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
-
-    def recall(self, name: str) -> dict[str, Any]:
-        """The memory of that name as the option's methods take it: ``{"memory": ...}``, or nothing if it has none."""
-        return {"memory": self.memories[name]} if name in self.memories else {}
 
     def configure_optimizers(self) -> Any:
         """One optimizer and at most one scheduler for each player."""
@@ -149,8 +145,10 @@ class UpdatingModule(HeldOutLogging):
             for network, average in self.averages.items():
                 if network in player.networks:
                     average.follow(self.get_submodule(network), images, self.images_seen)  # type: ignore[operator]
-            for name in self._remembered.get(player.name, ()):
-                self.memories[name].tell(values)  # type: ignore[operator]
+            for name, ending in self._remembered.get(player.name, ()):
+                own = {key.removesuffix(ending): v for key, v in values.items() if ending and key.endswith(ending)}
+                told = {**values, **own, "images": torch.tensor(images)}
+                self.memories[name].tell(told)  # type: ignore[operator]
         # A term skipped this time keeps its last value.
         self._losses.setdefault(players[0].name, {}).update(values)
 

@@ -7,6 +7,7 @@
     python scripts/benchmark extractors
     python scripts/benchmark sampling
     python scripts/benchmark startup
+    python scripts/benchmark augmentation --rounds 5
 
 Both sides take turns in short stretches on one thread, and the clock counts the processor time of this process alone,
 so that other work on the machine hits them alike and as little as can be; the figures are medians.
@@ -18,6 +19,7 @@ import warnings
 
 import torch
 
+from augmentation import augmentation
 from extractors import extractors
 from rows import ROWS
 from sampling import sampling
@@ -33,6 +35,7 @@ BENCHMARKS = {
     "extractors": lambda arguments: extractors(arguments.rounds),
     "sampling": lambda arguments: sampling(arguments.rounds),
     "startup": lambda arguments: startup(arguments.rounds),
+    "augmentation": lambda arguments: augmentation(arguments.rounds),
 }
 
 
