@@ -24,12 +24,12 @@ OWN_COMMANDS = (
     "sample",
     "encode",
     "evaluate",
-    "extractor",
     "export",
     "list",
     "doctor",
-    "statistics",
     "check",
+    "extractor",
+    "statistics",
 )  # modules of lit_gen.cli.commands, without a Trainer
 
 
