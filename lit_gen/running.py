@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
 
 import lightning.pytorch as L
+from lightning.pytorch.utilities import rank_zero_only
 
 from lit_gen.callbacks import Evaluate, EvaluateTranslation, RunProgress, Speed
 from lit_gen.modules import GenerativeModule
@@ -133,6 +134,11 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
     warnings.filterwarnings("ignore", message="Experiment logs directory.*")  # W&B's files in a new run's folder
     warnings.filterwarnings("ignore", module="jsonargparse.*")
+    # Of a process without samples, whose metrics are sums over all processes.
+    warnings.filterwarnings("ignore", message="The ``compute`` method of metric .* was called before")
+    if rank_zero_only.rank:  # of what all processes find the first tells
+        for package in ("torch", "lightning", "torchmetrics", "lit_gen"):
+            warnings.filterwarnings("ignore", module=rf"{package}(\.|$)")
 
 
 def no_advertisement(record: logging.LogRecord) -> bool:

@@ -68,7 +68,7 @@ def checkpoint_config(path: Any, option: str = "--ckpt_path ") -> dict[str, Any]
     Returns:
         ``model`` and ``data``, as far as they are :func:`lit_gen.pretrained.trust.harmless`; ``options``, what else
         the run was configured with; ``as_stored``, all three as the file has them; the ``global_step``, the
-        ``image_shape`` and ``wandb``, the id of the run there.
+        ``image_shape``, ``run`` and ``wandb``, the ids of the run here and there.
 
     Raises:
         ValueError: if the file can't be read as a checkpoint of this library.
@@ -107,7 +107,8 @@ def _stored_config(path: Path, option: str, state: tuple[int, int]) -> dict[str,
     shape, _ = model.pop("image_shape", None), model.pop("num_classes", None)  # on the command line the data's
     config["options"] = checkpoint.get(OPTIONS, {})
     facts = {"global_step": checkpoint.get("global_step", 0), "image_shape": shape and list(shape)}
-    return {**harmless(config), "as_stored": config, **facts, "wandb": checkpoint.get("wandb_id")}
+    facts |= {"run": checkpoint.get("run"), "wandb": checkpoint.get("wandb_id")}
+    return {**harmless(config), "as_stored": config, **facts}
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
