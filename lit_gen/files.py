@@ -1,5 +1,6 @@
 """Files and folders that are whole or absent."""
 
+import errno
 import os
 import shutil
 import tempfile
@@ -10,9 +11,9 @@ from pathlib import Path
 from typing import IO
 
 try:
-    from fcntl import LOCK_EX, LOCK_NB, flock
-except ImportError:  # Windows: leftovers stay
-    flock = None  # type: ignore[assignment]
+    from fcntl import LOCK_EX, LOCK_NB, flock, lockf
+except ImportError:  # Windows: leftovers stay, and nobody is kept out
+    flock = lockf = None  # type: ignore[assignment]
 
 
 @contextmanager
@@ -69,6 +70,29 @@ def whole_folder(folder: str | Path) -> Iterator[Path]:
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def hold(path: str | Path) -> IO[bytes] | None:
+    """Keep other processes from holding the same file, until what is returned is closed or this process is gone.
+
+    The lock is of the process, not of the open file: the workers that it forks don't inherit it, so that none that
+    outlives it for a moment keeps its successor out. Within one process it keeps nobody out.
+
+    Args:
+        path: A file, which is made if there is none.
+
+    Returns:
+        None if another process holds it. Where the file system has no locks everyone holds everything.
+    """
+    file = open(path, "ab")  # noqa: SIM115
+    if lockf is not None:
+        try:
+            lockf(file, LOCK_EX | LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                file.close()
+                return None
+    return file
 
 
 def remove_leftovers(folders: str | Path, pattern: str) -> None:

@@ -23,6 +23,7 @@ OPTIONS = [
     "--model.discriminator=MLPDiscriminator", "--model.discriminator.width=4", "--model.n_critic=2",
     "--data=DigitsDataModule", "--data.batch_size=128", "--trainer.limit_val_batches=0", "--trainer.accelerator=cpu",
     "--trainer.enable_progress_bar=false", "--checkpoint.every_n_steps=2", "--trainer.max_steps=24",
+    "--new_folder=true",
 ]  # fmt: skip
 SAVES = 3  # a life dies in the writing of its third checkpoint, having taken six steps
 BEFORE = 3  # files written in the same way at the start: run.json, data.json and a picture

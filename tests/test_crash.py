@@ -80,7 +80,7 @@ def test_last_is_announced_and_without_one_training_starts_from_scratch(tmp_path
     main([*GAN, *LAST])
     assert "--ckpt_path last: no run in runs/a has a checkpoint; starting from scratch" in capsys.readouterr().err
     assert files() == ["last.ckpt", "previous.ckpt"]
-    main([*GAN, *LAST, "--trainer.max_steps=8"])
+    main([*GAN, *LAST, "--trainer.max_steps=8", "--new_folder=true"])
     err = capsys.readouterr().err
     (first, second) = sorted(Path("runs/a").iterdir())
     assert f"--ckpt_path last: continuing from {first}/checkpoints/last.ckpt, step 6" in err

@@ -1,6 +1,5 @@
 """One way for pictures and histograms to the run's folder and to every logger, whichever it is."""
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
 from lit_gen.pictures import channels_last, save_png
+from lit_gen.tracking.metrics_file import add_rows
 
 BINS = 32
 
@@ -41,15 +41,9 @@ def publish_histogram(trainer: L.Trainer, directory: str | None, name: str, valu
         return
     counts, edges = np.histogram(flat.double().numpy(), bins=BINS)
     if directory is not None:
-        path = Path(directory) / "histograms" / f"{name}.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(["step", "low", "high", "count"])
-            rows = zip(edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(), strict=True)
-            writer.writerows([trainer.global_step, *row] for row in rows)
+        bins = zip(edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(), strict=True)
+        rows = [[trainer.global_step, *values] for values in bins]
+        add_rows(Path(directory) / "histograms" / f"{name}.csv", ["step", "low", "high", "count"], rows)
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             import wandb  # slow, and only for those who track

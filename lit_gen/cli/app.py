@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jsonargparse._util import import_object
-from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from lit_gen.callbacks import (
@@ -21,17 +20,19 @@ from lit_gen.callbacks import (
 )
 from lit_gen.cli.changed_optimizers import ChangedOptimizers
 from lit_gen.cli.errors import framework_errors
+from lit_gen.cli.going_on import GoOn, experiment_of, go_on
 from lit_gen.cli.imports import restrict_imports
 from lit_gen.cli.mistakes import guarded
 from lit_gen.cli.parsing import COMMANDS, OWN_COMMANDS, ConfiguredCLI
-from lit_gen.cli.run_folder import Agree, End, RunFolder, check_experiment
-from lit_gen.cli.support import put_wholes_first, resolve_configs
-from lit_gen.cli.trainer_options import complete, loggers_of, place_logger, refuse_misplaced
+from lit_gen.cli.run_folder import Agree, End, RunFolder, check_experiment, is_first_process
+from lit_gen.cli.support import put_wholes_first, rank_zero_note, resolve_configs
+from lit_gen.cli.trainer_options import complete, loggers_of, place_logger, refuse_misplaced, refuse_unlaunched
 from lit_gen.cli.words import report, suggest
 from lit_gen.files import remove_leftovers
 from lit_gen.modules import GAN, CycleGAN
 from lit_gen.quiet import quieten
 from lit_gen.tracking.loggers import WandbRun, require_tensorboard
+from lit_gen.tracking.metrics_file import MetricsFile
 
 
 class CLI(ConfiguredCLI):
@@ -41,13 +42,24 @@ class CLI(ConfiguredCLI):
         """Refuse what can't run."""
         config = self.config[self.subcommand]
         complete(config.trainer)
-        refuse_misplaced(config.trainer, import_object(config.model.class_path))
-        config.experiment = check_experiment(config.experiment or self._experiment(config))
+        refuse_unlaunched(config.trainer)
+        model = import_object(config.model.class_path)
+        refuse_misplaced(config.trainer, model)
+        self._require_step(model)
+        self._asked_for = config.experiment and check_experiment(config.experiment)
+        config.experiment = self._asked_for or check_experiment(self._experiment(config))
         for logger in loggers_of(config.trainer):
             if "TensorBoard" in logger.class_path:
                 require_tensorboard()
         if self.source is not None:
             self.source.check()
+
+    def _require_step(self, model: type) -> None:
+        """Refuse to measure a model that says nothing of a split's batches."""
+        name = {"validate": "validation_step", "test": "test_step"}.get(str(self.subcommand))
+        if name is not None and getattr(model, name, None) is getattr(LightningModule, name):
+            hint = "; `test_step = validation_step` takes what validation measures" if name == "test_step" else ""
+            raise ValueError(f"model={model.__module__}.{model.__name__}: {self.subcommand} needs its {name}{hint}")
 
     def instantiate_classes(self) -> None:
         """Take the run's folder and build data, model and trainer; what can't be built leaves no folder."""
@@ -55,7 +67,7 @@ class CLI(ConfiguredCLI):
         parent = self._experiment_folder(config)
         if self.subcommand == "fit":
             rank_zero_only(remove_leftovers)(parent, "*/checkpoints")
-        self.folder = RunFolder.of_this_process(parent, str(self.subcommand))
+        self.folder = RunFolder.of_this_process(parent, str(self.subcommand), self._own_folder(config))
         try:
             with framework_errors():
                 self._build()
@@ -64,10 +76,24 @@ class CLI(ConfiguredCLI):
             self.folder.forget()
             raise
 
+    def _own_folder(self, config: Any) -> RunFolder | None:
+        """That of the run which goes on, if it does so there; asked for in the first process."""
+        if self.source is None or self.subcommand != "fit" or not is_first_process() or config.trainer.fast_dev_run:
+            return None
+        if config.new_folder:
+            rank_zero_note("--new_folder true: the run goes on in a new folder")
+            return None
+        root = config.trainer.default_root_dir
+        folder = go_on(self.source, root, self._asked_for, changes=self.changes)
+        if folder is not None:
+            config.experiment = experiment_of(folder.path, root)
+        return folder
+
     def _build(self) -> None:
+        step = self.source.stored["global_step"] if self.source is not None and self.folder.cut_short else None
         placed = self.config.clone()  # the saved configuration names neither this run's folder nor its id
         for logger in loggers_of(placed[self.subcommand].trainer):
-            place_logger(logger, self.folder.path, self._tracked)
+            place_logger(logger, self.folder.path, self._tracked, step)
         self.config_init = self.parser.instantiate_classes(placed)
         self.datamodule = self._get(self.config_init, "data")
         self.model = self._get(self.config_init, "model")
@@ -88,8 +114,10 @@ class CLI(ConfiguredCLI):
         trainer = self.config_init[self.subcommand].trainer
         given = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
         if trainer.logger is not False:
-            csv = CSVLogger(self.folder.path, name="", version="")
-            kwargs["logger"] = [csv, *(logger for logger in given if logger not in (None, True))]
+            kwargs["logger"] = [
+                MetricsFile(self.folder.path),
+                *(logger for logger in given if logger not in (None, True)),
+            ]
         plugins = trainer.plugins if isinstance(trainer.plugins, list) else [trainer.plugins]
         kwargs["plugins"] = [*filter(None, plugins), AtomicCheckpointIO()]
         kwargs["default_root_dir"] = self.folder.path
@@ -103,6 +131,7 @@ class CLI(ConfiguredCLI):
         own += [kind() for kind in kinds if not any(isinstance(callback, kind) for callback in callbacks)]
         first: list[Any] = [Agree(self.folder)]
         if self.source is not None and self.subcommand == "fit":
+            first.append(GoOn(self.folder))
             own.append(ChangedOptimizers(self._plain["model"], self._dump(self.config, "fit")["model"]))
         kwargs["callbacks"] = [*first, *callbacks, *own]
         return super().instantiate_trainer(**kwargs)
@@ -113,7 +142,6 @@ class CLI(ConfiguredCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run, and leave no folder behind that holds nothing but a failed start."""
-        first_step = 0 if self.source is None else self.source.stored.get("global_step", 0)
         end: End = "failed"
         try:
             super()._run_subcommand(subcommand)
@@ -122,13 +150,18 @@ class CLI(ConfiguredCLI):
             end = "stopped"
             raise
         finally:
-            self._finish_loggers(end)
-            begun = self.trainer.global_step > first_step or (self.folder.path / "predictions").exists()
-            if self.trainer.is_global_zero:
-                self.folder.close(end, self.trainer.global_step, keep=begun or end == "finished")
-            self.folder.forget()
+            self._close(end)
         if self.trainer.is_global_zero and self.folder.path.exists():
             print(f"lit-gen: results in {self.folder.path}")
+
+    def _close(self, end: End) -> None:
+        """Finish the trackers and mark the folder."""
+        first_step = 0 if self.source is None else self.source.stored.get("global_step", 0)
+        self._finish_loggers(end)
+        begun = self.trainer.global_step > first_step or (self.folder.path / "predictions").exists()
+        if self.trainer.is_global_zero:
+            self.folder.close(end, self.trainer.global_step, keep=begun or end == "finished")
+        self.folder.forget()
 
     def _finish_loggers(self, end: End) -> None:
         for logger in self.trainer.loggers:
@@ -152,7 +185,7 @@ def main(args: Sequence[str] | None = None, cli: type[CLI] = CLI) -> None:
         args: All words but the program's name.
         cli: What a command with a Trainer is run by.
     """
-    quieten()
+    quieten(first=not rank_zero_only.rank)
     restrict_imports()
     arguments = list(sys.argv[1:] if args is None else args)
     guarded(lambda: _run(arguments, cli))

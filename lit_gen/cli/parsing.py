@@ -12,6 +12,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 import datamodules
 from lit_gen.callbacks import Evaluate, FaultPolicy, RunCheckpoint, SampleGrid, Speed
 from lit_gen.cli.errors import framework_errors, shorten
+from lit_gen.cli.going_on import experiment_of
 from lit_gen.cli.imports import named_packages, restrict_imports
 from lit_gen.cli.own_data import choose
 from lit_gen.cli.run_config import RunConfig
@@ -83,6 +84,7 @@ class ConfiguredCLI(LightningCLI):
             parser_kwargs={command: {**defaults, "allow_abbrev": False} for command in COMMANDS},
             auto_configure_optimizers=False,
             save_config_callback=RunConfig,
+            save_config_kwargs={"overwrite": True},  # in the folder of this run, which may go on in it
             seed_everything_default=0,
             args=args,
         )
@@ -158,7 +160,14 @@ class ConfiguredCLI(LightningCLI):
         parser.add_argument(
             "--trust", nargs="+", type=str, default=[], help="Packages of your own whose classes the checkpoint names."
         )
-        if self._preparing != "fit":
+        if self._preparing == "fit":
+            parser.add_argument(
+                "--new_folder",
+                type=bool,
+                default=False,
+                help="Whether a run that goes on from --ckpt_path does so in a new folder, and not in its own.",
+            )
+        else:
             parser.add_argument(
                 "--untrained", type=bool, default=False, help="Whether to take a network that nobody has trained."
             )
@@ -226,7 +235,7 @@ class ConfiguredCLI(LightningCLI):
             return paths[-1].stem
         checkpoint = Path(config.get("ckpt_path") or "")
         if checkpoint.parent.name == "checkpoints":  # runs/<experiment>/<time>/checkpoints/last.ckpt
-            return checkpoint.absolute().parents[2].name
+            return experiment_of(checkpoint.parents[1], config.trainer.default_root_dir)
         if checkpoint.name and not checkpoint.suffix:  # a folder, a shipped name, a repository of the Hub
             return checkpoint.name
         model, data = (config[key].class_path.rpartition(".")[2] for key in ("model", "data"))

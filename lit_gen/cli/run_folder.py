@@ -5,16 +5,18 @@ import json
 import os
 import platform
 import shutil
+import uuid
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import lightning.pytorch as L
 from lightning.pytorch.utilities import rank_zero_only
 
-from lit_gen.files import whole_file
-from lit_gen.tracking.runs import MARK
+from lit_gen.files import hold, whole_file
+from lit_gen.tracking.runs import CONFIG, MARK
 
+LOCK = ".lock"  # held by the process that writes to the folder
 TOLD = "LIT_GEN_RUN_FOLDER"  # by which the processes that a run starts learn its folder
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 End = Literal["finished", "stopped", "failed"]
@@ -26,17 +28,25 @@ class RunFolder:
     The first process reserves it by making it, which the file system lets one of many do, on however many machines;
     the others are told its name. ``run.json`` in it says the command (``kind``), when and where it was started, and
     how it ended: ``finished``, ``stopped`` by a signal, or ``failed``; ``end`` is null while it runs, and for ever
-    after a ``kill -9``.
+    after a ``kill -9``. A run that goes on in its folder keeps there, as ``sessions``, what was said of it before.
 
     Args:
         path: The folder.
         kind: The command: ``fit``, ``validate``, ``test`` or ``predict``.
         made: The folders that were made for it, outermost first: all that :meth:`remove` may take away.
+
+    Attributes:
+        run: By which the run's checkpoints know it, wherever its folder is moved to.
     """
 
     def __init__(self, path: Path, kind: str, made: tuple[Path, ...] = ()) -> None:
         self.path, self.kind, self.made = path, kind, made
+        self.run = uuid.uuid4().hex
+        self._facts: dict[str, Any] = {}
+        self._sessions: list[dict[str, Any]] = []
+        self._before: dict[Path, bytes] = {}  # what :meth:`remove` brings back
         self._started = _now()
+        self._lock: IO[bytes] | None = None
 
     @classmethod
     def reserve(cls, parent: str | Path, kind: str, name: str | None = None) -> "RunFolder":
@@ -59,17 +69,46 @@ class RunFolder:
             except FileNotFoundError:  # another run has just removed its own folder, and with it the one around both
                 continue
         folder = cls(path, kind, (*dict.fromkeys(made), path))
+        folder._lock = hold(path / LOCK)
         folder.mark()
         return folder
 
     @classmethod
-    def of_this_process(cls, parent: str | Path, kind: str) -> "RunFolder":
-        """Reserved by the first process of a run; in the others what it has told, as far as that is known by now."""
+    def go_on(cls, path: Path, kind: str, **facts: Any) -> "RunFolder | None":
+        """The folder of a run that goes on in it; None if another process writes to it.
+
+        Args:
+            path: The folder, with its ``run.json``.
+            kind: The command.
+            **facts: Of this session, for ``run.json``.
+        """
+        folder = cls(path, kind)
+        folder._lock = hold(path / LOCK)
+        if folder._lock is None:
+            return None
+        folder._before = {file: file.read_bytes() for file in (path / MARK, path / CONFIG) if file.is_file()}
+        told = read_mark(path) or {}
+        folder.run = told.pop("run", folder.run)
+        folder._sessions = [*told.pop("sessions", []), {key: told[key] for key in told if key != "kind"}]
+        folder._facts = facts
+        folder.mark()
+        return folder
+
+    @classmethod
+    def of_this_process(cls, parent: str | Path, kind: str, own: "RunFolder | None" = None) -> "RunFolder":
+        """Reserved by the first process of a run, unless the run goes on in its ``own``; in the others what the first
+        has told, as far as that is known by now.
+        """
         if is_first_process():
-            folder = cls.reserve(parent, kind)
+            folder = own or cls.reserve(parent, kind)
             os.environ[TOLD] = str(folder.path)
             return folder
         return cls(Path(os.environ.get(TOLD, Path(parent) / "of_the_first_process")), kind)
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether a run goes on in it that had not come to its end."""
+        return bool(self._sessions) and self._sessions[-1].get("end") != "finished"
 
     def agree(self, trainer: L.Trainer) -> None:
         """Take the first process's folder, wherever it runs. A collective."""
@@ -87,11 +126,18 @@ class RunFolder:
         """
         times = {"started": self._started, **({"ended": _now()} if end else {})}
         place = {"host": platform.node(), "process": os.getpid()}
+        told = {"kind": self.kind, "end": end, **times, **place, **self._facts, **facts, "run": self.run}
+        told |= {"sessions": self._sessions} if self._sessions else {}
         with whole_file(self.path / MARK) as file:
-            file.write((json.dumps({"kind": self.kind, "end": end, **times, **place, **facts}) + "\n").encode())
+            file.write((json.dumps(told) + "\n").encode())
 
     def remove(self) -> None:
-        """Take away what was made for this run, of the folders around it those that hold no other."""
+        """Take away what was made for this run, of the folders around it those that hold no other; bring back what a
+        run that would have gone on said of itself before.
+        """
+        for path, content in self._before.items():
+            with whole_file(path) as file:
+                file.write(content)
         if self.path in self.made:
             shutil.rmtree(self.path, ignore_errors=True)
         for folder in reversed(self.made):
@@ -102,14 +148,17 @@ class RunFolder:
 
     def close(self, end: End, step: int, keep: bool) -> None:
         """Mark the end; take the folder away if it isn't to be kept, or nothing was written to it."""
-        empty = [path.name for path in self.path.iterdir()] == [MARK]
-        if self.path in self.made and (empty or not keep):
+        empty = {path.name for path in self.path.iterdir()} <= {MARK, LOCK}
+        if (self.path in self.made and (empty or not keep)) or (self._sessions and not keep):
             self.remove()
         else:
             self.mark(end, step=step)
 
     def forget(self) -> None:
-        """Tell no later run of this process of it."""
+        """Tell no later run of this process of it, and let other processes go on in it."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
         if os.environ.get(TOLD) == str(self.path):
             del os.environ[TOLD]
 
@@ -123,6 +172,10 @@ class Agree(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Before anything is written."""
         self.folder.agree(trainer)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep whose checkpoint it is."""
+        checkpoint["run"] = self.folder.run
 
 
 def is_first_process() -> bool:
@@ -145,7 +198,16 @@ def check_experiment(name: str) -> str:
 
 def is_run(folder: str | Path) -> bool:
     """Whether a folder is a run's, of this version or an earlier one."""
-    return any((Path(folder) / name).is_file() for name in (MARK, "config.yaml"))
+    return any((Path(folder) / name).is_file() for name in (MARK, CONFIG))
+
+
+def read_mark(folder: str | Path) -> dict[str, Any] | None:
+    """What ``run.json`` says; None if there is none, or it is nobody's."""
+    try:
+        told = json.loads((Path(folder) / MARK).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return told if isinstance(told, dict) else None
 
 
 def _make(folder: Path) -> bool:

@@ -1,15 +1,24 @@
 """The trainer's options: defaults that depend on each other, those that these models take elsewhere, its loggers."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from jsonargparse import Namespace
+from lightning.fabric.plugins.environments import (
+    KubeflowEnvironment,
+    LSFEnvironment,
+    MPIEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 
 from lit_gen.cli.run_folder import is_run
 from lit_gen.pretrained.specification import parameters
 
 MAX_STEPS = 5000  # of a run that nothing else ends
 VAL_CHECK_INTERVAL = 500  # training batches between two evaluations, unless they are counted in epochs
+LAUNCHERS = (TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment, KubeflowEnvironment)
 # What the trainer can't do where a step has several players, and the end of the model's arguments that do it.
 ELSEWHERE = {"accumulate_grad_batches": "accumulate", "gradient_clip_val": "clip_norm"}
 
@@ -39,14 +48,39 @@ def refuse_misplaced(trainer: Namespace, model: type) -> None:
         )
 
 
+def refuse_unlaunched(trainer: Namespace) -> None:
+    """Refuse what would wait for processes that nobody starts.
+
+    Raises:
+        ValueError: for a strategy that starts processes by forking or pickling, or several nodes without a launcher.
+    """
+    strategy = trainer.strategy
+    name = strategy if isinstance(strategy, str) else strategy.get("init_args", Namespace()).get("start_method") or ""
+    if any(method in name for method in ("spawn", "fork", "notebook")):
+        raise ValueError(
+            f"trainer.strategy={name}: a run's processes are started as commands of their own; take "
+            "--trainer.strategy ddp, torchrun or SLURM"
+        )
+    known = any(kind.detect() for kind in LAUNCHERS) or os.environ.keys() & {"NODE_RANK", "GROUP_RANK", "LOCAL_RANK"}
+    plugins = trainer.plugins if isinstance(trainer.plugins, list) else [trainer.plugins]
+    own = any("Environment" in str(plugin) for plugin in plugins)
+    if int(trainer.num_nodes or 1) > 1 and not known and not own:
+        raise ValueError(
+            f"trainer.num_nodes={trainer.num_nodes}: nothing has started this process as one of several nodes; start "
+            "each by torchrun or SLURM (docs/devices.md), or set NODE_RANK, MASTER_ADDR and MASTER_PORT"
+        )
+
+
 def loggers_of(trainer: Namespace) -> Iterator[Namespace]:
     """The descriptions of the loggers beside metrics.csv."""
     given = trainer.logger
     yield from (logger for logger in (given if isinstance(given, list) else [given]) if hasattr(logger, "class_path"))
 
 
-def place_logger(logger: Namespace, folder: Path, run: str | None) -> None:
+def place_logger(logger: Namespace, folder: Path, run: str | None, step: int | None = None) -> None:
     """Let a logger write to the run's folder, under the tracker's id of the run that goes on.
+
+    From ``step`` on what the run has told before gives way, if a step is given.
 
     A folder of another run, which saved configurations of earlier versions hold, is not written to.
     """
@@ -59,3 +93,5 @@ def place_logger(logger: Namespace, folder: Path, run: str | None) -> None:
             arguments.save_dir = str(folder)
     if "id" in arguments and arguments.id is None:
         arguments.id = run
+    if "purge_step" in arguments and arguments.purge_step is None:
+        arguments.purge_step = step

@@ -117,7 +117,8 @@ def checkpoint_config(path: Any, option: str = "--ckpt_path ") -> dict[str, Any]
     Returns:
         ``model`` and ``data``, as far as they are :func:`lit_gen.pretrained.trust.harmless`; ``options``, what else
         the run was configured with; ``as_stored``, all three as the file has them; the ``global_step``, the
-        ``image_shape``, ``class_names`` of a conditional model, and ``wandb``, the id of the run there.
+        ``image_shape``, ``class_names`` of a conditional model, ``run`` and ``wandb``, the ids of the run here and
+        there.
 
     Raises:
         ValueError: if the file can't be read as a checkpoint of this library.
@@ -159,7 +160,8 @@ def _stored_config(path: Path, option: str, state: tuple[int, int]) -> dict[str,
     facts = {"global_step": checkpoint.get("global_step", 0), "image_shape": shape and list(shape)}
     counters = checkpoint.get("lit_gen")
     facts["class_names"] = counters.get("class_names", []) if isinstance(counters, dict) else []
-    return {**harmless(config), "as_stored": config, **facts, "wandb": checkpoint.get("wandb_id")}
+    facts |= {"run": checkpoint.get("run"), "wandb": checkpoint.get("wandb_id")}
+    return {**harmless(config), "as_stored": config, **facts}
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -152,14 +152,17 @@ class TensorBoardRun(TensorBoardLogger):
 
     Args:
         save_dir: The run's folder.
+        purge_step: From which step on what an earlier part of the run has written is not shown; ``lit-gen fit
+            --ckpt_path`` takes that of the checkpoint.
 
     Raises:
         ValueError: if the package tensorboard is missing.
     """
 
-    def __init__(self, save_dir: str | None = None) -> None:
+    def __init__(self, save_dir: str | None = None, purge_step: int | None = None) -> None:
         require_tensorboard()
-        super().__init__(save_dir or ".", name="tensorboard", version="", default_hp_metric=False)
+        options: dict[str, Any] = {} if purge_step is None else {"purge_step": purge_step}
+        super().__init__(save_dir or ".", name="tensorboard", version="", default_hp_metric=False, **options)
 
 
 def require_tensorboard() -> None:

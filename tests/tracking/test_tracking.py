@@ -58,7 +58,8 @@ def runs(alone):
     added = ["--config", "wandb", *QUICK]
     main(["fit", "--config", "wgan_gp_digits", *NETWORKS, *added, "--trainer.max_steps=4"])
     (first,) = (alone / "work/runs/wgan_gp_digits").iterdir()
-    main(["fit", "--ckpt_path", str(first / "checkpoints/last.ckpt"), *added, "--trainer.max_steps=6"])
+    on = ["--ckpt_path", str(first / "checkpoints/last.ckpt"), "--new_folder=true"]
+    main(["fit", *on, *added, "--trainer.max_steps=6"])
     (second,) = set((alone / "work/runs/wgan_gp_digits").iterdir()) - {first}
     return first, second
 
