@@ -185,7 +185,7 @@ def main(args: Sequence[str] | None = None, cli: type[CLI] = CLI) -> None:
         args: All words but the program's name.
         cli: What a command with a Trainer is run by.
     """
-    quieten(first=not rank_zero_only.rank)
+    quieten(first=not getattr(rank_zero_only, "rank", 0))
     restrict_imports()
     arguments = list(sys.argv[1:] if args is None else args)
     guarded(lambda: _run(arguments, cli))
