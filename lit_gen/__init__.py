@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING, Any
 from lit_gen.moved import keep_old_names
 
 if TYPE_CHECKING:
-    from lit_gen.modules import GAN, IWAE, VAE, WGAN, WGANGP, CycleGAN, GenerativeModule, HierarchicalVAE
+    from lit_gen.modules import (
+        GAN,
+        IWAE,
+        VAE,
+        VQGAN,
+        VQVAE,
+        WGAN,
+        WGANGP,
+        Autoencoder,
+        AutoencoderKL,
+        CycleGAN,
+        GenerativeModule,
+        HierarchicalVAE,
+    )
     from lit_gen.pretrained import from_pretrained, list_pretrained, save_pretrained
     from lit_gen.running import evaluate, fit
 
@@ -23,6 +36,10 @@ _HOMES = {
     "WGANGP": "lit_gen.modules",
     "VAE": "lit_gen.modules",
     "IWAE": "lit_gen.modules",
+    "VQGAN": "lit_gen.modules",
+    "VQVAE": "lit_gen.modules",
+    "Autoencoder": "lit_gen.modules",
+    "AutoencoderKL": "lit_gen.modules",
     "CycleGAN": "lit_gen.modules",
     "GenerativeModule": "lit_gen.modules",
     "HierarchicalVAE": "lit_gen.modules",
@@ -37,8 +54,12 @@ __all__ = [
     "GAN",
     "IWAE",
     "VAE",
+    "VQGAN",
+    "VQVAE",
     "WGAN",
     "WGANGP",
+    "Autoencoder",
+    "AutoencoderKL",
     "CycleGAN",
     "GenerativeModule",
     "HierarchicalVAE",

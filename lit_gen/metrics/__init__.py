@@ -10,6 +10,7 @@ from lit_gen.metrics.classifiers import (
     load_extractor,
     save_extractor,
 )
+from lit_gen.metrics.codes import CodeUsage
 from lit_gen.metrics.coverage import MixtureCoverage, StackedCoverage, read_stacked, reverse_kl
 from lit_gen.metrics.divergences import js_divergence, kl_divergence
 from lit_gen.metrics.extractors import Extractor, IdentityExtractor, ModuleExtractor, Pixels
@@ -39,6 +40,7 @@ __all__ = [
     "SHIPPED",
     "AggregatePosterior",
     "ClassCoverage",
+    "CodeUsage",
     "Comparison",
     "DataSetClassifier",
     "Extractor",
