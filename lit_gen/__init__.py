@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         GenerativeModule,
         HierarchicalVAE,
     )
-    from lit_gen.pretrained import from_pretrained, list_pretrained, save_pretrained
+    from lit_gen.pretrained import from_diffusers, from_pretrained, list_pretrained, save_pretrained
     from lit_gen.running import evaluate, fit
 
 __version__ = "0.1.0"
@@ -45,6 +45,7 @@ _HOMES = {
     "HierarchicalVAE": "lit_gen.modules",
     "evaluate": "lit_gen.running",
     "fit": "lit_gen.running",
+    "from_diffusers": "lit_gen.pretrained",
     "from_pretrained": "lit_gen.pretrained",
     "list_pretrained": "lit_gen.pretrained",
     "save_pretrained": "lit_gen.pretrained",
@@ -65,6 +66,7 @@ __all__ = [
     "HierarchicalVAE",
     "evaluate",
     "fit",
+    "from_diffusers",
     "from_pretrained",
     "list_pretrained",
     "save_pretrained",

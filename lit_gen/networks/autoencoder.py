@@ -132,6 +132,8 @@ class ConvEncoder(SpatialEncoder):
         super().__init__(image_shape, channels)
         widths = _check_widths(self, widths, blocks, groups)
         self.factor, self.map_size = _sizes(self.image_shape, widths)
+        self.widths, self.blocks, self.groups, self.attention = widths, blocks, groups, attention
+        self.last_convolution = last_convolution
         self.conv_in = nn.Conv2d(image_shape[0], widths[0], 3, 1, 1)
         inputs, last = (widths[0], *widths), len(widths) - 1
         self.down_blocks = nn.Sequential(
@@ -180,6 +182,8 @@ class ConvDecoder(SpatialDecoder):
         super().__init__(image_shape, channels)
         widths = _check_widths(self, widths, blocks, groups)
         self.factor, self.map_size = _sizes(self.image_shape, widths)
+        self.widths, self.blocks, self.groups, self.attention = widths, blocks, groups, attention
+        self.first_convolution = first_convolution
         self.post_quant_conv = nn.Conv2d(channels, channels, 1) if first_convolution else nn.Identity()
         self.conv_in = nn.Conv2d(channels, widths[-1], 3, 1, 1)
         self.mid_block = Middle(widths[-1], groups, attention)

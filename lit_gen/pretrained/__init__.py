@@ -7,12 +7,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lit_gen.pretrained.loading import from_pretrained, save_pretrained
+    from lit_gen.pretrained.loading import from_diffusers, from_pretrained, save_pretrained
     from lit_gen.pretrained.shipped import list_pretrained
 
-__all__ = ["from_pretrained", "list_pretrained", "save_pretrained"]
+__all__ = ["from_diffusers", "from_pretrained", "list_pretrained", "save_pretrained"]
 
-_HOMES = {"from_pretrained": "loading", "save_pretrained": "loading", "list_pretrained": "shipped"}
+_HOMES = {
+    "from_diffusers": "loading",
+    "from_pretrained": "loading",
+    "save_pretrained": "loading",
+    "list_pretrained": "shipped",
+}
 
 if not TYPE_CHECKING:  # else a checker takes every unknown name for Any
 

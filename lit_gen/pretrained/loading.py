@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 import torch
 from safetensors.torch import save_file
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from lit_gen import __version__
 from lit_gen.files import whole_folder
-from lit_gen.modules import GenerativeModule
+from lit_gen.modules import AutoencoderKL, GenerativeModule
+from lit_gen.pretrained.diffusers import check_layout, read_diffusers, write_diffusers
 from lit_gen.pretrained.fit import Misfit, check_fit
 from lit_gen.pretrained.specification import build
 from lit_gen.pretrained.stored import CARD, CONFIG, WEIGHTS, checkpoint_config, locate, read_tensors
@@ -113,7 +114,45 @@ def check_device(device: str | torch.device) -> torch.device:
     return found
 
 
-def save_pretrained(module: GenerativeModule, folder: str | Path, facts: Mapping[str, Any] | None = None) -> None:
+def from_diffusers(
+    folder: str | Path,
+    image_shape: tuple[int, ...] | None = None,
+    *,
+    kl_weight: float = 1e-6,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+) -> AutoencoderKL:
+    """A KL autoencoder from a folder that diffusers' ``AutoencoderKL.save_pretrained`` has written, in eval mode.
+
+    diffusers isn't needed. Latents are on the model's own scale, as diffusers' ``encode`` gives them: the description's
+    ``scaling_factor`` is for its pipelines. The model has no discriminator; one that has starts from its weights by
+    ``init_from``, given a folder that `save_pretrained` has written of it.
+
+    Args:
+        folder: With ``config.json`` and ``diffusion_pytorch_model.safetensors``, as the ``vae`` of Stable Diffusion.
+        image_shape: ``(C, H, W)`` of the images; None for squares of the description's ``sample_size``.
+        kl_weight: Of further training, which the folder doesn't say.
+        device: Where its weights go.
+        dtype: What they are converted to; None for float32.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: for a damaged file, other layers, weights that don't fit them, or a device that isn't there.
+    """
+    place, path = check_device(device), Path(folder)
+    kind, arguments, state = read_diffusers(path, image_shape)
+    arguments["bottleneck"]["init_args"]["kl_weight"] = kl_weight
+    module = _built(kind, arguments, state, (), str(path / "config.json"), str(path))
+    assert isinstance(module, AutoencoderKL)
+    return module.to(place, dtype) if dtype is not None else module.to(place)
+
+
+def save_pretrained(
+    module: GenerativeModule,
+    folder: str | Path,
+    facts: Mapping[str, Any] | None = None,
+    layout: Literal["lit-gen", "diffusers"] = "lit-gen",
+) -> None:
     """Write ``config.json``, ``model.safetensors`` and a model card; the folder appears whole or not at all.
 
     Where weights are averaged, the averages are written in the place of the trained ones.
@@ -122,13 +161,23 @@ def save_pretrained(module: GenerativeModule, folder: str | Path, facts: Mapping
         module: A trained model.
         folder: A new folder, or an empty one.
         facts: What the card says, as plain values by name: data, protocol, scores, commit, licence, …
+        layout: "diffusers" for a KL autoencoder as diffusers' ``AutoencoderKL.from_pretrained`` reads it:
+            ``config.json`` and ``diffusion_pytorch_model.safetensors``, with the fact ``scaling_factor``, else 1.
 
     Raises:
-        ValueError: if the folder holds something, or the module can't be described by plain values.
+        ValueError: if the folder holds something, the module can't be described by plain values, or diffusers has no
+            such model.
     """
+    if layout not in ("lit-gen", "diffusers"):
+        raise ValueError(f"layout={layout!r}: 'lit-gen' or 'diffusers'")
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"folder={folder}: exists already and is not empty")
+    if layout == "diffusers":
+        check_layout(module)
+        with whole_folder(folder) as unfinished:
+            write_diffusers(module, _weights(module), unfinished, float((facts or {}).get("scaling_factor", 1.0)))
+        return
     arguments = dict(module.hparams)
     if module.averages:
         arguments["ema_half_life"] = None  # the averages become the weights
