@@ -163,7 +163,7 @@ class ReconstructionGrid(SampleGrid):
         if not indices:
             return None
         images = data.to_float(dataset.__getitems__(indices)[0].to(pl_module.device))
-        return reconstruction_grid(images, pl_module)  # type: ignore[arg-type]
+        return reconstruction_grid(images, pl_module)
 
 
 def _levels(images: Tensor, device: torch.device) -> Tensor:

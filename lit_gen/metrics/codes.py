@@ -1,5 +1,6 @@
 """How an autoencoder's codes are used."""
 
+import math
 from typing import Any
 
 import torch
@@ -37,14 +38,17 @@ class CodeUsage(Metric):
 
     def update(self, indices: Tensor) -> None:
         """Take the codes' numbers, whole ones of any shape."""
-        if indices.is_floating_point() or (indices.numel() and not 0 <= indices.min() <= indices.max() < self.codes):
-            raise ValueError(
-                f"indices {indices.dtype} {tuple(indices.shape)}: whole numbers from 0 to {self.codes - 1}"
-            )
+        if indices.is_floating_point():
+            raise ValueError(f"indices of {indices.dtype}: whole numbers from 0 to {self.codes - 1} are needed")
+        low, high = (int(x) for x in indices.aminmax()) if indices.numel() else (0, 0)
+        if low < 0 or high >= self.codes:
+            raise ValueError(f"indices from {low} to {high}: the {self.codes} codes are 0 to {self.codes - 1}")
         self.histogram += torch.bincount(indices.flatten(), minlength=self.codes)
 
     def compute(self) -> dict[str, float]:
-        """``codes_used`` and ``perplexity``."""
-        shares = self.histogram[self.histogram > 0].cpu().double()
-        shares = shares / shares.sum()
+        """``codes_used`` and ``perplexity``, which is NaN of no codes."""
+        counts = self.histogram[self.histogram > 0].cpu().double()
+        if len(counts) == 0:
+            return {"codes_used": 0, "perplexity": math.nan}
+        shares = counts / counts.sum()
         return {"codes_used": len(shares), "perplexity": float(torch.exp(-(shares * shares.log()).sum()))}
