@@ -1,7 +1,5 @@
 """Pictures of what the latents mean: reconstructions, traversals, and what each layer of a hierarchy adds."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -17,12 +15,12 @@ ROWS = 10  # latent dimensions, the most active ones
 
 
 @torch.no_grad()
-def reconstruction_grid(images: Tensor, module: Any, *labels: Tensor) -> Tensor:
-    """Rows of images, each above the row of their reconstructions from the latents' means.
+def reconstruction_grid(images: Tensor, module: VAE, *labels: Tensor) -> Tensor:
+    """Rows of images, each above the row of their reconstructions from the mean of q(z|x).
 
     Args:
         images: ``(N, C, H, W)`` in [-1, 1].
-        module: A VAE or an autoencoder.
+        module: A VAE.
         *labels: ``(N,)`` of a conditional one.
 
     Returns:
@@ -30,11 +28,8 @@ def reconstruction_grid(images: Tensor, module: Any, *labels: Tensor) -> Tensor:
     """
     with module.evaluating():
         reconstructions = module.decode(module.encode(images, *labels), *labels)
-    columns = min(COLUMNS, len(images))
-    empty = images.new_zeros(-len(images) % columns, *images.shape[1:])  # grey, as what is between the images
-    sides = [torch.cat([side, empty.to(side)]).split(columns) for side in (images, reconstructions)]
-    rows = zip(*sides, strict=True)
-    return image_grid(torch.cat([part.to(images) for row in rows for part in row]), columns=columns)
+    rows = zip(images.split(COLUMNS), reconstructions.split(COLUMNS), strict=True)
+    return image_grid(torch.cat([part for row in rows for part in row]), columns=COLUMNS)
 
 
 @torch.no_grad()

@@ -8,8 +8,7 @@ from torch import Tensor
 from torchmetrics import Metric, SumMetric
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
-from lit_gen.callbacks.latent_pictures import reconstruction_grid
-from lit_gen.callbacks.samples import SampleGrid
+from lit_gen.callbacks.samples import SampleGrid, image_grid
 from lit_gen.metrics import CodeUsage, Extractor, FeatureMoments, Moments, frechet_of_moments, to_signed
 from lit_gen.metrics.choosing import choose_extractor
 from lit_gen.metrics.passes import as_extractor_takes
@@ -18,6 +17,7 @@ from lit_gen.precision import float64_device
 
 SMALLEST = 6  # side of images that SSIM's window of 11 pixels can be continued beyond
 LEVELS = 255.0
+COLUMNS = 8  # of a grid
 
 
 class EvaluateReconstruction(L.Callback):
@@ -163,7 +163,23 @@ class ReconstructionGrid(SampleGrid):
         if not indices:
             return None
         images = data.to_float(dataset.__getitems__(indices)[0].to(pl_module.device))
-        return reconstruction_grid(images, pl_module)
+        return grid_of_pairs(images, pl_module.reconstruct(images))  # type: ignore[operator]
+
+
+def grid_of_pairs(images: Tensor, reconstructions: Tensor) -> Tensor:
+    """Rows of images, each above the row of their reconstructions; a last row that is not full ends in grey.
+
+    Args:
+        images: ``(N, C, H, W)`` in [-1, 1], N > 0.
+        reconstructions: likewise.
+
+    Returns:
+        A uint8 picture ``(C, H', W')``.
+    """
+    columns = min(COLUMNS, len(images))
+    empty = images.new_zeros(-len(images) % columns, *images.shape[1:])
+    sides = [torch.cat([side.to(images), empty]).split(columns) for side in (images, reconstructions)]
+    return image_grid(torch.cat([part for row in zip(*sides, strict=True) for part in row]), columns=columns)
 
 
 def _levels(images: Tensor, device: torch.device) -> Tensor:
