@@ -9,8 +9,21 @@ from typing import TYPE_CHECKING, Any
 from lit_gen.moved import keep_old_names
 
 if TYPE_CHECKING:
-    from lit_gen.modules import GAN, IWAE, VAE, WGAN, WGANGP, CycleGAN, GenerativeModule, HierarchicalVAE
-    from lit_gen.pretrained import from_pretrained, list_pretrained, push_to_hub, save_pretrained
+    from lit_gen.modules import (
+        GAN,
+        IWAE,
+        VAE,
+        VQGAN,
+        VQVAE,
+        WGAN,
+        WGANGP,
+        Autoencoder,
+        AutoencoderKL,
+        CycleGAN,
+        GenerativeModule,
+        HierarchicalVAE,
+    )
+    from lit_gen.pretrained import from_diffusers, from_pretrained, list_pretrained, push_to_hub, save_pretrained
     from lit_gen.running import evaluate, fit
 
 __version__ = "0.1.0"
@@ -23,11 +36,16 @@ _HOMES = {
     "WGANGP": "lit_gen.modules",
     "VAE": "lit_gen.modules",
     "IWAE": "lit_gen.modules",
+    "VQGAN": "lit_gen.modules",
+    "VQVAE": "lit_gen.modules",
+    "Autoencoder": "lit_gen.modules",
+    "AutoencoderKL": "lit_gen.modules",
     "CycleGAN": "lit_gen.modules",
     "GenerativeModule": "lit_gen.modules",
     "HierarchicalVAE": "lit_gen.modules",
     "evaluate": "lit_gen.running",
     "fit": "lit_gen.running",
+    "from_diffusers": "lit_gen.pretrained",
     "from_pretrained": "lit_gen.pretrained",
     "list_pretrained": "lit_gen.pretrained",
     "push_to_hub": "lit_gen.pretrained",
@@ -38,13 +56,18 @@ __all__ = [
     "GAN",
     "IWAE",
     "VAE",
+    "VQGAN",
+    "VQVAE",
     "WGAN",
     "WGANGP",
+    "Autoencoder",
+    "AutoencoderKL",
     "CycleGAN",
     "GenerativeModule",
     "HierarchicalVAE",
     "evaluate",
     "fit",
+    "from_diffusers",
     "from_pretrained",
     "list_pretrained",
     "push_to_hub",

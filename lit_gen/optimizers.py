@@ -94,6 +94,23 @@ class VAEAdam(FusedAdam):
     """Adam with its authors' settings (Kingma and Ba 2015, arXiv:1412.6980), the usual choice for VAEs."""
 
 
+class AutoencoderAdam(FusedAdam):
+    """Adam with the moments of VQGAN and latent diffusion (arXiv:2012.09841, arXiv:2112.10752).
+
+    Their learning rate is 4.5e-6 times the number of images of a batch.
+    """
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float = 1e-4,
+        betas: tuple[float, float] = (0.5, 0.9),
+        weight_decay: float = 0.0,
+        fused: bool | None = None,
+    ) -> None:
+        super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay, fused=fused)
+
+
 def for_lazy_penalty(
     make: Callable[[Iterable], torch.optim.Optimizer], interval: int
 ) -> Callable[[Iterable], torch.optim.Optimizer]:

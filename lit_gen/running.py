@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 import lightning.pytorch as L
 
-from lit_gen.callbacks import Evaluate, EvaluateTranslation, RunProgress, Speed
+from lit_gen.callbacks import Evaluate, EvaluateReconstruction, EvaluateTranslation, RunProgress, Speed
 from lit_gen.modules import GenerativeModule
 from lit_gen.quiet import quieten
 
@@ -64,8 +64,9 @@ def evaluate(
     """Everything that ``lit-gen test`` measures, by its name, such as ``test/fd_digits_1000`` or ``test/nelbo_nats``.
 
     Samples are compared with all images of the split by :class:`lit_gen.callbacks.Evaluate`, whose arguments
-    ``scores``, ``num_samples``, ``extractor`` and ``seed`` are; likelihood models add their bound, and translations
-    get the scores of :class:`lit_gen.callbacks.EvaluateTranslation`.
+    ``scores``, ``num_samples``, ``extractor`` and ``seed`` are; likelihood models add their bound, translations
+    get the scores of :class:`lit_gen.callbacks.EvaluateTranslation`, reconstructions those of
+    :class:`lit_gen.callbacks.EvaluateReconstruction`.
 
     Args:
         model: A trained model.
@@ -86,6 +87,8 @@ def evaluate(
     own: list[L.Callback] = [Evaluate(extractor, num_samples, scores=scores, seed=seed)]
     if hasattr(model, "translate"):
         own = [EvaluateTranslation(extractor)]
+    if hasattr(model, "reconstruct"):
+        own = [EvaluateReconstruction(extractor)]
     with _quiet():
         runner = _trainer([*callbacks, *own], **trainer)
         run = runner.validate if split == "val" else runner.test

@@ -9,6 +9,7 @@ from lit_gen.callbacks.latents import LatentDiagnostics
 from lit_gen.callbacks.modes import ModeCoverage
 from lit_gen.callbacks.predictions import PredictionWriter
 from lit_gen.callbacks.progress import RunProgress
+from lit_gen.callbacks.reconstruction import EvaluateReconstruction, ReconstructionGrid
 from lit_gen.callbacks.record import RunRecord
 from lit_gen.callbacks.samples import SampleGrid
 from lit_gen.callbacks.score_histograms import ScoreHistograms
@@ -19,6 +20,7 @@ __all__ = [
     "AtomicCheckpointIO",
     "CollapseWarning",
     "Evaluate",
+    "EvaluateReconstruction",
     "EvaluateTranslation",
     "FaultPolicy",
     "GameMonitor",
@@ -27,6 +29,7 @@ __all__ = [
     "ModeCoverage",
     "PosteriorCollapse",
     "PredictionWriter",
+    "ReconstructionGrid",
     "RunCheckpoint",
     "RunProgress",
     "RunRecord",

@@ -11,8 +11,10 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from lit_gen.callbacks import (
     AtomicCheckpointIO,
+    EvaluateReconstruction,
     EvaluateTranslation,
     PredictionWriter,
+    ReconstructionGrid,
     RunProgress,
     RunRecord,
     ScoreHistograms,
@@ -128,6 +130,7 @@ class CLI(ConfiguredCLI):
         callbacks = [*filter(None, callbacks)]
         kinds: list[Any] = [RunRecord, ScoreHistograms] if isinstance(self.model, (GAN, CycleGAN)) else [RunRecord]
         kinds += [EvaluateTranslation, TranslationGrid] if hasattr(self.model, "translate") else []
+        kinds += [EvaluateReconstruction, ReconstructionGrid] if hasattr(self.model, "reconstruct") else []
         own += [kind() for kind in kinds if not any(isinstance(callback, kind) for callback in callbacks)]
         first: list[Any] = [Agree(self.folder)]
         if self.source is not None and self.subcommand == "fit":

@@ -10,6 +10,7 @@ from lit_gen.losses.adversarial import (
 )
 from lit_gen.losses.constraints import Constraint, SpectralNorm, WeightClip
 from lit_gen.losses.penalties import DRAGAN, R1, R1R2, R2, GradientPenalty, Penalty
+from lit_gen.losses.reconstruction import L1, L2, ReconstructionLoss
 from lit_gen.losses.relativistic import RelativisticAverage, RelativisticPairing
 from lit_gen.losses.terms import LayerTerms, Terms
 from lit_gen.losses.variational import (
@@ -26,6 +27,8 @@ __all__ = [
     "DRAGAN",
     "ELBO",
     "IWAE",
+    "L1",
+    "L2",
     "R1",
     "R1R2",
     "R2",
@@ -40,6 +43,7 @@ __all__ = [
     "Minimax",
     "NonSaturating",
     "Penalty",
+    "ReconstructionLoss",
     "RelativisticAverage",
     "RelativisticPairing",
     "SpectralNorm",

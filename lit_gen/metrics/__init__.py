@@ -10,6 +10,7 @@ from lit_gen.metrics.classifiers import (
     load_extractor,
     save_extractor,
 )
+from lit_gen.metrics.codes import CodeUsage
 from lit_gen.metrics.coverage import MixtureCoverage, StackedCoverage, read_stacked, reverse_kl
 from lit_gen.metrics.divergences import js_divergence, kl_divergence
 from lit_gen.metrics.extractor_training import train_extractor
@@ -45,6 +46,7 @@ __all__ = [
     "SHIPPED",
     "AggregatePosterior",
     "ClassCoverage",
+    "CodeUsage",
     "Comparison",
     "DataSetClassifier",
     "Extractor",

@@ -4,6 +4,8 @@ Each class of :mod:`lit_gen.modules` that trains a model inherits from the one o
 """
 
 from lit_gen.models.adversarial import AdversarialModel
+from lit_gen.models.autoencoder import VQGAN, VQVAE, Autoencoder, AutoencoderKL
+from lit_gen.models.autoencoding import AutoencodingModel
 from lit_gen.models.base import GenerativeModel
 from lit_gen.models.cyclegan import CycleGAN
 from lit_gen.models.gan import GAN
@@ -18,9 +20,14 @@ __all__ = [
     "GAN",
     "IWAE",
     "VAE",
+    "VQGAN",
+    "VQVAE",
     "WGAN",
     "WGANGP",
     "AdversarialModel",
+    "Autoencoder",
+    "AutoencoderKL",
+    "AutoencodingModel",
     "CycleGAN",
     "GenerativeModel",
     "HierarchicalVAE",

@@ -1,11 +1,15 @@
 """Training procedures: how networks are trained."""
 
+from lit_gen.losses.perceptual import DiscriminatorFeatures, PerceptualLoss
 from lit_gen.models.judge import Judge
 from lit_gen.modules.adversarial import GANDraw
+from lit_gen.modules.autoencoder import VQGAN, VQVAE, Autoencoder, AutoencoderDraw, AutoencoderKL, AutoencoderPlayers
+from lit_gen.modules.autoencoding import AutoencodingModule
 from lit_gen.modules.base import GenerativeModule
 from lit_gen.modules.cyclegan import CycleGAN
 from lit_gen.modules.gan import GAN
 from lit_gen.modules.hierarchical_vae import HierarchicalVAE
+from lit_gen.modules.perceptual import ClassifierFeatures
 from lit_gen.modules.sampling import LatentVariableModel
 from lit_gen.modules.vae import IWAE, VAE
 from lit_gen.modules.variational import VariationalModule
@@ -23,13 +27,22 @@ __all__ = [
     "GAN",
     "IWAE",
     "VAE",
+    "VQGAN",
+    "VQVAE",
     "WGAN",
     "WGANGP",
     "Adversaries",
     "Augmentation",
+    "Autoencoder",
+    "AutoencoderDraw",
+    "AutoencoderKL",
+    "AutoencoderPlayers",
+    "AutoencodingModule",
+    "ClassifierFeatures",
     "Consistency",
     "CycleGAN",
     "DiffAugment",
+    "DiscriminatorFeatures",
     "Draw",
     "GANDraw",
     "GenerativeModule",
@@ -39,6 +52,7 @@ __all__ = [
     "LeCam",
     "Memory",
     "Outcome",
+    "PerceptualLoss",
     "Player",
     "Regularizer",
     "VariationalModule",

@@ -1,7 +1,18 @@
 """Plain `nn.Module` networks: generators, discriminators, encoders and decoders."""
 
 from lit_gen.networks.auto import auto_decoder, auto_discriminator, auto_encoder, auto_generator
-from lit_gen.networks.base import Decoder, Discriminator, Encoder, Generator, Network, Translator
+from lit_gen.networks.autoencoder import ConvDecoder, ConvEncoder
+from lit_gen.networks.base import (
+    Decoder,
+    Discriminator,
+    Encoder,
+    Generator,
+    Network,
+    SpatialDecoder,
+    SpatialEncoder,
+    Translator,
+)
+from lit_gen.networks.bottlenecks import FSQ, LFQ, Bottleneck, Code, GaussianBottleneck, Quantizer, VectorQuantizer
 from lit_gen.networks.conditioning import FeatureDiscriminator
 from lit_gen.networks.dcgan import DCGANDecoder, DCGANDiscriminator, DCGANEncoder, DCGANGenerator
 from lit_gen.networks.fixup import FixupDiscriminator, FixupGenerator
@@ -19,8 +30,14 @@ from lit_gen.networks.tiles import translate_any_size
 from lit_gen.networks.translation import ResNetTranslator, UNetTranslator
 
 __all__ = [
+    "FSQ",
+    "LFQ",
+    "Bottleneck",
     "BottomUp",
+    "Code",
     "ConditionalBatchNorm",
+    "ConvDecoder",
+    "ConvEncoder",
     "DCGANDecoder",
     "DCGANDiscriminator",
     "DCGANEncoder",
@@ -31,6 +48,7 @@ __all__ = [
     "FeatureDiscriminator",
     "FixupDiscriminator",
     "FixupGenerator",
+    "GaussianBottleneck",
     "Generator",
     "Hierarchy",
     "Init",
@@ -46,12 +64,16 @@ __all__ = [
     "Network",
     "Norm",
     "PatchGAN",
+    "Quantizer",
     "ResNetDiscriminator",
     "ResNetGenerator",
     "ResNetTranslator",
+    "SpatialDecoder",
+    "SpatialEncoder",
     "TopDown",
     "Translator",
     "UNetTranslator",
+    "VectorQuantizer",
     "add_spectral_norm",
     "auto_decoder",
     "auto_discriminator",

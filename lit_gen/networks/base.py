@@ -165,9 +165,66 @@ class Translator(Network):
         """Translate each image."""
 
 
-def _checked_shape(network: nn.Module, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    if len(shape) not in (1, 3) or min(shape) < 1:
-        raise ValueError(f"{name}={tuple(shape)}: {type(network).__name__} needs (C, H, W) or (D,), all at least 1")
+class SpatialEncoder(Network):
+    """Images `(N, C, H, W)` to maps `(N, channels, h, w)`, h = ⌈H / factor⌉ and w alike, as an autoencoder's has.
+
+    Attributes:
+        map_size: `(h, w)`.
+
+    Raises:
+        ValueError: for an `image_shape` that is not `(C, H, W)`, or no channels.
+    """
+
+    map_size: tuple[int, int]
+
+    def __init__(self, image_shape: tuple[int, ...], channels: int):
+        super().__init__()
+        self.image_shape = _checked_shape(self, "image_shape", image_shape, images=True)
+        at_least_one(self, channels=channels)
+        self.channels = channels
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode each image."""
+
+
+class SpatialDecoder(Network):
+    """Maps `(N, channels, h, w)` to images `(N, C, H, W)` by a linear last layer: the way back of a `SpatialEncoder`.
+
+    Attributes:
+        map_size: `(h, w)`.
+        last_layer: what makes pixels of the features; it has a `weight`.
+
+    Raises:
+        ValueError: for an `image_shape` that is not `(C, H, W)`, or no channels.
+    """
+
+    map_size: tuple[int, int]
+    last_layer: nn.Module
+
+    def __init__(self, image_shape: tuple[int, ...], channels: int):
+        super().__init__()
+        self.image_shape = _checked_shape(self, "image_shape", image_shape, images=True)
+        at_least_one(self, channels=channels)
+        self.channels = channels
+
+    @abstractmethod
+    def features(self, z: Tensor) -> Tensor:
+        """What the last layer takes."""
+
+    def crop(self, pixels: Tensor) -> Tensor:
+        """The image's part of the last layer's output, whose sides are multiples of the factor."""
+        return pixels[..., : self.image_shape[1], : self.image_shape[2]]
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Decode each map; values may lie outside of [-1, 1]."""
+        return self.crop(self.last_layer(self.features(z)))
+
+
+def _checked_shape(network: nn.Module, name: str, shape: tuple[int, ...], images: bool = False) -> tuple[int, ...]:
+    accepted = "(C, H, W)" if images else "(C, H, W) or (D,)"
+    if len(shape) not in ((3,) if images else (1, 3)) or min(shape) < 1:
+        raise ValueError(f"{name}={tuple(shape)}: {type(network).__name__} needs {accepted}, all at least 1")
     return tuple(shape)
 
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lit_gen.pretrained.hub import push_to_hub
-    from lit_gen.pretrained.loading import from_pretrained, save_pretrained
+    from lit_gen.pretrained.loading import from_diffusers, from_pretrained, save_pretrained
     from lit_gen.pretrained.shipped import list_pretrained
 
-__all__ = ["from_pretrained", "list_pretrained", "push_to_hub", "save_pretrained"]
+__all__ = ["from_diffusers", "from_pretrained", "list_pretrained", "push_to_hub", "save_pretrained"]
 
 _HOMES = {
+    "from_diffusers": "loading",
     "from_pretrained": "loading",
     "save_pretrained": "loading",
     "list_pretrained": "shipped",

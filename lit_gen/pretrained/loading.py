@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from lit_gen import __version__
 from lit_gen.files import whole_folder
 from lit_gen.kernels import guard_short
-from lit_gen.models import GenerativeModel
+from lit_gen.models import AutoencoderKL, GenerativeModel
 from lit_gen.models.class_names import enumerated
+from lit_gen.pretrained.diffusers import check_layout, read_diffusers, write_diffusers
 from lit_gen.pretrained.fit import Misfit, check_fit
 from lit_gen.pretrained.names import KEY, take_class_names
 from lit_gen.pretrained.specification import build, without_trainer
@@ -166,12 +167,48 @@ def check_device(device: str | torch.device) -> torch.device:
     return found
 
 
+def from_diffusers(
+    folder: str | Path,
+    image_shape: tuple[int, ...] | None = None,
+    *,
+    kl_weight: float = 1e-6,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    training: bool | None = None,
+) -> AutoencoderKL:
+    """A KL autoencoder from a folder that diffusers' ``AutoencoderKL.save_pretrained`` has written, in eval mode.
+
+    diffusers isn't needed. Latents are on the model's own scale, as diffusers' ``encode`` gives them: the description's
+    ``scaling_factor`` is for its pipelines. The model has no discriminator; one that has starts from its weights by
+    ``init_from``, given a folder that `save_pretrained` has written of it.
+
+    Args:
+        folder: With ``config.json`` and ``diffusion_pytorch_model.safetensors``, as the ``vae`` of Stable Diffusion.
+        image_shape: ``(C, H, W)`` of the images; None for squares of the description's ``sample_size``.
+        kl_weight: Of further training, which the folder doesn't say.
+        device: Where its weights go.
+        dtype: What they are converted to; None for float32.
+        training: As of :func:`from_pretrained`.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: for a damaged file, other layers, weights that don't fit them, or a device that isn't there.
+    """
+    place, path = check_device(device), Path(folder)
+    kind, arguments, state = read_diffusers(path, image_shape)
+    arguments["bottleneck"]["init_args"]["kl_weight"] = kl_weight
+    module = _built(kind, arguments, state, (), str(path / "config.json"), str(path), _trains(training))
+    assert isinstance(module, AutoencoderKL)
+    return module.to(place, dtype) if dtype is not None else module.to(place)
+
+
 def save_pretrained(
     module: GenerativeModel,
     folder: str | Path,
     facts: Mapping[str, Any] | None = None,
     name: str | None = None,
     dtype: torch.dtype | None = None,
+    layout: Literal["lit-gen", "diffusers"] = "lit-gen",
 ) -> None:
     """Write ``config.json``, ``model.safetensors`` and a model card; the folder appears whole or not at all.
 
@@ -184,13 +221,23 @@ def save_pretrained(
         name: By which the card calls and loads it; the folder's by default.
         dtype: What matrices and kernels are rounded to, such as ``torch.float16`` for a file of half the size; biases,
             statistics and whole numbers stay as they are. Models are read in float32 from any.
+        layout: "diffusers" for a KL autoencoder as diffusers' ``AutoencoderKL.from_pretrained`` reads it:
+            ``config.json`` and ``diffusion_pytorch_model.safetensors``, with the fact ``scaling_factor``, else 1.
 
     Raises:
-        ValueError: if the folder holds something, or the module can't be described by plain values.
+        ValueError: if the folder holds something, the module can't be described by plain values, or diffusers has no
+            such model.
     """
+    if layout not in ("lit-gen", "diffusers"):
+        raise ValueError(f"layout={layout!r}: 'lit-gen' or 'diffusers'")
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"folder={folder}: exists already and is not empty")
+    if layout == "diffusers":
+        check_layout(module)
+        with whole_folder(folder) as unfinished:
+            write_diffusers(module, _weights(module, None), unfinished, float((facts or {}).get("scaling_factor", 1.0)))
+        return
     arguments = dict(module.hparams)
     if module.averages:
         arguments["ema_half_life"] = None  # the averages become the weights

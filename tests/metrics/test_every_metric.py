@@ -16,6 +16,7 @@ from lit_gen.losses import LayerTerms
 from lit_gen.metrics import (
     AggregatePosterior,
     ClassCoverage,
+    CodeUsage,
     FeatureBank,
     FeatureMoments,
     Features,
@@ -114,6 +115,13 @@ EVERY = [
         {"mutual_information_nats": 0, "aggregate_kl_nats": 0},
         None,
         one_layer,
+    ),
+    Entry(
+        lambda: CodeUsage(CLASSES),
+        (INDEX.square() % CLASSES,),
+        (LABELS,),
+        {"codes_used": CLASSES, "perplexity": CLASSES},
+        (LABELS + 1,),
     ),
     Entry(MeanPerImage, (normal(N),), (torch.ones(N),), {"value": 1}, None),
 ]

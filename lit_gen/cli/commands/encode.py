@@ -18,9 +18,11 @@ BATCH = 500  # images at once
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    text = "Embeds images as means of q(z|x)."
+    text = "Embeds images as means of q(z|x), or as an autoencoder's latents."
     command = CommandParser("encode", text)
-    command.add_argument("source", help="a checkpoint of a VAE, a folder of save_pretrained, or a shipped name")
+    command.add_argument(
+        "source", help="a checkpoint of a VAE or an autoencoder, a folder of save_pretrained, or a shipped name"
+    )
     command.add_argument(
         "images", help="a folder, .zip or shards of images, an .npz or .npy file, or a checkpoint (its data)"
     )
@@ -31,7 +33,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--trust", nargs="+", default=[], help="packages of your own whose classes the model names")
     command.add_argument("--device", default="cpu", help="where the network runs, e.g. cuda (cpu)")
     command.add_argument(
-        "--out", default="latents.npz", help="an .npz with latents (N, D), labels (N,), class_names (K,)"
+        "--out",
+        default="latents.npz",
+        help="an .npz with latents (N, D) or (N, channels, h, w), labels (N,), class_names (K,)",
     )
     return command
 
@@ -65,4 +69,4 @@ def run(arguments: list[str]) -> None:
         names = np.array(data.class_names, dtype=str)
         np.savez_compressed(file, latents=z.numpy(), labels=torch.cat(classes).numpy(), class_names=names)
     tell(data)
-    print(f"lit-gen: {len(z)} latents of {z.shape[1]} dimensions in {options.out}")
+    print(f"lit-gen: {len(z)} latents of {' x '.join(map(str, z.shape[1:]))} dimensions in {options.out}")

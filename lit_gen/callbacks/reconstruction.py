@@ -1,0 +1,187 @@
+"""Scores and pictures of an autoencoder's reconstructions."""
+
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor
+from torchmetrics import Metric, SumMetric
+from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
+
+from lit_gen.callbacks.samples import SampleGrid, image_grid
+from lit_gen.metrics import CodeUsage, Extractor, FeatureMoments, Moments, frechet_of_moments, to_signed
+from lit_gen.metrics.choosing import choose_extractor
+from lit_gen.metrics.passes import as_extractor_takes
+from lit_gen.metrics.scores import protocol_name
+from lit_gen.precision import float64_device
+
+SMALLEST = 6  # side of images that SSIM's window of 11 pixels can be continued beyond
+LEVELS = 255.0
+COLUMNS = 8  # of a grid
+
+
+class EvaluateReconstruction(L.Callback):
+    """Scores an autoencoder's reconstructions of all held-out images and logs, for a split ``val`` or ``test``,
+
+    - ``<split>/psnr_8bit_db``: 10 log10(255² / E (x − x̂)²) on 256 levels, the mean over all values of all images;
+    - ``<split>/ssim_8bit``: structural similarity on 256 levels, Gaussian window of 11 pixels with σ = 1.5, borders
+      reflected, a mean over images; for sides of 6 pixels or more;
+    - ``<split>/rfd_<extractor>_<n>``: Fréchet distance of the reconstructions of the n images to the images
+      themselves; ``rfid`` for the published Inception features;
+    - ``<split>/codes_used``, ``<split>/perplexity``: of a quantised one's codes, see ``lit_gen.metrics.CodeUsage``.
+
+    Images and reconstructions are rounded to the 256 levels of a file, and come from averaged networks if averages are
+    kept. Small rfd are no sign of good generation: it is bounded by what the codes can say, not by what one can draw.
+
+    Args:
+        extractor: ``auto`` takes the one shipped for the data, if any; else as ``lit_gen.callbacks.Evaluate`` takes it;
+            null for no Fréchet distance.
+    """
+
+    logged: set[str] | None = None  # the scores' names, which only the first validation tells
+
+    def __init__(self, extractor: str | None = "auto") -> None:
+        self.extractor = extractor
+        self._data: Any = None
+        self._network: Extractor | None = None
+        self._metrics: dict[str, Metric] = {}
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Find the extractor for the data, and refuse an unfit one before training starts.
+
+        Raises:
+            ValueError: for a module that doesn't reconstruct.
+        """
+        if not hasattr(pl_module, "reconstruct"):
+            raise ValueError(f"EvaluateReconstruction: {type(pl_module).__name__} has no reconstruct(images)")
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if self.extractor is not None and data is not None and data is not self._data and stage != "predict":
+            self._data, self._network = data, choose_extractor(self.extractor, data)
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start anew."""
+        self._metrics = {"images": SumMetric(), "psnr_8bit_db": PeakSignalNoiseRatio(data_range=LEVELS)}
+        if min(pl_module.image_shape[1:]) >= SMALLEST:  # type: ignore[index]
+            self._metrics["ssim_8bit"] = StructuralSimilarityIndexMeasure(data_range=LEVELS)
+        if (codes := getattr(getattr(pl_module, "bottleneck", None), "codes", None)) is not None:
+            self._metrics["codes"] = CodeUsage(codes)
+        if self._network is not None:
+            for side in ("real", "made"):
+                self._metrics[side] = FeatureMoments(self._network.num_features)
+        device = float64_device(pl_module.device)
+        for metric in self._metrics.values():
+            metric.set_dtype(torch.float64).to(device)
+
+    @torch.no_grad()
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Reconstruct the batch."""
+        images, module = batch[0], pl_module
+        if len(images) == 0:
+            return
+        if "codes" in self._metrics:
+            indices = module.indices(images)  # type: ignore[operator]
+            self._metrics["codes"].update(indices.to(self._metrics["codes"].device))
+            made = module.decode_indices(indices)  # type: ignore[operator]
+        else:
+            made = module.reconstruct(images)  # type: ignore[operator]
+        self._metrics["images"].update(len(images))
+        for name in ("psnr_8bit_db", "ssim_8bit"):
+            if name in self._metrics:
+                self._metrics[name].update(*(_levels(x, self._metrics[name].device) for x in (made, images)))
+        if self._network is not None:
+            network = self._network.to(pl_module.device)
+            for side, x in {"real": images, "made": made}.items():
+                self._metrics[side].update(network.extract(as_extractor_takes(x, network))[0])
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log the scores of all processes' images."""
+        if not trainer.sanity_checking:
+            self._log(trainer, pl_module, "val")
+
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log the scores of all processes' images."""
+        self._log(trainer, pl_module, "test")
+
+    on_test_epoch_start = on_validation_epoch_start
+    on_test_batch_end = on_validation_batch_end
+
+    def _log(self, trainer: L.Trainer, pl_module: L.LightningModule, split: str) -> None:
+        count = int(self._metrics["images"].compute())
+        if count == 0:
+            return
+        named = ("psnr_8bit_db", "ssim_8bit")
+        scores: dict[str, float] = {
+            name: float(self._metrics[name].compute()) for name in named if name in self._metrics
+        }
+        if "codes" in self._metrics:
+            usage: Any = self._metrics["codes"].compute()
+            scores |= usage
+        if self._network is not None and count >= 2:
+            made, real = self._moments("made"), self._moments("real")
+            name = protocol_name("fd", self._network.name, count, self._network.frechet)
+            scores[f"r{name}"] = float(frechet_of_moments(made, real))
+        for name, score in scores.items():
+            pl_module.log(f"{split}/{name}", float(score), prog_bar=True, sync_dist=trainer.world_size > 1)
+
+    def _moments(self, side: str) -> Moments:
+        metric: Any = self._metrics[side]
+        return metric.compute()
+
+
+class ReconstructionGrid(SampleGrid):
+    """Draws images above their reconstructions at the start, at every n-th validation and at the end of ``fit``.
+
+    The pictures go to ``reconstructions/step_<step>.png`` under the trainer's log directory, and to every logger that
+    takes images.
+
+    Args:
+        num_samples: images: the first ones of the validation split, or of the training split if there is none.
+        every_n_epochs: draw at every n-th validation.
+    """
+
+    folder = "reconstructions"
+
+    def __init__(self, num_samples: int = 32, every_n_epochs: int = 1) -> None:
+        super().__init__(num_samples, every_n_epochs)
+
+    def picture(self, trainer: L.Trainer, pl_module: L.LightningModule) -> Tensor | None:
+        """The rows of images, uint8 ``(C, H, W)``; None where they can't be drawn or there are none."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        shape: Any = pl_module.image_shape
+        if not hasattr(data, "to_float") or not hasattr(pl_module, "reconstruct") or shape[0] not in (1, 3):
+            return None
+        dataset = data.dataset("val" if len(data.dataset("val")) else "train")
+        indices = list(range(min(self.num_samples, len(dataset))))
+        if not indices:
+            return None
+        images = data.to_float(dataset.__getitems__(indices)[0].to(pl_module.device))
+        return grid_of_pairs(images, pl_module.reconstruct(images))  # type: ignore[operator]
+
+
+def grid_of_pairs(images: Tensor, reconstructions: Tensor) -> Tensor:
+    """Rows of images, each above the row of their reconstructions; a last row that is not full ends in grey.
+
+    Args:
+        images: ``(N, C, H, W)`` in [-1, 1], N > 0.
+        reconstructions: likewise.
+
+    Returns:
+        A uint8 picture ``(C, H', W')``.
+    """
+    columns = min(COLUMNS, len(images))
+    empty = images.new_zeros(-len(images) % columns, *images.shape[1:])
+    sides = [torch.cat([side.to(images), empty]).split(columns) for side in (images, reconstructions)]
+    return image_grid(torch.cat([part for row in zip(*sides, strict=True) for part in row]), columns=columns)
+
+
+def _levels(images: Tensor, device: torch.device) -> Tensor:
+    """0 to 255, float64."""
+    return ((to_signed(images.float(), "signed") + 1) * (LEVELS / 2)).to(device).double().round()

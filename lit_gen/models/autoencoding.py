@@ -1,0 +1,155 @@
+"""What autoencoders of maps offer once they are trained: latents, indices, reconstructions."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lit_gen.models.base import GenerativeModel
+from lit_gen.networks import Bottleneck, Quantizer, SpatialDecoder, SpatialEncoder
+
+AT_ONCE = 64  # images, which bounds the memory
+
+
+class AutoencodingModel(GenerativeModel):
+    """Encoder, bottleneck and decoder, and what they are used for.
+
+    Args:
+        image_shape: ``(C, H, W)``.
+        bottleneck: Makes what the latents are from (image_shape).
+        encoder: Makes the encoder from (image_shape, channels that the bottleneck takes).
+        decoder: Makes the decoder from (image_shape, channels of the latents).
+        ema_half_life: Half-life of the weight averages in images; None for none.
+        ema_ramp_up: Its bound as a share of the images seen; None for none.
+
+    Attributes:
+        latent_shape: ``(channels, h, w)``.
+
+    Raises:
+        ValueError: for points, or networks of different factors.
+    """
+
+    bottleneck: Bottleneck
+    encoder: SpatialEncoder
+    decoder: SpatialDecoder
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        bottleneck: Callable[[tuple[int, ...]], Bottleneck],
+        encoder: Callable[[tuple[int, ...], int], SpatialEncoder],
+        decoder: Callable[[tuple[int, ...], int], SpatialDecoder],
+        ema_half_life: float | None,
+        ema_ramp_up: float | None,
+    ) -> None:
+        super().__init__(image_shape, ema_half_life, ema_ramp_up)
+        if len(self.image_shape) != 3:
+            raise ValueError(f"image_shape={self.image_shape}: {type(self).__name__} is for images (C, H, W)")
+        self.bottleneck = bottleneck(self.image_shape)
+        self.encoder = encoder(self.image_shape, self.bottleneck.encoded_channels)
+        self.decoder = decoder(self.image_shape, self.bottleneck.channels)
+        ours, theirs = self.encoder.map_size, self.decoder.map_size
+        if ours != theirs:
+            raise ValueError(f"encoder to maps of {ours}, decoder from maps of {theirs}: the factors must be the same")
+        self.latent_shape = (self.bottleneck.channels, *ours)
+
+    def __getattr__(self, name: str) -> Any:
+        """As of any module; without a prior there are no samples, which is told to who asks for them."""
+        if name == "sample":
+            raise AttributeError(
+                f"{type(self).__name__} has no prior to sample from; fit a model to encode(images), or train a VAE"
+            )
+        return super().__getattr__(name)
+
+    def active(self, name: str) -> Any:
+        """The network itself in training, else its average if one is kept."""
+        return getattr(self, name) if self.training else self.network(name)
+
+    # ---- use
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """The latents ``(N, *latent_shape)`` of images in [-1, 1], in eval mode: means, or vectors of codes.
+
+        They are on no particular scale.
+
+        Args:
+            images: ``(N, *image_shape)``.
+
+        Raises:
+            ValueError: for images of another shape.
+        """
+        return self._by_parts(self._encode, self._checked("images", images, self.image_shape))
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """The images ``(N, *image_shape)`` in [-1, 1] of latents ``(N, *latent_shape)``, in eval mode.
+
+        Raises:
+            ValueError: for latents of another shape.
+        """
+        return self._by_parts(self._decode, self._checked("latents", latents, self.latent_shape))
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """decode(encode(images))."""
+        return self.decode(self.encode(images))
+
+    @torch.no_grad()
+    def indices(self, images: Tensor) -> Tensor:
+        """The codes' numbers, int64 ``(N, h, w)``, of images in [-1, 1], in eval mode.
+
+        Raises:
+            ValueError: for a bottleneck without codes, or images of another shape.
+        """
+        quantizer = self.quantizer
+        images = self._checked("images", images, self.image_shape)
+        return self._by_parts(lambda x: quantizer.indices(self.network("encoder")(x)), images)
+
+    @torch.no_grad()
+    def decode_indices(self, indices: Tensor) -> Tensor:
+        """The images ``(N, *image_shape)`` in [-1, 1] of codes' numbers ``(N, h, w)``, in eval mode.
+
+        Raises:
+            ValueError: for a bottleneck without codes, numbers of another shape or type, or out of range.
+        """
+        quantizer, size = self.quantizer, self.latent_shape[1:]
+        if indices.shape[1:] != size or indices.is_floating_point():
+            raise ValueError(f"indices {indices.dtype} {tuple(indices.shape)}: whole numbers (N, {size[0]}, {size[1]})")
+        if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < quantizer.codes:
+            raise ValueError(
+                f"indices from {int(indices.min())} to {int(indices.max())}: codes are 0 to {quantizer.codes - 1}"
+            )
+        return self.decode(quantizer.lookup(indices.to(self.device, torch.int64)))
+
+    @property
+    def quantizer(self) -> Quantizer:
+        """The bottleneck, if it has codes.
+
+        Raises:
+            ValueError: if it has none.
+        """
+        if not isinstance(self.bottleneck, Quantizer):
+            raise ValueError(
+                f"bottleneck={type(self.bottleneck).__name__}: its latents are no codes and have no indices"
+            )
+        return self.bottleneck
+
+    def _encode(self, images: Tensor) -> Tensor:
+        return self.bottleneck(self.network("encoder")(images)).latents.to(self.dtype)
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        return self.network("decoder")(latents).clamp(-1, 1)
+
+    def _by_parts(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        with self.evaluating():
+            return torch.cat([function(part) for part in x.split(AT_ONCE)])
+
+    def _checked(self, name: str, x: Tensor, shape: tuple[int, ...]) -> Tensor:
+        if tuple(x.shape[1:]) != shape:
+            raise ValueError(f"{name} of shape {tuple(x.shape)}: this {type(self).__name__} takes (N, *{shape})")
+        return x.to(self.device, self.dtype)
+
+    def labels_of(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+        """What `encode` takes beside the images: nothing."""
+        return ()
