@@ -136,7 +136,7 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", module="jsonargparse.*")
     # Of a process without samples, whose metrics are sums over all processes.
     warnings.filterwarnings("ignore", message="The ``compute`` method of metric .* was called before")
-    if rank_zero_only.rank:  # of what all processes find the first tells
+    if getattr(rank_zero_only, "rank", 0):  # of what all processes find the first tells
         for package in ("torch", "lightning", "torchmetrics", "lit_gen"):
             warnings.filterwarnings("ignore", module=rf"{package}(\.|$)")
 

@@ -5,12 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jsonargparse import Namespace
-from lightning.fabric.plugins.environments import (
-    LSFEnvironment,
-    MPIEnvironment,
-    SLURMEnvironment,
-    TorchElasticEnvironment,
-)
+from lightning.fabric.plugins.environments.lsf import LSFEnvironment
+from lightning.fabric.plugins.environments.mpi import MPIEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from lit_gen.cli.run_folder import is_run
 from lit_gen.pretrained.specification import parameters
