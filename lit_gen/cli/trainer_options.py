@@ -5,20 +5,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jsonargparse import Namespace
-from lightning.fabric.plugins.environments import (
-    KubeflowEnvironment,
-    LSFEnvironment,
-    MPIEnvironment,
-    SLURMEnvironment,
-    TorchElasticEnvironment,
-)
+from lightning.fabric.plugins.environments.lsf import LSFEnvironment
+from lightning.fabric.plugins.environments.mpi import MPIEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from lit_gen.cli.run_folder import is_run
 from lit_gen.pretrained.specification import parameters
 
 MAX_STEPS = 5000  # of a run that nothing else ends
 VAL_CHECK_INTERVAL = 500  # training batches between two evaluations, unless they are counted in epochs
-LAUNCHERS = (TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment, KubeflowEnvironment)
+LAUNCHERS = (TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment)
 # What the trainer can't do where a step has several players, and the end of the model's arguments that do it.
 ELSEWHERE = {"accumulate_grad_batches": "accumulate", "gradient_clip_val": "clip_norm"}
 
@@ -61,10 +58,12 @@ def refuse_unlaunched(trainer: Namespace) -> None:
             f"trainer.strategy={name}: a run's processes are started as commands of their own; take "
             "--trainer.strategy ddp, torchrun or SLURM"
         )
+    if int(trainer.num_nodes or 1) == 1:
+        return
     known = any(kind.detect() for kind in LAUNCHERS) or os.environ.keys() & {"NODE_RANK", "GROUP_RANK", "LOCAL_RANK"}
     plugins = trainer.plugins if isinstance(trainer.plugins, list) else [trainer.plugins]
     own = any("Environment" in str(plugin) for plugin in plugins)
-    if int(trainer.num_nodes or 1) > 1 and not known and not own:
+    if not known and not own:
         raise ValueError(
             f"trainer.num_nodes={trainer.num_nodes}: nothing has started this process as one of several nodes; start "
             "each by torchrun or SLURM (docs/devices.md), or set NODE_RANK, MASTER_ADDR and MASTER_PORT"
