@@ -138,7 +138,7 @@ class DCGANDiscriminator(FeatureDiscriminator):
         image_shape: `(C, H, W)`, H and W divisible by 4, from 8 to 128.
         num_classes: number of classes, 0 for none.
         width: channels of the first stage; doubled at each, up to 8 times.
-        norm: norm of all stages but the first. Gradient penalties need one that is not "batch".
+        norm: norm of all stages but the first, "batch" in the paper. Gradient penalties need another one.
         minibatch: features that compare the batch's samples, "stddev", "discrimination" or "none", in front of
             the score.
         condition: how labels are taken.
@@ -151,7 +151,7 @@ class DCGANDiscriminator(FeatureDiscriminator):
         image_shape: tuple[int, ...],
         num_classes: int = 0,
         width: int = 64,
-        norm: Norm = "batch",
+        norm: Norm = "none",
         minibatch: Minibatch = "none",
         condition: DiscriminatorCondition = "projection",
         spectral_norm: bool = False,
@@ -182,7 +182,7 @@ class DCGANEncoder(Encoder):
         latent_dim: dimension of z.
         num_classes: number of classes, 0 for none.
         width: channels of the first stage; doubled at each, up to 8 times.
-        norm: norm of all stages but the first.
+        norm: norm of all stages but the first; under "batch" a bound is another one in training and evaluation.
         condition: how labels are taken.
         init: initial weights by name; "dcgan" is the paper's N(0, 0.02²).
     """
@@ -193,7 +193,7 @@ class DCGANEncoder(Encoder):
         latent_dim: int,
         num_classes: int = 0,
         width: int = 64,
-        norm: Norm = "batch",
+        norm: Norm = "none",
         condition: InputCondition = "concatenation",
         init: Init = "dcgan",
     ):
@@ -227,7 +227,7 @@ class DCGANDecoder(Decoder):
         latent_dim: int,
         num_classes: int = 0,
         width: int = 64,
-        norm: Norm = "batch",
+        norm: Norm = "none",
         condition: InputCondition = "concatenation",
         init: Init = "dcgan",
     ):

@@ -13,11 +13,12 @@ from lit_gen import GAN, VAE, from_pretrained, save_pretrained
 from lit_gen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator
 
 JUNK = [
-    None, True, -1, 0, 1, 7, 10**9, 10**30, -0.5, 1e308, float("nan"), "", "x", "1", "os.system", "subprocess.Popen", "../..",
-    "lit_gen.networks.MLPGenerator", "lit_gen.networks.Missing", "lit_gen.losses.Hinge", "torch.optim.Adam", "\x00", "ü" * 99,
-    [], [[]], [1], [8, 8], [10**6] * 3, {}, {"a": 1}, {"class_path": None}, {"class_path": "os.system", "init_args": {}},
-    {"class_path": "lit_gen.losses.R1", "init_args": 3}, {"class_path": "lit_gen.losses.R1", "init_args": {"weight": "x"}},
-    {"class_path": ["lit_gen.losses.R1"]}, {"class_path": {"class_path": "lit_gen.losses.R1"}},
+    None, True, -1, 0, 1, 7, 10**9, 10**30, -0.5, 1e308, float("nan"), "", "x", "1", "\x00", "../..", "os.system",
+    "subprocess.Popen", "lit_gen.networks.MLPGenerator", "lit_gen.networks.Missing", "lit_gen.losses.Hinge",
+    "torch.optim.Adam", "ü" * 99, [], [[]], [1], [8, 8], [10**6] * 3, {}, {"a": 1}, {"class_path": None},
+    {"class_path": "os.system", "init_args": {}}, {"class_path": "lit_gen.losses.R1", "init_args": 3},
+    {"class_path": "lit_gen.losses.R1", "init_args": {"weight": "x"}}, {"class_path": ["lit_gen.losses.R1"]},
+    {"class_path": {"class_path": "lit_gen.losses.R1"}},
 ]  # fmt: skip
 
 
