@@ -8,11 +8,12 @@ from torch import Tensor
 from torchmetrics import Metric, SumMetric
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
-from lit_gen.callbacks.samples import SampleGrid, image_grid
+from lit_gen.callbacks.samples import SampleGrid
 from lit_gen.metrics import CodeUsage, Extractor, FeatureMoments, Moments, frechet_of_moments, to_signed
 from lit_gen.metrics.choosing import choose_extractor
 from lit_gen.metrics.passes import as_extractor_takes
 from lit_gen.metrics.scores import protocol_name
+from lit_gen.pictures import image_grid
 from lit_gen.precision import float64_device
 
 SMALLEST = 6  # side of images that SSIM's window of 11 pixels can be continued beyond

@@ -18,18 +18,18 @@ def auto_generator(image_shape: tuple[int, ...], latent_dim: int, num_classes: i
 
 
 def auto_discriminator(image_shape: tuple[int, ...], num_classes: int = 0) -> Discriminator:
-    """`DCGANDiscriminator`, or `MLPDiscriminator`; without norm, so that it is right under every penalty."""
-    return _by_shape(image_shape, DCGANDiscriminator, MLPDiscriminator)(image_shape, num_classes, norm="none")
+    """`DCGANDiscriminator`, or `MLPDiscriminator`: without norm by default, and so right under every penalty."""
+    return _by_shape(image_shape, DCGANDiscriminator, MLPDiscriminator)(image_shape, num_classes)
 
 
 def auto_encoder(image_shape: tuple[int, ...], latent_dim: int, num_classes: int = 0) -> Encoder:
-    """`DCGANEncoder`, or `MLPEncoder`; without norm, so that a bound is the same in training and evaluation."""
-    return _by_shape(image_shape, DCGANEncoder, MLPEncoder)(image_shape, latent_dim, num_classes, norm="none")
+    """`DCGANEncoder`, or `MLPEncoder`: without norm by default, so a bound is the same in training and evaluation."""
+    return _by_shape(image_shape, DCGANEncoder, MLPEncoder)(image_shape, latent_dim, num_classes)
 
 
 def auto_decoder(output_shape: tuple[int, ...], latent_dim: int, num_classes: int = 0) -> Decoder:
-    """`DCGANDecoder`, or `MLPDecoder`; without norm, as the encoder."""
-    return _by_shape(output_shape, DCGANDecoder, MLPDecoder)(output_shape, latent_dim, num_classes, norm="none")
+    """`DCGANDecoder`, or `MLPDecoder`, without norm by default, as the encoder."""
+    return _by_shape(output_shape, DCGANDecoder, MLPDecoder)(output_shape, latent_dim, num_classes)
 
 
 def _by_shape(shape: tuple[int, ...], convolutional: type, dense: type) -> Any:

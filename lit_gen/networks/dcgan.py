@@ -160,7 +160,7 @@ class DCGANDiscriminator(FeatureDiscriminator):
         image_shape: `(C, H, W)`, H and W at least 8.
         num_classes: number of classes, 0 for none.
         width: channels of the first stage; doubled at each, up to 8 times.
-        norm: norm of all stages but the first. Gradient penalties need one that is not "batch".
+        norm: norm of all stages but the first, "batch" in the paper. Gradient penalties need another one.
         minibatch: features that compare the batch's samples, "stddev", "discrimination" or "none", in front of
             the score.
         condition: how labels are taken.
@@ -173,7 +173,7 @@ class DCGANDiscriminator(FeatureDiscriminator):
         image_shape: tuple[int, ...],
         num_classes: int = 0,
         width: int = 64,
-        norm: Norm = "batch",
+        norm: Norm = "none",
         minibatch: Minibatch = "none",
         condition: DiscriminatorCondition = "projection",
         spectral_norm: bool = False,
@@ -204,7 +204,7 @@ class DCGANEncoder(Encoder):
         latent_dim: dimension of z.
         num_classes: number of classes, 0 for none.
         width: channels of the first stage; doubled at each, up to 8 times.
-        norm: norm of all stages but the first.
+        norm: norm of all stages but the first; under "batch" a bound is another one in training and evaluation.
         condition: how labels are taken.
         init: initial weights by name; "dcgan" is the paper's N(0, 0.02²).
     """
@@ -215,7 +215,7 @@ class DCGANEncoder(Encoder):
         latent_dim: int,
         num_classes: int = 0,
         width: int = 64,
-        norm: Norm = "batch",
+        norm: Norm = "none",
         condition: InputCondition = "concatenation",
         init: Init = "dcgan",
     ):
@@ -249,7 +249,7 @@ class DCGANDecoder(Decoder):
         latent_dim: int,
         num_classes: int = 0,
         width: int = 64,
-        norm: Norm = "batch",
+        norm: Norm = "none",
         condition: InputCondition = "concatenation",
         init: Init = "dcgan",
     ):

@@ -160,7 +160,7 @@ def build(class_path: str, arguments: Any, trusted: Sequence[str] = (), base: ty
         inspect.signature(kind).bind(**_named(arguments, class_path))
         check_types(kind, arguments, class_path)
         return kind(**{name: _rebuilt(value, trusted) for name, value in arguments.items()})
-    except TypeError as error:
+    except (TypeError, AttributeError, LookupError, ArithmeticError) as error:  # values of another kind than it takes
         raise ValueError(f"{class_path}: {error}") from error
 
 

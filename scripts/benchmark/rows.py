@@ -80,7 +80,7 @@ def images(side: int, batch: int, device: str) -> Callable[[], torch.Tensor]:
 
 
 def gan_row(shape: int, **kwargs: Any) -> Row:
-    networks = {"generator": DCGANGenerator, "discriminator": DCGANDiscriminator}
+    networks = {"generator": DCGANGenerator, "discriminator": partial(DCGANDiscriminator, norm="batch")}
     return Row(
         partial(GAN, (3, shape, shape), reuse_fakes=True, **networks),  # as its peer
         lambda folder: Noise(shape),
