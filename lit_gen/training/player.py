@@ -15,7 +15,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer, do_nothing_clos
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from lit_gen.optimizers import GANAdam
+from lit_gen.optimizers import AutoencoderAdam, GANAdam
 
 
 @dataclass
@@ -178,6 +178,36 @@ class Adversaries:
     discriminator_accumulate: int = 1
 
     def player(self, name: Literal["generator", "discriminator"], *networks: str) -> Player:
+        """One of the two, with the module's attributes that it owns."""
+        own = {key: getattr(self, f"{name}_{key}") for key in ("optimizer", "scheduler", "clip_norm", "accumulate")}
+        return Player(name, networks, **own)
+
+
+@dataclass
+class AutoencoderPlayers:
+    """What an autoencoder and its discriminator are trained by, beside their networks.
+
+    Args:
+        autoencoder_optimizer: Any class of torch.optim or lit_gen.optimizers.
+        discriminator_optimizer: Likewise.
+        autoencoder_scheduler: Learning-rate schedule counted in updates.
+        discriminator_scheduler: Likewise.
+        autoencoder_clip_norm: Largest gradient norm.
+        discriminator_clip_norm: Largest gradient norm.
+        autoencoder_accumulate: Parts in which a batch is taken, to save memory.
+        discriminator_accumulate: Likewise.
+    """
+
+    autoencoder_optimizer: OptimizerCallable = AutoencoderAdam
+    discriminator_optimizer: OptimizerCallable = AutoencoderAdam
+    autoencoder_scheduler: LRSchedulerCallable | None = None
+    discriminator_scheduler: LRSchedulerCallable | None = None
+    autoencoder_clip_norm: float | None = None
+    discriminator_clip_norm: float | None = None
+    autoencoder_accumulate: int = 1
+    discriminator_accumulate: int = 1
+
+    def player(self, name: Literal["autoencoder", "discriminator"], *networks: str) -> Player:
         """One of the two, with the module's attributes that it owns."""
         own = {key: getattr(self, f"{name}_{key}") for key in ("optimizer", "scheduler", "clip_norm", "accumulate")}
         return Player(name, networks, **own)
