@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from lit_gen.losses import L1, L2, AdversarialLoss, Hinge, Penalty, ReconstructionLoss
@@ -19,44 +18,12 @@ from lit_gen.networks import (
     SpatialEncoder,
     VectorQuantizer,
 )
-from lit_gen.optimizers import AutoencoderAdam, OptimizerCallable
-from lit_gen.schedulers import LRSchedulerCallable
-from lit_gen.training.player import Player, check_names
+from lit_gen.training.player import AutoencoderPlayers, check_names
 
 BottleneckFactory = Callable[[tuple[int, ...]], Bottleneck]
 SpatialEncoderFactory = Callable[[tuple[int, ...], int], SpatialEncoder]
 SpatialDecoderFactory = Callable[[tuple[int, ...], int], SpatialDecoder]
 DiscriminatorFactory = Callable[[tuple[int, ...]], Discriminator]
-
-
-@dataclass
-class AutoencoderPlayers:
-    """What an autoencoder and its discriminator are trained by, beside their networks.
-
-    Args:
-        autoencoder_optimizer: Any class of torch.optim or lit_gen.optimizers.
-        discriminator_optimizer: Likewise.
-        autoencoder_scheduler: Learning-rate schedule counted in updates.
-        discriminator_scheduler: Likewise.
-        autoencoder_clip_norm: Largest gradient norm.
-        discriminator_clip_norm: Largest gradient norm.
-        autoencoder_accumulate: Parts in which a batch is taken, to save memory.
-        discriminator_accumulate: Likewise.
-    """
-
-    autoencoder_optimizer: OptimizerCallable = AutoencoderAdam
-    discriminator_optimizer: OptimizerCallable = AutoencoderAdam
-    autoencoder_scheduler: LRSchedulerCallable | None = None
-    discriminator_scheduler: LRSchedulerCallable | None = None
-    autoencoder_clip_norm: float | None = None
-    discriminator_clip_norm: float | None = None
-    autoencoder_accumulate: int = 1
-    discriminator_accumulate: int = 1
-
-    def player(self, name: str, *networks: str) -> Player:
-        """One of the two, with the module's attributes that it owns."""
-        own = {key: getattr(self, f"{name}_{key}") for key in ("optimizer", "scheduler", "clip_norm", "accumulate")}
-        return Player(name, networks, **own)
 
 
 class Autoencoder(AutoencodingModel):

@@ -3,7 +3,7 @@
 from lit_gen.losses.perceptual import DiscriminatorFeatures, PerceptualLoss
 from lit_gen.models.judge import Judge
 from lit_gen.modules.adversarial import GANDraw
-from lit_gen.modules.autoencoder import VQGAN, VQVAE, Autoencoder, AutoencoderDraw, AutoencoderKL, AutoencoderPlayers
+from lit_gen.modules.autoencoder import VQGAN, VQVAE, Autoencoder, AutoencoderDraw, AutoencoderKL
 from lit_gen.modules.autoencoding import AutoencodingModule
 from lit_gen.modules.base import GenerativeModule
 from lit_gen.modules.cyclegan import CycleGAN
@@ -17,7 +17,7 @@ from lit_gen.modules.wgan import WGAN, WGANGP
 from lit_gen.training.augmentation import ADA, Augmentation, DiffAugment
 from lit_gen.training.draw import Draw
 from lit_gen.training.memory import Memory
-from lit_gen.training.player import Adversaries, Player
+from lit_gen.training.player import Adversaries, AutoencoderPlayers, Player
 from lit_gen.training.regularizers import Consistency, LeCam, Regularizer
 from lit_gen.training.update import Outcome
 from lit_gen.training.view import View

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from lit_gen import models
-from lit_gen.models.autoencoder import AutoencoderPlayers
 from lit_gen.models.judge import Judge
 from lit_gen.modules.autoencoding import AutoencodingModule
 from lit_gen.modules.base import Batch
@@ -16,8 +15,6 @@ from lit_gen.precision import at_least_float32
 from lit_gen.training.balance import gradient_ratio, last_layer_gradients, with_gradient
 from lit_gen.training.draw import Draw
 from lit_gen.training.randomness import mix
-
-__all__ = ["VQGAN", "VQVAE", "Autoencoder", "AutoencoderDraw", "AutoencoderKL", "AutoencoderPlayers"]
 
 
 @dataclass(frozen=True)

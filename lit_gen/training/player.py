@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from lit_gen.optimizers import GANAdam, OptimizerCallable
+from lit_gen.optimizers import AutoencoderAdam, GANAdam, OptimizerCallable
 from lit_gen.schedulers import LRSchedulerCallable
 
 if TYPE_CHECKING:  # a model that isn't trained needs no Lightning
@@ -235,4 +235,34 @@ class Adversaries:
     def player(self, name: Literal["generator", "discriminator"], *networks: str) -> Player:
         """One of the two, with the module's attributes that it owns."""
         own = {key: getattr(self, f"{name}_{key}") for key in KEYS}
+        return Player(name, networks, **own)
+
+
+@dataclass
+class AutoencoderPlayers:
+    """What an autoencoder and its discriminator are trained by, beside their networks.
+
+    Args:
+        autoencoder_optimizer: Any class of torch.optim or lit_gen.optimizers.
+        discriminator_optimizer: Likewise.
+        autoencoder_scheduler: Learning-rate schedule counted in updates.
+        discriminator_scheduler: Likewise.
+        autoencoder_clip_norm: Largest gradient norm.
+        discriminator_clip_norm: Largest gradient norm.
+        autoencoder_accumulate: Parts in which a batch is taken, to save memory.
+        discriminator_accumulate: Likewise.
+    """
+
+    autoencoder_optimizer: OptimizerCallable = AutoencoderAdam
+    discriminator_optimizer: OptimizerCallable = AutoencoderAdam
+    autoencoder_scheduler: LRSchedulerCallable | None = None
+    discriminator_scheduler: LRSchedulerCallable | None = None
+    autoencoder_clip_norm: float | None = None
+    discriminator_clip_norm: float | None = None
+    autoencoder_accumulate: int = 1
+    discriminator_accumulate: int = 1
+
+    def player(self, name: Literal["autoencoder", "discriminator"], *networks: str) -> Player:
+        """One of the two, with the module's attributes that it owns."""
+        own = {key: getattr(self, f"{name}_{key}") for key in ("optimizer", "scheduler", "clip_norm", "accumulate")}
         return Player(name, networks, **own)

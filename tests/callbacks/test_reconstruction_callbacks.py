@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from process_group import in_group
 
 from datamodules import DigitsDataModule
 from lit_gen import GAN, VQGAN, AutoencoderKL, evaluate
@@ -158,3 +159,16 @@ def test_what_does_not_reconstruct_is_refused(data):
     trainer = L.Trainer(accelerator="cpu", barebones=True, max_steps=1, callbacks=[EvaluateReconstruction()])
     with pytest.raises(ValueError, match="EvaluateReconstruction: GAN has no reconstruct"):
         trainer.fit(module, datamodule=data)
+
+
+def scores_of(make, devices):
+    data = DigitsDataModule(batch_size=64)
+    found = evaluate(make(), data, "val", enable_progress_bar=False, accelerator="cpu", devices=devices)
+    return {name: torch.tensor(value, dtype=torch.float64) for name, value in found.items()}
+
+
+def test_two_processes_have_the_scores_of_one(assert_same):
+    alone = scores_of(fsq_model, 1)
+    assert {"val/psnr_8bit_db", "val/ssim_8bit", "val/perplexity", "val/codes_used"} <= alone.keys()
+    for other in in_group(2, scores_of, fsq_model, 2):
+        assert_same(alone, other, tolerance=1e-4)

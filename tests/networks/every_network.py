@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from lit_gen.networks import (
+    ConvDecoder,
+    ConvEncoder,
     DCGANDecoder,
     DCGANDiscriminator,
     DCGANEncoder,
@@ -27,6 +29,8 @@ from lit_gen.networks import (
     ResNetDiscriminator,
     ResNetGenerator,
     ResNetTranslator,
+    SpatialDecoder,
+    SpatialEncoder,
     Translator,
     UNetTranslator,
 )
@@ -45,6 +49,8 @@ CLASSES = {
     Encoder: [MLPEncoder, DCGANEncoder],
     Decoder: [MLPDecoder, DCGANDecoder],
     Translator: [ResNetTranslator, UNetTranslator],
+    SpatialEncoder: [ConvEncoder],
+    SpatialDecoder: [ConvDecoder],
 }
 SHAPES = {
     "MLP": [(2,), (1, 8, 8), (5, 7, 9)],
@@ -55,6 +61,7 @@ SHAPES = {
     "Fixup": [(1, 28, 28), (3, 32, 32), (5, 8, 12)],
     "PatchGAN": [(1, 28, 28), (5, 8, 12)],
     "UNet": [(3, 28, 28), (1, 32, 64), (2, 8, 8), (5, 30, 36)],
+    "Conv": [(1, 8, 8), (3, 16, 12), (2, 7, 9)],
 }
 IMAGE_NORMS = ["batch", "layer", "instance", "none"]
 NORMS = {
@@ -65,7 +72,8 @@ NORMS = {
     "PatchGAN": IMAGE_NORMS,
     "UNet": IMAGE_NORMS,
 }
-UNCONDITIONAL = [PatchGAN, ResNetTranslator, UNetTranslator]
+UNCONDITIONAL = [PatchGAN, ResNetTranslator, UNetTranslator, ConvEncoder, ConvDecoder]
+CONVOLUTIONS = {"widths": (4, 8), "blocks": 1, "groups": 2}  # of an autoencoder, which halve once
 JOINED = ["concatenation", "embedding"]
 CONDITIONS = {
     Generator: [*JOINED, "batch_norm"],
@@ -92,7 +100,7 @@ def cases():
             for shape in SHAPES[family]:
                 width = 2 if shape[1:] == (48, 48) else 4
                 for norm in NORMS.get(family, [None]):
-                    options = {"width": width, **({"norm": norm} if norm else {})}
+                    options = CONVOLUTIONS if family == "Conv" else {"width": width, **({"norm": norm} if norm else {})}
                     yield pytest.param(base, partial(make, **options), shape, id=f"{make.__name__}-{shape}-{norm}")
                 if make in UNCONDITIONAL:
                     continue
@@ -124,6 +132,8 @@ def build(base, make, shape):
 
 
 def inputs(base, shape, n=4):
+    if base is SpatialDecoder:
+        return torch.randn(n, LATENT, *halved(shape))
     return torch.randn(n, LATENT) if base in (Generator, Decoder) else torch.rand(n, *shape) * 2 - 1
 
 
@@ -136,8 +146,14 @@ def outputs(network, x, labels=None):
 def expected_shapes(base, make, shape, n=4):
     if getattr(make, "func", make) is PatchGAN:  # one convolution halves, two more take a pixel off each
         return [(n, shape[1] // 2 - 2, shape[2] // 2 - 2)]
+    if base is SpatialEncoder:
+        return [(n, LATENT, *halved(shape))]
     image, code = (n, *shape), (n, LATENT)
-    return {Generator: [image], Discriminator: [(n,)], Encoder: [code] * 2, Decoder: [image], Translator: [image]}[base]
+    return {Discriminator: [(n,)], Encoder: [code] * 2}.get(base, [image])
+
+
+def halved(shape):
+    return [-(-side // 2) for side in shape[1:]]
 
 
 def stirred(network):

@@ -18,6 +18,8 @@ from lit_gen.networks import (
     MLPEncoder,
     MLPGenerator,
     ResNetDiscriminator,
+    SpatialDecoder,
+    SpatialEncoder,
     Translator,
     auto_decoder,
     auto_discriminator,
@@ -124,8 +126,12 @@ def test_the_command_line_configures_every_network(base, classes):
     parser.add_subclass_arguments(base, "network")
     for make in classes:
         shape = "output_shape" if base is Decoder else "image_shape"
-        arguments = [f"--network={make.__name__}", f"--network.{shape}=[3,32,32]", "--network.width=4"]
-        arguments += [] if base in (Discriminator, Translator) else ["--network.latent_dim=3"]
+        arguments = [f"--network={make.__name__}", f"--network.{shape}=[3,32,32]"]
+        if base in (SpatialDecoder, SpatialEncoder):
+            arguments += ["--network.widths=[4,8]", "--network.groups=2", "--network.channels=3"]
+        else:
+            arguments += ["--network.width=4"]
+            arguments += [] if base in (Discriminator, Translator) else ["--network.latent_dim=3"]
         arguments += ["--network.norm=layer"] if make.__name__.startswith(tuple(NORMS)) else []
         network = parser.instantiate(parser.parse_args(arguments)).network
         assert type(network) is make

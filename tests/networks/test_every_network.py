@@ -22,7 +22,17 @@ from families import unlisted
 
 import lit_gen.networks
 import lit_gen.pretrained.specification as specification
-from lit_gen.networks import Decoder, Discriminator, Encoder, Generator, Network, Translator, couples_batch
+from lit_gen.networks import (
+    Decoder,
+    Discriminator,
+    Encoder,
+    Generator,
+    Network,
+    SpatialDecoder,
+    SpatialEncoder,
+    Translator,
+    couples_batch,
+)
 from lit_gen.networks.minibatch import BATCH_COMPARISONS
 
 every_network = pytest.mark.parametrize(("base", "make", "shape"), CASES)
@@ -101,7 +111,8 @@ def test_seeds_states_and_descriptions_give_the_network_again(base, make, shape)
     network, same = build(base, make, shape), build(base, make, shape)
     torch.manual_seed(1)
     options = {"output_shape" if base is Decoder else "image_shape": list(shape)}
-    options |= {} if base in (Discriminator, Translator) else {"latent_dim": LATENT}
+    size = "channels" if base in (SpatialEncoder, SpatialDecoder) else "latent_dim"
+    options |= {} if base in (Discriminator, Translator) else {size: LATENT}
     description = json.loads(json.dumps(specification.describe(make)))
     rebuilt = specification.build(description["class_path"], {**description["init_args"], **options}).eval()
     assert type(rebuilt) is type(network)
