@@ -39,7 +39,8 @@ def test_training_needs_no_rarely_used_library():
 def test_public_names():
     modules = ["GAN", "IWAE", "VAE", "VQGAN", "VQVAE", "WGAN", "WGANGP", "Autoencoder", "AutoencoderKL", "CycleGAN"]
     modules += ["GenerativeModule", "HierarchicalVAE"]
-    functions = ["evaluate", "fit", "from_diffusers", "from_pretrained", "list_pretrained", "save_pretrained"]
+    functions = ["evaluate", "fit", "from_diffusers", "from_pretrained", "list_pretrained", "push_to_hub"]
+    functions += ["save_pretrained"]
     assert lit_gen.__all__ == modules + functions
     assert all(issubclass(getattr(lit_gen, name), lit_gen.GenerativeModule) for name in modules)
     assert all(callable(getattr(lit_gen, name)) for name in functions)

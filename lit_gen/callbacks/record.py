@@ -81,7 +81,7 @@ class RunRecord(L.Callback):
             return
         if not isinstance(module, GenerativeModule) or trainer.global_step <= self._first_step:
             return
-        from lit_gen.pretrained.loading import save_pretrained  # which imports what only the end of a run needs
+        from lit_gen.pretrained.saving import save_pretrained  # which imports what only the end of a run needs
 
         folder = self._folder / "model"
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier fit of the same trainer

@@ -119,7 +119,8 @@ class ConfiguredCLI(LightningCLI):
 
     def _for_own_data(self, parser: LightningArgumentParser, arguments: list[str]) -> list[str]:
         """The arguments on top of what suits the data, which is told."""
-        self._parse(parser, with_configuration(arguments, "fit", {"model": {"class_path": "GAN"}}))
+        of_data = [argument for argument in arguments if not argument.startswith("--print_config")]
+        self._parse(parser, with_configuration(of_data, "fit", {"model": {"class_path": "GAN"}}))
         sized = any("image_size" in text for text in [*arguments, *config_texts(arguments)])
         accelerated = self.config.fit.trainer.accelerator != "cpu" and torch.accelerator.is_available()
         choice = choose(self._dump(self.config, "fit")["data"], sized, accelerated)

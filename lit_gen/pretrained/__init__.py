@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lit_gen.pretrained.hub import push_to_hub
-    from lit_gen.pretrained.loading import from_diffusers, from_pretrained, save_pretrained
+    from lit_gen.pretrained.loading import from_diffusers, from_pretrained
+    from lit_gen.pretrained.saving import save_pretrained
     from lit_gen.pretrained.shipped import list_pretrained
 
 __all__ = ["from_diffusers", "from_pretrained", "list_pretrained", "push_to_hub", "save_pretrained"]
@@ -16,7 +17,7 @@ __all__ = ["from_diffusers", "from_pretrained", "list_pretrained", "push_to_hub"
 _HOMES = {
     "from_diffusers": "loading",
     "from_pretrained": "loading",
-    "save_pretrained": "loading",
+    "save_pretrained": "saving",
     "list_pretrained": "shipped",
     "push_to_hub": "hub",
 }

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from lit_gen.modules import GenerativeModule
-from lit_gen.pretrained.loading import from_pretrained, save_pretrained
+from lit_gen.pretrained.loading import from_pretrained
+from lit_gen.pretrained.saving import save_pretrained
 from lit_gen.pretrained.stored import CONFIG, checkpoint_config, is_repository, locate
 
 

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lit_gen import __version__
-from lit_gen.files import whole_folder
 from lit_gen.kernels import guard_short
 from lit_gen.models import AutoencoderKL, GenerativeModel
-from lit_gen.models.class_names import enumerated
-from lit_gen.pretrained.diffusers import check_layout, read_diffusers, write_diffusers
+from lit_gen.pretrained.diffusers import read_diffusers
 from lit_gen.pretrained.fit import Misfit, check_fit
-from lit_gen.pretrained.names import KEY, take_class_names
+from lit_gen.pretrained.names import take_class_names
 from lit_gen.pretrained.specification import build, without_trainer
 from lit_gen.pretrained.stored import (
-    CARD,
     CONFIG,
+    FORMAT,
     WEIGHTS,
     checkpoint_config,
     locate,
@@ -36,7 +32,6 @@ from lit_gen.pretrained.trust import harmless
 if TYPE_CHECKING:  # what trains needs Lightning, what is trained doesn't
     from lit_gen.modules import GenerativeModule
 
-FORMAT = 1
 Model = TypeVar("Model", bound=GenerativeModel)
 
 
@@ -202,70 +197,6 @@ def from_diffusers(
     return module.to(place, dtype) if dtype is not None else module.to(place)
 
 
-def save_pretrained(
-    module: GenerativeModel,
-    folder: str | Path,
-    facts: Mapping[str, Any] | None = None,
-    name: str | None = None,
-    dtype: torch.dtype | None = None,
-    layout: Literal["lit-gen", "diffusers"] = "lit-gen",
-) -> None:
-    """Write ``config.json``, ``model.safetensors`` and a model card; the folder appears whole or not at all.
-
-    Where weights are averaged, the averages are written in the place of the trained ones.
-
-    Args:
-        module: A trained model.
-        folder: A new folder, or an empty one.
-        facts: What the card says, as plain values by name: data, protocol, scores, commit, licence, …
-        name: By which the card calls and loads it; the folder's by default.
-        dtype: What matrices and kernels are rounded to, such as ``torch.float16`` for a file of half the size; biases,
-            statistics and whole numbers stay as they are. Models are read in float32 from any.
-        layout: "diffusers" for a KL autoencoder as diffusers' ``AutoencoderKL.from_pretrained`` reads it:
-            ``config.json`` and ``diffusion_pytorch_model.safetensors``, with the fact ``scaling_factor``, else 1.
-
-    Raises:
-        ValueError: if the folder holds something, the module can't be described by plain values, or diffusers has no
-            such model.
-    """
-    if layout not in ("lit-gen", "diffusers"):
-        raise ValueError(f"layout={layout!r}: 'lit-gen' or 'diffusers'")
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"folder={folder}: exists already and is not empty")
-    if layout == "diffusers":
-        check_layout(module)
-        with whole_folder(folder) as unfinished:
-            write_diffusers(module, _weights(module, None), unfinished, float((facts or {}).get("scaling_factor", 1.0)))
-        return
-    arguments = dict(module.hparams)
-    if module.averages:
-        arguments["ema_half_life"] = None  # the averages become the weights
-    config = {
-        "format": FORMAT,
-        "lit_gen": __version__,
-        "class_path": arguments.pop("_class_path"),
-        "init_args": {key: value for key, value in arguments.items() if key != "_instantiator"},
-        "facts": dict(facts or {}),
-        **({KEY: list(module.class_names)} if module.class_names else {}),
-    }
-    content = json.dumps(config, indent=2, default=list) + "\n"
-    with whole_folder(folder) as unfinished:
-        (unfinished / CONFIG).write_text(content)
-        save_file(_weights(module, dtype), unfinished / WEIGHTS, metadata={"format": "pt"})
-        (unfinished / CARD).write_text(_card(name or folder.name, config))
-
-
-def _weights(module: GenerativeModel, dtype: torch.dtype | None) -> dict[str, Tensor]:
-    """The module's state without averages, which take the place of what they average; matrices in another type."""
-    state = {key: value for key, value in module.state_dict().items() if not key.startswith("averages.")}
-    for name in module.averages:
-        state |= {f"{name}.{key}": value for key, value in module.network(name).state_dict().items()}
-    if dtype is not None:
-        state = {key: x.to(dtype) if x.ndim > 1 and x.is_floating_point() else x for key, x in state.items()}
-    return {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
-
-
 def _from_checkpoint(path: Path, trusted: Sequence[str], trains: bool) -> GenerativeModel:
     class_path, arguments, state = describe_checkpoint(path)
     return _built(class_path, arguments, state, trusted, str(path), str(path), trains)
@@ -357,18 +288,3 @@ def _part(module: GenerativeModel, part: str, name: str) -> nn.Module:
     if part not in parts:
         raise ValueError(f"part={part!r}: the {type(module).__name__} of {name} has {', '.join(parts)}")
     return module.network(part).requires_grad_(False).eval()
-
-
-def _card(name: str, config: dict[str, Any]) -> str:
-    """A model card in the Hub's form."""
-    facts = config["facts"]
-    kind = config["class_path"].rpartition(".")[2]
-    lines = ["---", "library_name: lit-gen", f"license: {facts.get('licence', 'other')}", "---", "", f"# {name}", ""]
-    lines += [f"A `{kind}` of lit-gen {config['lit_gen']}.", ""]
-    for key, value in facts.items():
-        told = ", ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        lines.append(f"- **{key}**: {told}")
-    if names := config.get(KEY):
-        lines.append(f"- **classes**: {enumerated(names)}")
-    lines += ["", "```python", "import lit_gen", "", f'model = lit_gen.from_pretrained("{name}")', "```", ""]
-    return "\n".join(lines)

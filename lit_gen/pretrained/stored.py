@@ -19,6 +19,7 @@ from lit_gen.pretrained.shipped import PRETRAINED, list_pretrained
 from lit_gen.pretrained.trust import harmless
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+FORMAT = 1  # of such a folder
 # Files in which other libraries describe their models, the entry that names one, and the library.
 FOREIGN = (
     ("model_index.json", "_class_name", "diffusers"),

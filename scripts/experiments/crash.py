@@ -34,7 +34,16 @@ def start(out: Path, name: str, options: list[str]) -> int:
         os.dup2(log.fileno(), 2)
     status = 1
     try:
-        own = ["--trainer.default_root_dir", str(out), "--experiment", name, "--ckpt_path", "last"]
+        own = [
+            "--trainer.default_root_dir",
+            str(out),
+            "--experiment",
+            name,
+            "--ckpt_path",
+            "last",
+            "--new_folder",
+            "true",
+        ]
         lit_gen(["fit", *options, *own, "--trainer.enable_progress_bar=false"])
         status = 0
     finally:

@@ -15,7 +15,8 @@ import lit_gen
 from lit_gen.cli.commands.export_parts import PARTS, Part, parts_of
 from lit_gen.cli.words import CommandParser
 from lit_gen.files import whole_file
-from lit_gen.pretrained.loading import from_pretrained, save_pretrained
+from lit_gen.pretrained.loading import from_pretrained
+from lit_gen.pretrained.saving import save_pretrained
 
 SUFFIXES = {"safetensors": "", "onnx": ".onnx", "torch_export": ".pt2"}
 METADATA = "lit_gen.json"  # the extra file of a torch.export archive

@@ -1,0 +1,98 @@
+"""What is trained where data are named and no model is: by the images' number and size, and the machine."""
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from lit_gen.cli.app import main
+from lit_gen.cli.own_data import CPU_WIDTHS, FEW, choose
+from lit_gen.networks import ResNetDiscriminator, ResNetGenerator
+from lit_gen.networks.resnet import accepts
+
+FOLDER = "datamodules.ImageFolderDataModule"
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Twelve pictures, most of them 70 x 100."""
+    (tmp_path / "photos").mkdir()
+    random = np.random.default_rng(0)
+    for i in range(12):
+        size = (70, 100, 3) if i else (300, 400, 3)
+        Image.fromarray(random.integers(0, 256, size, dtype=np.uint8)).save(tmp_path / "photos" / f"{i}.png")
+    return tmp_path / "photos"
+
+
+def described(photos, **arguments):
+    return {"class_path": FOLDER, "init_args": {"root": str(photos), **arguments}}
+
+
+def test_few_photos_get_an_augmented_residual_gan_of_their_size(photos):
+    choice = choose(described(photos), sized=False, accelerated=False)
+    assert choice.config["data"]["init_args"] == {"image_size": 64, "flip": True}
+    arguments = choice.config["model"]["init_args"]
+    assert arguments["generator"] == {"class_path": "ResNetGenerator", "init_args": {"width": CPU_WIDTHS[64]}}
+    assert arguments["augmentation"] == {"class_path": "DiffAugment"}
+    told = " ".join(choice.lines)
+    for option in ("--data.image_size", "--model.generator", "--model.augmentation", "--data.flip", "--trainer"):
+        assert option in told
+
+
+@pytest.mark.parametrize(("side", "accelerated", "expected"), [(20, True, 32), (300, True, 256), (300, False, 64)])
+def test_the_size_is_the_largest_that_pictures_and_machine_allow(tmp_path, side, accelerated, expected):
+    for i in range(12):
+        Image.new("RGB", (side, side + 9), (i, 0, 0)).save(tmp_path / f"{i}.png")
+    choice = choose(described(tmp_path), sized=False, accelerated=accelerated)
+    assert choice.config["data"]["init_args"]["image_size"] == expected
+
+
+def test_a_size_that_is_given_is_kept(photos):
+    choice = choose(described(photos, image_size=[24, 40]), sized=True, accelerated=False)
+    assert "image_size" not in choice.config["data"]["init_args"]
+    assert "generator" not in choice.config["model"]["init_args"]  # the default, which takes every size
+    assert "--data.image_size" not in " ".join(choice.lines)
+
+
+def test_many_images_are_not_augmented_and_grey_ones_not_mirrored(tmp_path):
+    np.savez(tmp_path / "grey.npz", images=np.random.default_rng(0).integers(0, 256, (FEW, 8, 8), dtype=np.uint8))
+    array = {"class_path": "datamodules.ArrayDataModule", "init_args": {"path": str(tmp_path / "grey.npz")}}
+    shares = {"val_share": 0.0, "test_share": 0.0}
+    for further, augmented in ((shares, False), ({}, True)):
+        choice = choose({**array, "init_args": {**array["init_args"], **further}}, sized=False, accelerated=False)
+        assert ("augmentation" in choice.config["model"]["init_args"]) is augmented
+        assert choice.config["data"]["init_args"] == {}
+
+
+def test_points_get_no_choice():
+    assert choose({"class_path": "datamodules.MixtureDataModule", "init_args": {}}, False, False) is None
+
+
+@pytest.mark.parametrize("side", CPU_WIDTHS)
+def test_networks_for_a_cpu_are_small(side):
+    assert accepts((3, side, side))
+    width = CPU_WIDTHS[side]
+    made = ResNetGenerator((3, side, side), 128, width=width), ResNetDiscriminator((3, side, side), width=width)
+    for network in made:
+        assert sum(p.numel() for p in network.parameters()) < 2_000_000
+
+
+def printed(capsys, arguments):
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", *arguments, "--print_config"])
+    assert stop.value.code == 0
+    out, err = capsys.readouterr()
+    return yaml.safe_load(out), err
+
+
+def test_the_users_options_count_over_what_is_chosen(photos, capsys):
+    data = ["--data", "ImageFolderDataModule", "--data.root", str(photos), "--trainer.accelerator=cpu"]
+    config, told = printed(capsys, [*data, "--model.augmentation", "null", "--trainer.max_steps", "7"])
+    assert config["data"]["init_args"]["image_size"] == 64
+    assert config["model"]["init_args"]["loss"]["class_path"].endswith("RelativisticPairing")
+    assert config["model"]["init_args"]["augmentation"] is None
+    assert config["trainer"]["max_steps"] == 7
+    assert "no --model, so for these images:" in told
+    config, told = printed(capsys, [*data, "--model", "VAE"])
+    assert config["model"]["class_path"].endswith("VAE")
+    assert "no --model" not in told
