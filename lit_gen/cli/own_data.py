@@ -15,7 +15,7 @@ SIDES = (32, 64, 128, 256)  # of square pictures, for which there are residual n
 SLOW = 64  # the largest side that a CPU trains in hours
 FEW = 20_000  # images, below which a discriminator learns them by heart
 LOOKED = 200  # pictures whose size is read
-CPU_WIDTHS = {32: 64, 48: 32, 64: 16, 128: 8, 256: 8}  # of networks that train on a CPU; else their own defaults
+CPU_WIDTHS = {32: 64, 48: 16, 64: 16, 128: 8, 256: 8}  # of networks that train on a CPU; else their own defaults
 
 
 @dataclass
