@@ -8,6 +8,8 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from datamodules import DataModule, ImageFolderDataModule
+from lit_gen.metrics import SHIPPED
+from lit_gen.metrics.choosing import shipped_for
 from lit_gen.networks.resnet import accepts
 from lit_gen.precision import fast_bfloat16
 
@@ -62,6 +64,14 @@ def choose(data: Mapping[str, Any], sized: bool, accelerated: bool) -> Choice | 
     if module.image_shape[0] == 3:
         choice.config["data"]["init_args"]["flip"] = True
         choice.lines.append("each image as likely mirrored (--data.flip false)")
+    shipped = [name for name in SHIPPED if shipped_for(name, module.image_shape) is not None]
+    if shipped and module.name not in SHIPPED:
+        choice.config["evaluate"] = {"extractor": shipped[0]}
+        choice.lines.append(
+            f"scored in the features of {shipped[0]} (--evaluate.extractor; lit-gen extractor makes one)"
+        )
+    choice.config["samples"] = {"every_n_seconds": 60}
+    choice.lines.append("a grid of samples every minute (--samples.every_n_seconds)")
     steps = 100_000 if accelerated else 20_000
     precision = "bf16-mixed" if fast_bfloat16(accelerated) else "32-true"
     choice.config["trainer"] = {"max_steps": steps, "precision": precision}

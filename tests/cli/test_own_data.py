@@ -39,6 +39,11 @@ def test_few_photos_get_an_augmented_residual_gan_of_their_size(photos):
         assert option in told
 
 
+def test_a_shipped_extractor_scores_images_of_its_shape(photos):
+    assert choose(described(photos, image_size=32), True, False).config["evaluate"] == {"extractor": "cifar10"}
+    assert "evaluate" not in choose(described(photos, image_size=40), True, False).config
+
+
 @pytest.mark.parametrize(("side", "accelerated", "expected"), [(20, True, 32), (300, True, 256), (300, False, 64)])
 def test_the_size_is_the_largest_that_pictures_and_machine_allow(tmp_path, side, accelerated, expected):
     for i in range(12):
