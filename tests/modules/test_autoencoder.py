@@ -9,6 +9,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import nn
 
 from lit_gen import VQGAN, VQVAE, Autoencoder, AutoencoderKL, from_pretrained, save_pretrained
+from lit_gen.cli.app import main
 from lit_gen.losses import R1, NonSaturating
 from lit_gen.modules import ClassifierFeatures, DiscriminatorFeatures
 from lit_gen.networks import FSQ, LFQ, ConvDecoder, ConvEncoder, GaussianBottleneck, PatchGAN, VectorQuantizer
@@ -227,3 +228,14 @@ def test_vqvae_has_neither_discriminator_nor_l1():
     fit(model, max_steps=2)
     assert model.updates == {"autoencoder": 2}
     assert set(model.held_out_values((IMAGES, None))) >= {"l2", "commitment"}
+
+
+@pytest.mark.parametrize("bottleneck", BOTTLENECKS)
+def test_exported_networks_give_latents_and_images(bottleneck, tmp_path):
+    model = small(bottleneck=bottleneck)
+    save_pretrained(model, tmp_path / "model")
+    latents = model.encode(IMAGES)
+    for part, given, expected in [("encoder", IMAGES, latents), ("decoder", latents, model.decode(latents))]:
+        out = tmp_path / f"{part}.pt2"
+        main(["export", str(tmp_path / "model"), "--format", "torch_export", "--part", part, "--out", str(out)])
+        torch.testing.assert_close(torch.export.load(out).module()(given), expected)

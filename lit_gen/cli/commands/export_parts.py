@@ -48,9 +48,13 @@ class Part(nn.Module):
 
     def example(self) -> tuple[Tensor, ...]:
         """Inputs for two samples."""
-        shape = (self.module.latent_dim,) if self.takes == "z" else self.module.image_shape
-        x = torch.zeros(2, *shape)
+        x = torch.zeros(2, *self.input_shape)
         return (x, torch.zeros(2, dtype=torch.int64)) if self.classes else (x,)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one sample."""
+        return (self.module.latent_dim,) if self.takes == "z" else self.module.image_shape
 
     def describe(self) -> dict[str, Any]:
         """What a user of the file has to know, in plain values."""
@@ -115,6 +119,36 @@ class Scores(Part):
         return discriminator(x, *labels)
 
 
+class Latents(Part):
+    """Images to an autoencoder's latents."""
+
+    outputs: ClassVar = ["latents"]
+
+    def run(self, x: Tensor, *labels: Tensor) -> Tensor:
+        """``(N, *image_shape)`` to ``(N, *latent_shape)``."""
+        return self.module.bottleneck(self.module.network("encoder")(x)).latents
+
+    def describe(self) -> dict[str, Any]:
+        """The latents' shape beside the rest."""
+        return {**super().describe(), "latent_shape": list(self.module.latent_shape)}
+
+
+class Decoding(Latents):
+    """An autoencoder's latents to images."""
+
+    takes = "latents"
+    outputs: ClassVar = ["images"]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The latents'."""
+        return self.module.latent_shape
+
+    def run(self, x: Tensor, *labels: Tensor) -> Tensor:
+        """``(N, *latent_shape)`` to ``(N, *image_shape)``."""
+        return self.module.network("decoder")(x).clamp(-1, 1)
+
+
 class Translation(Part):
     """Images of one domain as images of the other."""
 
@@ -143,6 +177,8 @@ def parts_of(module: Any) -> dict[str, type[Part]]:
     if isinstance(getattr(module, "hierarchy", None), nn.Module):  # one network both ways
         return {"encoder": TopEncoding, "decoder": Images}
     found = {name: kind for name, kind in KINDS.items() if isinstance(getattr(module, name, None), nn.Module)}
+    if hasattr(module, "latent_shape"):  # an autoencoder, whose latents are maps
+        found |= {"encoder": Latents, "decoder": Decoding}
     if getattr(module, "pack", 1) > 1:  # scores several images at once
         found.pop("discriminator", None)
     return found

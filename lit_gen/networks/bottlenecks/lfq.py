@@ -79,7 +79,7 @@ class LFQ(Quantizer):
         on, off = log_on.exp(), log_off.exp()
         sure = -(on * log_on + off * log_off).sum(1).mean()
         half = self.channels // 2
-        mean = _joint(on[:, :half], off[:, :half]).T @ _joint(on[:, half:], off[:, half:]) / len(logits)
+        mean = _joint(on[:, :half], off[:, :half]).T @ _joint(on[:, half:], off[:, half:]) / logits.shape[0]
         whole = self.batch_mean(mean) if self.training and self.batch_mean is not None else mean
         # d H(p) = −Σ dp log p, as Σ dp = 0: a mean over samples once log p is that of the whole batch.
         return sure, -(mean * whole.detach().clamp(min=torch.finfo(mean.dtype).tiny).log()).sum()
@@ -104,7 +104,7 @@ def _signs(x: Tensor) -> Tensor:
 
 def _joint(on: Tensor, off: Tensor) -> Tensor:
     """Probabilities `(positions, 2^bits)` of all combinations of independent bits, the first one the fastest."""
-    joint = on.new_ones(len(on), 1)
+    joint = on.new_ones(on.shape[0], 1)  # not len(): torch.export would take the batch for a constant
     for one, zero in zip(on.T, off.T, strict=True):
         joint = torch.cat([joint * zero[:, None], joint * one[:, None]], 1)
     return joint
