@@ -18,6 +18,17 @@ SLOW = 64  # the largest side that a CPU trains in hours
 FEW = 20_000  # images, below which a discriminator learns them by heart
 LOOKED = 200  # pictures whose size is read
 CPU_WIDTHS = {32: 64, 48: 16, 64: 16, 128: 8, 256: 8}  # of networks that train on a CPU; else their own defaults
+# What may be chosen, for a first reading of the options: those of a chosen class, as --model.generator.width, need it.
+CLASSES = {
+    "loss": "RelativisticPairing",
+    "penalty": "R1R2",
+    "generator": "ResNetGenerator",
+    "discriminator": "ResNetDiscriminator",
+    "augmentation": "DiffAugment",
+}
+CANDIDATE = {
+    "model": {"class_path": "GAN", "init_args": {name: {"class_path": value} for name, value in CLASSES.items()}}
+}
 
 
 @dataclass
@@ -26,11 +37,22 @@ class Choice:
 
     Args:
         config: nested options, as a file holds them.
-        lines: a sentence for each choice, with the option that changes it.
+        reasons: a sentence for each choice and the option that changes it, by its name without the dashes.
     """
 
     config: dict[str, Any] = field(default_factory=dict)
-    lines: list[str] = field(default_factory=list)
+    reasons: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def lines(self) -> list[str]:
+        """All sentences, each with its option."""
+        return [f"{sentence} (--{option})" for option, sentence in self.reasons]
+
+    def lines_for(self, final: Mapping[str, Any]) -> list[str]:
+        """The sentences that hold in the configuration that the user's options have made of this one."""
+        chosen = [_option(self.config, option) for option, _ in self.reasons]
+        values = [_option(final, option) for option, _ in self.reasons]
+        return [line for line, one, value in zip(self.lines, chosen, values, strict=True) if _holds(one, value)]
 
 
 def choose(data: Mapping[str, Any], sized: bool, accelerated: bool) -> Choice | None:
@@ -55,7 +77,7 @@ def choose(data: Mapping[str, Any], sized: bool, accelerated: bool) -> Choice | 
     if isinstance(module, ImageFolderDataModule) and not sized:
         side = _fitting_side(module, accelerated)
         choice.config["data"]["init_args"]["image_size"] = side
-        choice.lines.append(f"pictures of {side} x {side}, cropped at the centre (--data.image_size)")
+        choice.reasons.append(("data.image_size", f"pictures of {side} x {side}, cropped at the centre"))
         module = _made({**data, "init_args": {**data["init_args"], "image_size": side}})
     if len(module.image_shape) != 3:
         return None
@@ -63,40 +85,58 @@ def choose(data: Mapping[str, Any], sized: bool, accelerated: bool) -> Choice | 
     _choose_model(choice, module.image_shape, images, accelerated)
     if module.image_shape[0] == 3:
         choice.config["data"]["init_args"]["flip"] = True
-        choice.lines.append("each image as likely mirrored (--data.flip false)")
+        choice.reasons.append(("data.flip", "each image as likely mirrored"))
     shipped = [name for name in SHIPPED if shipped_for(name, module.image_shape) is not None]
     if shipped and module.name not in SHIPPED:
         choice.config["evaluate"] = {"extractor": shipped[0]}
-        choice.lines.append(
-            f"scored in the features of {shipped[0]} (--evaluate.extractor; lit-gen extractor makes one)"
-        )
+        sentence = f"scored in the features of {shipped[0]}; lit-gen extractor makes others"
+        choice.reasons.append(("evaluate.extractor", sentence))
     choice.config["samples"] = {"every_n_seconds": 60}
-    choice.lines.append("a grid of samples every minute (--samples.every_n_seconds)")
+    choice.reasons.append(("samples.every_n_seconds", "a grid of samples every minute"))
     steps = 100_000 if accelerated else 20_000
     precision = "bf16-mixed" if fast_bfloat16(accelerated) else "32-true"
     choice.config["trainer"] = {"max_steps": steps, "precision": precision}
-    choice.lines.append(f"{steps:,} batches (--trainer.max_steps) in {precision} (--trainer.precision)")
+    choice.reasons += [("trainer.max_steps", f"{steps:,} batches"), ("trainer.precision", f"computed in {precision}")]
     return choice
 
 
 def _choose_model(choice: Choice, shape: tuple[int, ...], images: int, accelerated: bool) -> None:
     arguments: dict[str, Any] = {
-        "loss": {"class_path": "RelativisticPairing"},
-        "penalty": {"class_path": "R1R2", "init_args": {"weight": 0.5}},
+        "loss": {"class_path": CLASSES["loss"]},
+        "penalty": {"class_path": CLASSES["penalty"], "init_args": {"weight": 0.5}},
     }
     names = "convolutional networks"
     if accepts(shape):
         width = None if accelerated else CPU_WIDTHS.get(shape[1])
         sizes = {} if width is None else {"init_args": {"width": width}}
-        arguments |= {name: {"class_path": f"ResNet{name.title()}", **sizes} for name in ("generator", "discriminator")}
+        arguments |= {name: {"class_path": CLASSES[name], **sizes} for name in ("generator", "discriminator")}
         names = "residual networks" + ("" if width is None else f" of width {width}")
     for player in ("generator", "discriminator"):
         arguments[f"{player}_optimizer"] = {"class_path": "GANAdam", "init_args": {"lr": 3e-4, "betas": [0.0, 0.99]}}
-    choice.lines.append(f"a GAN with relativistic pairing, R1 and R2 (--model) of {names} (--model.generator)")
+    choice.reasons.append(("model.loss", "a GAN with relativistic pairing"))
+    choice.reasons.append(("model.penalty", "R1 and R2 as its penalty"))
+    choice.reasons.append(("model.generator", names))
     if images < FEW:
-        arguments["augmentation"] = {"class_path": "DiffAugment"}
-        choice.lines.append(f"{images:,} images are few: augmented by DiffAugment (--model.augmentation null)")
+        arguments["augmentation"] = {"class_path": CLASSES["augmentation"]}
+        choice.reasons.append(("model.augmentation", f"{images:,} images are few: augmented by DiffAugment"))
     choice.config["model"] = {"class_path": "GAN", "init_args": arguments}
+
+
+def _option(config: Any, name: str) -> Any:
+    """The value of an option such as ``data.flip`` in a nested configuration; None without one."""
+    for part in name.split("."):
+        config = config.get("init_args", config).get(part) if isinstance(config, Mapping) else None
+    return config
+
+
+def _holds(chosen: Any, final: Any) -> bool:
+    """Whether a final value has all that was chosen; classes may be said by their short names."""
+    if isinstance(chosen, Mapping):
+        return isinstance(final, Mapping) and all(
+            str(final.get(key)).endswith(str(value)) if key == "class_path" else _holds(value, final.get(key))
+            for key, value in chosen.items()
+        )
+    return bool(chosen == final)
 
 
 def _made(data: Mapping[str, Any]) -> DataModule:

@@ -14,7 +14,7 @@ from lit_gen.callbacks import Evaluate, FaultPolicy, RunCheckpoint, SampleGrid, 
 from lit_gen.cli.errors import framework_errors, shorten
 from lit_gen.cli.going_on import experiment_of
 from lit_gen.cli.imports import named_packages, restrict_imports
-from lit_gen.cli.own_data import choose
+from lit_gen.cli.own_data import CANDIDATE, choose
 from lit_gen.cli.run_config import RunConfig
 from lit_gen.cli.source import LIMITS, Source, differences, left_out
 from lit_gen.cli.support import (
@@ -118,16 +118,17 @@ class ConfiguredCLI(LightningCLI):
         return with_configuration(arguments, command, self.source.configuration(command))
 
     def _for_own_data(self, parser: LightningArgumentParser, arguments: list[str]) -> list[str]:
-        """The arguments on top of what suits the data, which is told."""
+        """The arguments on top of what suits the data, of which is told what the user hasn't said otherwise."""
         of_data = [argument for argument in arguments if not argument.startswith("--print_config")]
-        self._parse(parser, with_configuration(of_data, "fit", {"model": {"class_path": "GAN"}}))
+        self._parse(parser, with_configuration(of_data, "fit", CANDIDATE))
         sized = any("image_size" in text for text in [*arguments, *config_texts(arguments)])
         accelerated = self.config.fit.trainer.accelerator != "cpu" and torch.accelerator.is_available()
         choice = choose(self._dump(self.config, "fit")["data"], sized, accelerated)
         if choice is None:
             return arguments
+        self._parse(parser, with_configuration(of_data, "fit", choice.config))
         rank_zero_note("no --model, so for these images:")
-        for line in choice.lines:
+        for line in choice.lines_for(self._dump(self.config, "fit")):
             rank_zero_note(f"  {line}")
         return with_configuration(arguments, "fit", choice.config)
 

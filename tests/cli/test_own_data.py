@@ -101,3 +101,15 @@ def test_the_users_options_count_over_what_is_chosen(photos, capsys):
     config, told = printed(capsys, [*data, "--model", "VAE"])
     assert config["model"]["class_path"].endswith("VAE")
     assert "no --model" not in told
+
+
+def test_only_what_holds_is_told(photos, capsys):
+    data = ["--data", "ImageFolderDataModule", "--data.root", str(photos), "--trainer.accelerator=cpu"]
+    options = ("data.flip", "model.loss", "model.penalty", "model.generator", "model.augmentation", "trainer.max_steps")
+    _, told = printed(capsys, data)
+    assert all(f"(--{option})" in told for option in options)
+    changed = ["--data.flip", "false", "--model.loss", "Hinge", "--model.penalty", "R1", "--trainer.max_steps", "7"]
+    changed += ["--model.augmentation", "null", "--model.generator.width", "8"]
+    _, told = printed(capsys, [*data, *changed])
+    assert not any(f"(--{option})" in told for option in options)
+    assert "(--data.image_size)" in told

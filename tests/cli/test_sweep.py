@@ -98,6 +98,11 @@ def pretend(connection, arguments, output):
             break
 
 
+def pretend_briefly(connection, arguments, output):
+    """End well, without a score."""
+    connection.close()
+
+
 @pytest.fixture
 def sweep(tmp_path, monkeypatch):
     pytest.importorskip("optuna")
@@ -142,6 +147,13 @@ def test_where_all_fail_it_ends_in_words(sweep):
     with pytest.raises(ValueError, match="the first 3 trials have all failed, the last one: loss is nan at step 7"):
         made.run(20, 1, lambda line: None)
     assert len(made.study.trials) == 3
+
+
+def test_a_trial_that_was_never_evaluated_says_when_it_would_be(sweep, monkeypatch):
+    monkeypatch.setattr(studies, "start", pretend_briefly)
+    lines = []
+    sweep().run(1, 1, lines.append)
+    assert re.search("failed: it ended before its first evaluation.*--trainer.val_check_interval", lines[0])
 
 
 def test_a_study_of_something_else_is_not_gone_on_with(sweep):

@@ -32,6 +32,10 @@ def require_optuna() -> Any:
     return optuna
 
 
+# Of a run that went well; the score of the untrained model doesn't count.
+UNSCORED = "it ended before its first evaluation; one comes every --trainer.val_check_interval batches"
+
+
 class Sweep:
     """Trials of a study, from a file that other sweeps may share and later ones go on with.
 
@@ -162,7 +166,7 @@ class Sweep:
             self._stopped = True
             self.study.tell(trial, state=states.FAIL)
             return f"{told}: stopped"
-        reason = last_error(output) if status > 0 else "no score was logged"
+        reason = last_error(output) if status > 0 else UNSCORED
         reason = f"killed by signal {-status}" if status < 0 else reason
         trial.set_user_attr("failed", reason)
         self.study.tell(trial, state=states.FAIL)
