@@ -11,6 +11,8 @@ from types import ModuleType
 import pytest
 import torch
 
+import lit_gen
+
 SCRIPT = Path(__file__).parent / "training_script.py"
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
@@ -19,6 +21,15 @@ SCRIPTS = Path(__file__).parent.parent / "scripts"
 def one_thread():
     """Small tensors: a second thread only waits, and several tests run side by side."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def processes_import_what_is_tested():
+    """Scripts that tests start have their own folder first on their path, and would find another, installed library."""
+    found = [str(Path(lit_gen.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, found)))
+        yield
 
 
 @pytest.fixture(autouse=True)

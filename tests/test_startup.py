@@ -5,6 +5,8 @@ import sys
 
 import numpy as np
 
+import lit_gen
+
 CODE = """
 import sys
 import torch, lightning.pytorch.cli
@@ -22,3 +24,8 @@ def test_a_run_imports_no_rarely_used_library(tmp_path):
     imported = set(done.stdout.rpartition("imported:")[2].split())
     assert "lit_gen" in imported
     assert not imported & {"wandb", "sklearn", "matplotlib", "huggingface_hub", "torchvision", "scipy", "onnx"}
+
+
+def test_processes_that_tests_start_import_the_library_under_test(tmp_path):
+    command = [sys.executable, "-c", "import lit_gen, sys; sys.stdout.write(lit_gen.__file__)"]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout == lit_gen.__file__

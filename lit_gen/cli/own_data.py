@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from datamodules import DataModule, ImageFolderDataModule
+from datamodules import ArrayDataModule, DataModule, ImageFolderDataModule
 from lit_gen.metrics import SHIPPED
 from lit_gen.metrics.choosing import shipped_for
 from lit_gen.networks.resnet import accepts
@@ -15,6 +15,7 @@ from lit_gen.precision import fast_bfloat16
 
 SIDES = (32, 64, 128, 256)  # of square pictures, for which there are residual networks
 SLOW = 64  # the largest side that a CPU trains in hours
+OWN = (ImageFolderDataModule, ArrayDataModule)  # of no published set, which has its configs
 FEW = 20_000  # images, below which a discriminator learns them by heart
 LOOKED = 200  # pictures whose size is read
 CPU_WIDTHS = {32: 64, 48: 16, 64: 16, 128: 8, 256: 8}  # of networks that train on a CPU; else their own defaults
@@ -67,12 +68,14 @@ def choose(data: Mapping[str, Any], sized: bool, accelerated: bool) -> Choice | 
         accelerated: whether a GPU or the like does the work.
 
     Returns:
-        None for data that are no images.
+        None for data that are no images of one's own in a folder or an array.
 
     Raises:
         ValueError: what the data module refuses.
     """
     module = _made(data)
+    if not isinstance(module, OWN):
+        return None
     choice = Choice({"data": {"class_path": data["class_path"], "init_args": {}}})
     if isinstance(module, ImageFolderDataModule) and not sized:
         side = _fitting_side(module, accelerated)

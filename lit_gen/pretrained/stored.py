@@ -81,8 +81,9 @@ def refuse_foreign(path: Path) -> None:
             described = _described(path / name).get(key)
             if described is not None:
                 told = ", ".join(described) if isinstance(described, list) else described
+                here = "; lit_gen.from_diffusers reads this one" if told == "AutoencoderKL" else ""
                 raise ValueError(
-                    f"{path}: a model of {library} ({told}); lit-gen reads its own folders, of save_pretrained"
+                    f"{path}: a model of {library} ({told}); lit-gen reads its own folders, of save_pretrained{here}"
                 )
         return
     try:

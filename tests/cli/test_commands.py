@@ -13,14 +13,29 @@ import pytest
 import torch
 
 from datamodules import DigitsDataModule
-from lit_gen import GAN, VAE, WGANGP, CycleGAN, HierarchicalVAE, from_pretrained, save_pretrained
+from lit_gen import (
+    GAN,
+    VAE,
+    VQGAN,
+    WGANGP,
+    Autoencoder,
+    AutoencoderKL,
+    CycleGAN,
+    HierarchicalVAE,
+    from_pretrained,
+    save_pretrained,
+)
 from lit_gen.cli.app import main
 from lit_gen.cli.commands.export_parts import PARTS, Images
 from lit_gen.distributions import Likelihood
 from lit_gen.networks import (
+    FSQ,
+    ConvDecoder,
+    ConvEncoder,
     DCGANDiscriminator,
     DCGANGenerator,
     Decoder,
+    GaussianBottleneck,
     Ladder,
     MLPDecoder,
     MLPDiscriminator,
@@ -59,6 +74,9 @@ def models(tmp_path_factory):
             (3, 24, 24), partial(ResNetTranslator, width=4, blocks=1), partial(PatchGAN, width=4)
         ),
     }  # fmt: skip
+    narrow = [partial(network, widths=(4, 8), blocks=1, groups=4) for network in (ConvEncoder, ConvDecoder)]
+    made["kl"] = AutoencoderKL(SHAPE, partial(GaussianBottleneck, channels=2), *narrow, discriminator=None)
+    made["fsq"] = VQGAN(SHAPE, partial(FSQ, levels=(5, 3)), encoder=narrow[0], decoder=narrow[1], discriminator=None)
     for name, module in made.items():
         save_pretrained(module, folder / name)
     return folder
@@ -110,8 +128,20 @@ def test_encode_embeds_every_image_in_order(models, capsys):
     assert "30 latents of 4 dimensions" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["kl", "fsq"])
+def test_encode_embeds_images_as_maps(models, name):
+    images = DigitsDataModule().dataset("test").__getitems__(list(range(7)))[0]
+    np.savez("digits.npz", images=images[:, 0].numpy())
+    main(["encode", str(models / name), "digits.npz"])
+    expected = from_pretrained(models / name).encode(DigitsDataModule.to_float(images))
+    assert expected.shape == (7, 2, 4, 4)
+    np.testing.assert_allclose(np.load("latents.npz")["latents"], expected.numpy(), atol=1e-6)
+
+
 def inputs_of(module, part, n):
     generator = torch.Generator().manual_seed(n)
+    if part == "decoder" and isinstance(module, Autoencoder):
+        return (torch.randn(n, *module.latent_shape, generator=generator),)
     labels = (torch.arange(n) % 10,) if getattr(module, "conditional", False) else ()
     if part in ("generator", "decoder"):
         return (torch.randn(n, module.latent_dim, generator=generator), *labels)
@@ -128,6 +158,9 @@ def expected_of(module, part, inputs):
         top = module.hierarchy(torch.zeros(1, len(x), module.noise_dim), x)[1][-1].posterior
         torch.testing.assert_close(module.encode(*inputs), top[0][0].flatten(1))
         return tuple(parameter[0].flatten(1) for parameter in top)
+    if part == "encoder" and isinstance(module, Autoencoder):
+        codes = (module.indices(*inputs),) if isinstance(module.bottleneck, FSQ) else ()
+        return (module.encode(*inputs), *codes)
     if part == "encoder":
         torch.testing.assert_close(module.encode(*inputs), module.encoder(module.observe(inputs[0]))[0])
         return module.encoder(module.observe(inputs[0]))
@@ -145,6 +178,7 @@ CASES = [
     ("dcgan", "discriminator"), ("conditional", "discriminator"),
     ("auxiliary", "discriminator"), ("cyclegan", "generator_ab"), ("cyclegan", "generator_ba"),
     ("cyclegan", "discriminator_a"), ("cyclegan", "discriminator_b"),
+    ("kl", "encoder"), ("kl", "decoder"), ("fsq", "encoder"),
 ]  # fmt: skip
 
 
@@ -158,7 +192,9 @@ def test_torch_export_gives_the_same_images_for_any_batch(models, name, part):
     for n in (1, 2, 7):
         inputs = inputs_of(module, part, n)
         found = program(*inputs)
-        for a, b in zip(found if part == "encoder" else (found,), expected_of(module, part, inputs), strict=True):
+        for a, b in zip(
+            (found,) if isinstance(found, torch.Tensor) else found, expected_of(module, part, inputs), strict=True
+        ):
             torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
@@ -175,9 +211,11 @@ def test_onnx_gives_the_same_images_for_any_batch(models, name, part):
     session, module = onnxruntime.InferenceSession(f"{name}.onnx"), from_pretrained(models / name)
     names, conditional = [entry.name for entry in session.get_inputs()], getattr(module, "conditional", False)
     first = "z" if part in ("generator", "decoder") else "images"
+    first = "latents" if (name, part) == ("kl", "decoder") else first
     assert names == [first, *(["labels"] if conditional else [])]
     default = "translated" if part.startswith("generator_") else "scores"
-    assert [entry.name for entry in session.get_outputs()] == NAMES.get(part, [default])
+    outputs = {"kl": ["latents"], "fsq": ["latents", "indices"]}.get(name) if part == "encoder" else None
+    assert [entry.name for entry in session.get_outputs()] == (outputs or NAMES.get(part, [default]))
     for n in (1, 2, 7):
         inputs = inputs_of(module, part, n)
         found = session.run(None, dict(zip(names, (x.numpy() for x in inputs), strict=True)))

@@ -41,8 +41,9 @@ def test_weights_without_their_folder_name_the_folder(tmp_path):
 )
 def test_folders_of_other_libraries_are_named(tmp_path, name, content, told):
     (tmp_path / name).write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=f"a model of {told}; lit-gen reads its own folders"):
+    with pytest.raises(ValueError, match=f"a model of {told}; lit-gen reads its own folders") as error:
         from_pretrained(tmp_path)
+    assert ("lit_gen.from_diffusers reads this one" in str(error.value)) == ("AutoencoderKL" in told)
 
 
 def test_names_of_compiled_networks_are_read(tmp_path):

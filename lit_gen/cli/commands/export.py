@@ -29,8 +29,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("source", help="a checkpoint, a folder of save_pretrained, or a shipped name")
     command.add_argument("--format", required=True, choices=tuple(SUFFIXES))
     command.add_argument("--part", choices=PARTS, help="of onnx and torch_export: which network; latents to images "
-                         "for generator and decoder, images to mean and log scale for encoder, to scores for "
-                         "discriminators, to images for translators (generator_ab, generator_ba)")  # fmt: skip
+                         "for generator and decoder, images to mean and log scale, or an autoencoder's latents, "
+                         "for encoder, to scores for discriminators, to images for translators "
+                         "(generator_ab, generator_ba)")  # fmt: skip
     command.add_argument("--opset", type=int, help="of onnx: the version of its operators (the exporter's own)")
     command.add_argument("--trust", nargs="+", default=[], help="packages of your own whose classes the model names")
     command.add_argument("--out", help="a new folder for safetensors, else a file; by default named after the source")

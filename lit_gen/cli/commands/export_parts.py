@@ -6,6 +6,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from lit_gen.models.autoencoding import AutoencodingModel
+from lit_gen.networks import Quantizer
+
 
 class Part(nn.Module):
     """One network of a module: images in [-1, 1], as everywhere, latents from N(0, I).
@@ -48,12 +51,11 @@ class Part(nn.Module):
 
     def example(self) -> tuple[Tensor, ...]:
         """Inputs for two samples."""
-        x = torch.zeros(2, *self.input_shape)
+        x = torch.zeros(2, *self.shape())
         return (x, torch.zeros(2, dtype=torch.int64)) if self.classes else (x,)
 
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Of one sample."""
+    def shape(self) -> tuple[int, ...]:
+        """Of one sample's input."""
         return (self.module.latent_dim,) if self.takes == "z" else self.module.image_shape
 
     def describe(self) -> dict[str, Any]:
@@ -106,6 +108,50 @@ class TopEncoding(Encoding):
         return self.module.posterior(self.module.observe(x))
 
 
+class Latents(Part):
+    """Images to the latents of an autoencoder's bottleneck, outside of training: means, or vectors of codes."""
+
+    outputs: ClassVar = ["latents"]
+
+    def run(self, x: Tensor, *labels: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """``(N, *image_shape)`` to ``(N, *latent_shape)``."""
+        return self.module.bottleneck(self.module.network("encoder")(x)).latents
+
+    def describe(self) -> dict[str, Any]:
+        """The latents' shape too; they are on no particular scale."""
+        return {**super().describe(), "latent_shape": list(self.module.latent_shape)}
+
+
+class Codes(Latents):
+    """Images to the latents and to the numbers of their codes."""
+
+    outputs: ClassVar = ["latents", "indices"]
+
+    def run(self, x: Tensor, *labels: Tensor) -> tuple[Tensor, ...]:
+        """``(N, *image_shape)`` to ``(N, *latent_shape)``, and int64 ``(N, h, w)``."""
+        maps = self.module.network("encoder")(x)
+        return self.module.bottleneck(maps).latents, self.module.bottleneck.indices(maps)
+
+    def describe(self) -> dict[str, Any]:
+        """How many codes there are too."""
+        return {**super().describe(), "codes": self.module.bottleneck.codes}
+
+
+class Decoding(Latents):
+    """Latents of an autoencoder to images."""
+
+    takes = "latents"
+    outputs: ClassVar = ["images"]
+
+    def run(self, x: Tensor, *labels: Tensor) -> Tensor:
+        """``(N, *latent_shape)`` to ``(N, *image_shape)``."""
+        return self.module.network("decoder")(x).clamp(-1, 1)
+
+    def shape(self) -> tuple[int, ...]:
+        """The latents'."""
+        return self.module.latent_shape
+
+
 class Scores(Part):
     """Images to the discriminator's raw scores, one an image or of patches, higher for real ones."""
 
@@ -117,36 +163,6 @@ class Scores(Part):
         if getattr(self.module, "auxiliary", False):  # classifies images, and is told no labels
             return discriminator.classify(x)[0]
         return discriminator(x, *labels)
-
-
-class Latents(Part):
-    """Images to an autoencoder's latents."""
-
-    outputs: ClassVar = ["latents"]
-
-    def run(self, x: Tensor, *labels: Tensor) -> Tensor:
-        """``(N, *image_shape)`` to ``(N, *latent_shape)``."""
-        return self.module.bottleneck(self.module.network("encoder")(x)).latents
-
-    def describe(self) -> dict[str, Any]:
-        """The latents' shape beside the rest."""
-        return {**super().describe(), "latent_shape": list(self.module.latent_shape)}
-
-
-class Decoding(Latents):
-    """An autoencoder's latents to images."""
-
-    takes = "latents"
-    outputs: ClassVar = ["images"]
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """The latents'."""
-        return self.module.latent_shape
-
-    def run(self, x: Tensor, *labels: Tensor) -> Tensor:
-        """``(N, *latent_shape)`` to ``(N, *image_shape)``."""
-        return self.module.network("decoder")(x).clamp(-1, 1)
 
 
 class Translation(Part):
@@ -177,8 +193,8 @@ def parts_of(module: Any) -> dict[str, type[Part]]:
     if isinstance(getattr(module, "hierarchy", None), nn.Module):  # one network both ways
         return {"encoder": TopEncoding, "decoder": Images}
     found = {name: kind for name, kind in KINDS.items() if isinstance(getattr(module, name, None), nn.Module)}
-    if hasattr(module, "latent_shape"):  # an autoencoder, whose latents are maps
-        found |= {"encoder": Latents, "decoder": Decoding}
+    if isinstance(module, AutoencodingModel):
+        found |= {"encoder": Codes if isinstance(module.bottleneck, Quantizer) else Latents, "decoder": Decoding}
     if getattr(module, "pack", 1) > 1:  # scores several images at once
         found.pop("discriminator", None)
     return found

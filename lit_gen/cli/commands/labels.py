@@ -39,7 +39,7 @@ def labels_for(module: Any, data: Any, path: str) -> Tensor | None:
     Raises:
         ValueError: data without labels, or classes that the model hasn't learned.
     """
-    if not module.conditional:
+    if not getattr(module, "conditional", False):
         return None
     own, given = tuple(module.class_names), tuple(data.class_names)
     kind = type(module).__name__
