@@ -25,7 +25,7 @@ CASES = [
     (["fit", "--model", "GAN"], "--data is required: a class, accepted: .*DigitsDataModule"),
     (["fit", *DATA], "--model is required: .*WGANGP.*--config"),
     (["fit", "vae_digits"], "unexpected argument vae_digits.*--config vae_digits"),
-    (["sample", "cgan_digits", "--labels", "11"], "--labels=11: the classes of cgan_digits are from 0 to 9"),
+    (["sample", "cgan_digits", "--labels", "11"], "--labels=11: cgan_digits: no class 11; the classes are from 0 to 9"),
     (["sample", "vae_digits", "--lables", "1"], "sample: unknown option --lables; did you mean --labels?"),
     (["sample", "vae_digit"], "did you mean vae_digits?"),
     (["sample"], "sample: source is required"),
