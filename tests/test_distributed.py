@@ -99,7 +99,7 @@ def test_the_example_for_slurm_asks_for_what_it_starts(tmp_path):
     srun.write_text('#!/bin/bash\nprintf "%s\\n" "$@"\n')
     srun.chmod(0o755)
     given = dict(re.findall(r"#SBATCH --([\w-]+)=(\S+)", script.read_text()))
-    slurm = {"SLURM_NNODES": given["nodes"], "SLURM_NTASKS_PER_NODE": given["ntasks-per-node"]}
+    slurm = {"SLURM_JOB_ID": "7", "SLURM_NNODES": given["nodes"], "SLURM_NTASKS_PER_NODE": given["ntasks-per-node"]}
     environment = {**os.environ, **slurm, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run(["bash", str(script), "--seed_everything=1"], env=environment, capture_output=True, text=True)
     _, name, *arguments = done.stdout.split()
