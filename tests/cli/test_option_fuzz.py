@@ -218,6 +218,17 @@ def test_some(configurations, tmp_path, monkeypatch):
     assert not all(taken)
 
 
+@pytest.mark.parametrize("value", ["!!float x", "!!bool x", "!!timestamp x", "!!int ''", "2001-13-45"])
+def test_a_value_that_does_not_fit_its_tag(value, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("config.yaml").write_text(f"model: {value}\n")
+    for arguments in (["--config", "config.yaml"], ["--config", "gan_digits", f"--model={value}"]):
+        status, _, err = command(["fit", *arguments, *SHORT])
+        assert status == 2
+        assert err.count("\n") == 1
+        assert err.startswith("lit-gen: error: ")
+
+
 @pytest.mark.slow
 def test_a_thousand(configurations, tmp_path, monkeypatch):
     """All of them, so that one run names every failure."""
@@ -229,4 +240,4 @@ def test_a_thousand(configurations, tmp_path, monkeypatch):
         except Exception as error:  # noqa: PERF203
             failures.append(f"seed {seed}\n{''.join(traceback.format_exception(error)[-3:])}")
     assert not failures, f"{len(failures)} failures\n" + "\n\n".join(failures)
-    assert 50 < taken < 700
+    assert 10 < taken < 900
