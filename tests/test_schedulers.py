@@ -1,9 +1,12 @@
+import math
 import warnings
 
 import pytest
 import torch
+from torch.optim.lr_scheduler import ChainedScheduler, ConstantLR, ExponentialLR, OneCycleLR, SequentialLR
 
 from lit_gen.schedulers import ConstantThenLinear
+from lit_gen.training.schedule_length import updates_left
 
 
 def optimizer():
@@ -44,3 +47,41 @@ def test_a_restored_schedule_goes_on_the_same():
 def test_settings_out_of_range(constant, decay, message):
     with pytest.raises(ValueError, match=message):
         ConstantThenLinear(optimizer(), constant, decay)
+
+
+def one_cycle(of, steps):
+    return OneCycleLR(of, 0.1, total_steps=steps, cycle_momentum=False)
+
+
+def in_turn(of, first, steps, milestones):
+    return SequentialLR(of, [first, one_cycle(of, steps), *(ConstantLR(of) for _ in milestones[1:])], milestones)
+
+
+SCHEDULES = {
+    "one cycle": lambda of: one_cycle(of, 7),
+    "chained": lambda of: ChainedScheduler([one_cycle(of, 9), ExponentialLR(of, 0.9), one_cycle(of, 5)]),
+    "last in turn": lambda of: in_turn(of, ConstantLR(of), 4, [3]),
+    "too short in its turn": lambda of: in_turn(of, ConstantLR(of), 4, [3, 9]),
+    "just short enough in its turn": lambda of: in_turn(of, ConstantLR(of), 4, [3, 8]),
+    "first in turn": lambda of: in_turn(of, one_cycle(of, 3), 30, [6]),
+    "without end": ConstantLR,
+}
+
+
+ENDLESS = ("just short enough in its turn", "without end")
+
+
+@pytest.mark.parametrize("made", [0, 1, 2, 4])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_updates_left_are_those_until_it_raises(name, made):
+    warnings.simplefilter("ignore")
+    scheduler = SCHEDULES[name](optimizer())
+    for _ in range(made if name != "first in turn" else min(made, 3)):
+        scheduler.step()
+    told = updates_left(scheduler)
+    assert math.isinf(told) == (name in ENDLESS)
+    for _ in range(20 if math.isinf(told) else int(told)):
+        scheduler.step()
+    if not math.isinf(told):
+        with pytest.raises(ValueError, match="Tried to step"):
+            scheduler.step()

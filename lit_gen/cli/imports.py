@@ -7,11 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import _common, set_parsing_settings
 
 from lit_gen.moved import MOVED
 from lit_gen.pretrained.trust import PUBLIC, TRUSTED, permitted
+from lit_gen.yaml_text import read_yaml
 
 # What a run is configured with beside its model.
 SURROUNDINGS = ("datamodules", "lit_gen.callbacks", "lit_gen.tracking", "lightning.pytorch", "torch.nn")
@@ -51,12 +51,12 @@ def named_packages(arguments: Sequence[str]) -> list[str]:
         if option == "--trust":
             names |= {value} - {"", option}
         elif option in ("--config", "-c"):
-            with suppress(OSError, ValueError, yaml.YAMLError, RecursionError):
-                content = yaml.safe_load(Path(value).read_text())
+            with suppress(OSError, ValueError):
+                content = read_yaml(Path(value).read_text())
                 names |= _packages(content)
         elif option not in _NOT_MODULES:
-            with suppress(yaml.YAMLError, RecursionError):
-                names |= _packages(yaml.safe_load(value))
+            with suppress(ValueError):
+                names |= _packages(read_yaml(value))
     return sorted(names - {"lit_gen", "torch", "lightning"})
 
 

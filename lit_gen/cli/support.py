@@ -7,13 +7,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from lightning.pytorch.utilities import rank_zero_only
 
 from lit_gen.cli.words import note, suggest
 from lit_gen.pretrained.resume import last_checkpoint
 from lit_gen.pretrained.shipped import configs_folder, list_configs
 from lit_gen.pretrained.stored import checkpoint_config
+from lit_gen.yaml_text import read_yaml
 
 WHOLES = {"--config": 0, "-c": 0, "--model": 1, "--data": 1}  # files, then classes
 RUNS = "runs"  # trainer.default_root_dir, unless stated
@@ -89,8 +89,8 @@ def names_data_alone(arguments: Sequence[str]) -> bool:
 
 def _contents(arguments: Sequence[str]) -> Iterator[dict[str, Any]]:
     for text in config_texts(arguments):
-        with suppress(yaml.YAMLError, RecursionError):
-            content = yaml.safe_load(text)
+        with suppress(ValueError):
+            content = read_yaml(text)
             if isinstance(content, dict):
                 yield content
 

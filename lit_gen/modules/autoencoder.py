@@ -73,6 +73,10 @@ class Autoencoder(AutoencodingModule, models.Autoencoder):
         if self.discriminator is not None:
             self.update("discriminator", self.discriminator_loss, replace(draw, reconstruction=images))
 
+    def updates_in(self, steps: int) -> dict[str, int]:
+        """One of each player a step."""
+        return {player.name: steps for player in self._players}
+
     def everyones(self, x: Tensor) -> Tensor:
         """The rows of all processes in the order of the batch, the same everywhere. A collective."""
         if self.random.world_size == 1:

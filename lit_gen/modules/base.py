@@ -1,5 +1,6 @@
 """What every training procedure shares beside the update step: seeds, averages in use, logging, checkpoints."""
 
+import math
 import os
 from typing import Any
 
@@ -16,6 +17,7 @@ from lit_gen.pretrained.warm_start import initialise
 from lit_gen.training.player import Player
 from lit_gen.training.processes import prepare
 from lit_gen.training.randomness import Randomness, mix, seed_global
+from lit_gen.training.schedule_length import updates_left
 from lit_gen.training.update import UpdatingModule
 
 Batch = tuple[Tensor, Tensor]
@@ -81,6 +83,38 @@ class GenerativeModule(GenerativeModel, UpdatingModule):
             seed = int(os.environ.get("PL_GLOBAL_SEED", torch.initial_seed() % 2**32))
             self.seed = self.trainer.strategy.broadcast(seed)
         self._warn_of_shares()
+
+    def updates_in(self, steps: int) -> dict[str, int]:
+        """Updates of each player in ``steps`` of the trainer, none of which is left out; empty where nobody knows.
+
+        What a class says holds for its own ``training_step``, not for that of a subclass.
+        """
+        return {}
+
+    def on_train_start(self) -> None:
+        """Refuse a learning-rate schedule that would end before the run.
+
+        Not before: asked for its length, a trainer loads the data, which then doesn't go on from a checkpoint's place.
+
+        Raises:
+            ValueError: naming the updates that the run makes of each player.
+        """
+        left = {p.name: updates_left(p.lr_scheduler) for p in self._players if p.lr_scheduler is not None}
+        owner = next(kind for kind in type(self).__mro__ if "training_step" in vars(kind))
+        if all(map(math.isinf, left.values())) or "updates_in" not in vars(owner):
+            return
+        trainer: Any = self.trainer
+        if math.isinf(steps := trainer.estimated_stepping_batches):
+            return
+        before, after = self.updates_in(trainer.global_step), self.updates_in(int(steps))
+        needed = {name: count - before[name] for name, count in after.items()}
+        for name, updates in left.items():
+            if updates < needed[name]:
+                counts = " and ".join(f"{count} of the {player}" for player, count in needed.items())
+                raise ValueError(
+                    f"the {name}'s learning-rate schedule ends after {updates:g} updates, before the run, which makes "
+                    f"{counts}: give OneCycleLR as many by total_steps"
+                )
 
     def _warn_of_shares(self) -> None:
         """Say what makes processes, or parts of a batch, train on something else than the whole batch would."""

@@ -43,6 +43,10 @@ class CycleGAN(models.CycleGAN, GenerativeModule):
         fake_a, fake_b = self.exchanged("a", fake_a), self.exchanged("b", fake_b)
         self.update("discriminator", self.discriminator_loss, a, b, fake_a, fake_b, *self.view_numbers(a, b))
 
+    def updates_in(self, steps: int) -> dict[str, int]:
+        """One of each side a step."""
+        return {"generator": steps, "discriminator": steps}
+
     def view_numbers(self, a: Tensor, b: Tensor) -> list[Tensor]:
         """Random numbers of the discriminators' views of a, b, translations to a, and to b; none without augmentation.
 

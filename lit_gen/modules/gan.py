@@ -34,6 +34,10 @@ class GAN(AdversarialModule, models.GAN):
                 draw = self.redraw(draw, keep_fake=i == 0 and bool(made))
                 self.update("generator", self.generator_loss, draw)
 
+    def updates_in(self, steps: int) -> dict[str, int]:
+        """A round of the generator's after every ``n_critic`` of the discriminator's."""
+        return {"discriminator": steps, "generator": steps // self.n_critic * self.n_generator}
+
     def discriminator_loss(self, draw: GANDraw) -> tuple[Tensor, dict[str, Tensor]]:
         """L_D(D(x), D(G(z))) plus the penalty, in one loss, so that Adam sees their sum."""
         judge = self.judge(draw.labels)

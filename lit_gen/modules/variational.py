@@ -55,11 +55,18 @@ class VariationalModule(LatentVariableModel, VariationalModel, ABC):
         if self.turns("encoder") % self.encoder_steps == 0:
             self.update("decoder", self.loss, *self.draw(batch, samples))
 
+    def updates_in(self, steps: int) -> dict[str, int]:
+        """One joint update a step, or one of the decoder after every ``encoder_steps`` of the encoder."""
+        if self.encoder_steps == 0:
+            return {"vae": steps}
+        return {"encoder": steps, "decoder": steps // self.encoder_steps}
+
     def on_train_start(self) -> None:
         """Refuse an objective that doesn't suit the model or the training's length.
 
         Not before: asked for its length, a trainer loads the data, which then doesn't go on from a checkpoint's place.
         """
+        super().on_train_start()
         trainer = self.trainer
         batches = math.inf if trainer.fast_dev_run else trainer.estimated_stepping_batches  # type: ignore[attr-defined]
         self.objective.check(self.stochastic_layers, batches // max(1, self.encoder_steps))

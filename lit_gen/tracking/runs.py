@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from lit_gen.tracking.score_names import of_kind
+from lit_gen.yaml_text import read_yaml
 
 MARK, CONFIG, METRICS = "run.json", "config.yaml", "metrics.csv"
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -188,9 +189,9 @@ def _config(folder: Path) -> tuple[dict[str, Any], str]:
         return {}, ""
     try:
         text = path.read_text()
-        config = yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: damaged, not YAML ({error})") from None
+        config = read_yaml(text, _Loader)
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged, {error}") from None
     if not isinstance(config, dict):
         raise ValueError(f"{path}: damaged, not a configuration")
     return config, text.partition("\n")[0].lstrip("# ") if text.startswith("#") else ""

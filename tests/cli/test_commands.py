@@ -116,6 +116,12 @@ def test_doctor_tells_without_a_network(capsys, monkeypatch):
     assert "5ec4e7" not in out
 
 
+def test_doctor_refuses_options_as_every_command(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["doctor", "--fix"])
+    assert capsys.readouterr().err == "lit-gen: error: doctor: unknown option --fix; see --help\n"
+
+
 def test_encode_embeds_every_image_in_order(models, capsys):
     images, labels = DigitsDataModule().dataset("test").__getitems__(list(range(30)))
     np.savez("digits.npz", images=images[:, 0].numpy(), labels=labels.numpy())

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.plugins import MixedPrecision
 from lit_gen.modules.unrolled import UnrolledSGD
 from torch import nn
-from torch.optim.lr_scheduler import ExponentialLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ExponentialLR, OneCycleLR, ReduceLROnPlateau
 
 from datamodules import DigitsDataModule
 from lit_gen import GAN, VAE, WGAN, WGANGP
@@ -491,3 +491,63 @@ def test_a_misspelt_argument_is_named_with_what_is_accepted():
         TypeError, match=r"GAN: no argument generator_optimiser; did you mean generator_optimizer\?.*n_cr"
     ):
         GAN(SHAPE, 4, generator_optimiser=torch.optim.SGD)
+
+
+class OwnSteps(GAN):
+    """The generator rests, of which the library knows nothing."""
+
+    def training_step(self, batch, batch_idx):
+        self.update("discriminator", self.discriminator_loss, self.draw(batch))
+
+
+def one_cycle(steps):
+    return partial(OneCycleLR, max_lr=1e-3, total_steps=steps)
+
+
+@pytest.mark.parametrize(("kind", "kwargs", "short", "counts"), [
+    (GAN, {"n_critic": 2, "n_generator": 3}, {"generator": 8}, {"discriminator": 7, "generator": 9}),
+    (GAN, {"n_critic": 2, "n_generator": 3}, {"discriminator": 6}, {"discriminator": 7, "generator": 9}),
+    (VAE, {}, {"": 6}, {"vae": 7}),
+    (VAE, {"encoder_steps": 2}, {"": 6}, {"encoder": 7, "decoder": 3}),
+])  # fmt: skip
+def test_a_schedule_that_ends_before_the_run_is_refused_before_it(kind, kwargs, short, counts):
+    for fits in (False, True):
+        schedules = {f"{name}_scheduler".lstrip("_"): one_cycle(steps + fits) for name, steps in short.items()}
+        module = build(kind, **kwargs, **schedules)
+        if fits:
+            fit(module, steps=7)
+            assert module.updates == counts
+            continue
+        told = " and ".join(f"{count} of the {player}" for player, count in counts.items())
+        (steps,) = short.values()
+        with pytest.raises(
+            ValueError, match=f"schedule ends after {steps} updates, before the run, which makes {told}:"
+        ):
+            fit(module, steps=7)
+        assert set(module.updates.values()) == {0}
+
+
+def test_nothing_is_said_of_a_schedule_in_an_unknown_rhythm():
+    module = build(OwnSteps, generator_scheduler=one_cycle(2))
+    fit(module, steps=4)
+    assert module.updates == {"discriminator": 4, "generator": 0}
+
+
+def test_a_run_that_goes_on_needs_only_the_rest_of_its_schedule(tmp_path):
+    module = build(GAN, discriminator_scheduler=one_cycle(6))
+    fit(module, steps=3).save_checkpoint(tmp_path / "some.ckpt")
+    resumed = build(GAN, discriminator_scheduler=one_cycle(6))
+    for steps in (6, 7):
+        trainer = L.Trainer(
+            accelerator="cpu", max_steps=steps, max_epochs=-1, limit_val_batches=0, logger=False,
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+        data = DigitsDataModule(batch_size=32)
+        if steps == 6:
+            trainer.fit(resumed, datamodule=data, ckpt_path=tmp_path / "some.ckpt", weights_only=True)
+            assert resumed.updates["discriminator"] == 6
+            continue
+        with pytest.raises(
+            ValueError, match="ends after 3 updates, before the run, which makes 4 of the discriminator"
+        ):
+            trainer.fit(resumed, datamodule=data, ckpt_path=tmp_path / "some.ckpt", weights_only=True)

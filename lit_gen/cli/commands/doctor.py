@@ -1,6 +1,5 @@
 """``lit-gen doctor``: what this installation has and finds. Asks no network."""
 
-import argparse
 import importlib.metadata
 import os
 import platform
@@ -9,6 +8,7 @@ from pathlib import Path
 import torch
 
 from lit_gen import __version__
+from lit_gen.cli.words import CommandParser
 from lit_gen.kernels.guard import told_error
 from lit_gen.kernels.trial import BOUND, error_here
 from lit_gen.metrics import SHIPPED, load_extractor
@@ -22,7 +22,7 @@ PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse",
 def run(arguments: list[str]) -> None:
     """Print what was found, a line each."""
     text = "What this installation has and finds, without a network."
-    argparse.ArgumentParser("lit-gen doctor", description=text, allow_abbrev=False).parse_args(arguments)
+    CommandParser("doctor", text).parse_args(arguments)
     lines = {
         "lit-gen": f"{__version__}, Python {platform.python_version()}, {platform.platform()}",
         **{package: _version(package) for package in PACKAGES},

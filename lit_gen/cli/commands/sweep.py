@@ -16,6 +16,7 @@ from lit_gen.cli.words import CommandParser, report
 from lit_gen.pretrained.shipped import configs_folder
 from lit_gen.tracking.comparison import flat, grouped
 from lit_gen.tracking.runs import read_run
+from lit_gen.yaml_text import read_yaml
 
 SECTION = "sweep"  # of a config: what this command takes from it
 TRIALS = 20
@@ -101,9 +102,9 @@ def read_config(name: str | None) -> tuple[list[str], dict[str, Any]]:
     if not path.is_file():
         return ["--config", name], {}  # which fit refuses, with its words
     try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+        content = read_yaml(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     if not isinstance(content, dict) or SECTION not in content:
         return ["--config", name], {}
     section = content.pop(SECTION)
