@@ -1,5 +1,6 @@
 """Files and folders that are whole or absent."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -84,15 +85,26 @@ def hold(path: str | Path) -> IO[bytes] | None:
     Returns:
         None if another process holds it. Where the file system has no locks everyone holds everything.
     """
-    file = open(path, "ab")  # noqa: SIM115
-    if lockf is not None:
-        try:
-            lockf(file, LOCK_EX | LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                file.close()
-                return None
-    return file
+    while True:
+        file = open(path, "ab")  # noqa: SIM115
+        if lockf is not None:
+            try:
+                lockf(file, LOCK_EX | LOCK_NB)
+            except OSError as error:
+                if error.errno in (errno.EACCES, errno.EAGAIN):
+                    file.close()
+                    return None
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
+        file.close()  # its last holder has taken it away in between
+
+
+def let_go(path: str | Path, held: IO[bytes]) -> None:
+    """Let others hold a file, and take it away."""
+    with contextlib.suppress(OSError):
+        Path(path).unlink()
+    held.close()
 
 
 def remove_leftovers(folders: str | Path, pattern: str) -> None:

@@ -1,6 +1,7 @@
 """What a killed, stopped or failing run leaves, and how it goes on."""
 
 import json
+import math
 import os
 import resource
 import signal
@@ -248,6 +249,7 @@ def test_an_error_in_a_batch_keeps_what_was_trained_and_a_diverged_model_takes_n
 ):
     monkeypatch.chdir(tmp_path)
     cycle = '{"class_path": "torch.optim.lr_scheduler.OneCycleLR", "init_args": {"max_lr": 0.001, "total_steps": 4}}'
+    monkeypatch.setattr("lit_gen.modules.base.updates_left", lambda scheduler: math.inf)  # as of one's own
     line = refused(
         [*GAN, "--checkpoint.every_n_steps=100", f"--model.generator_scheduler={cycle}", "--trainer.max_steps=9"],
         capsys,

@@ -13,7 +13,7 @@ from typing import IO, Any, Literal
 import lightning.pytorch as L
 from lightning.pytorch.utilities import rank_zero_only
 
-from lit_gen.files import hold, whole_file
+from lit_gen.files import hold, let_go, whole_file
 from lit_gen.tracking.runs import CONFIG, MARK
 
 LOCK = ".lock"  # held by the process that writes to the folder
@@ -157,7 +157,7 @@ class RunFolder:
     def forget(self) -> None:
         """Tell no later run of this process of it, and let other processes go on in it."""
         if self._lock is not None:
-            self._lock.close()
+            let_go(self.path / LOCK, self._lock)
             self._lock = None
         if os.environ.get(TOLD) == str(self.path):
             del os.environ[TOLD]

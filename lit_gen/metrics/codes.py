@@ -43,7 +43,7 @@ class CodeUsage(Metric):
         low, high = (int(x) for x in indices.aminmax()) if indices.numel() else (0, 0)
         if low < 0 or high >= self.codes:
             raise ValueError(f"indices from {low} to {high}: the {self.codes} codes are 0 to {self.codes - 1}")
-        self.histogram += torch.bincount(indices.flatten(), minlength=self.codes)
+        self.histogram += torch.bincount(indices.flatten().to(self.histogram.device), minlength=self.codes)
 
     def compute(self) -> dict[str, float]:
         """``codes_used`` and ``perplexity``, which is NaN of no codes."""
