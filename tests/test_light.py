@@ -1,6 +1,7 @@
 """Trained models on a machine without the training stack: what sampling needs, imports and costs."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -57,7 +58,10 @@ def absent():
 
 
 def ran(code, *arguments, **options):
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, **options)
+    """What a process of its own prints, on one thread as the tests: the number of threads changes last bits."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, **options)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
