@@ -62,7 +62,7 @@ class ArrayDataModule(DataModule):
         path = os.fspath(path)
         super().__init__(**kwargs)
         self._arrays = ArrayImages(path, layout, val_share, test_share, ending, images, labels, renumber, white)
-        self.path = os.fspath(path)
+        self.path = path
         self.name = self._arrays.name
 
     @property

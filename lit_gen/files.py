@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 import tempfile
@@ -9,7 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 try:
     from fcntl import LOCK_EX, LOCK_NB, flock, lockf
@@ -105,6 +106,15 @@ def let_go(path: str | Path, held: IO[bytes]) -> None:
     with contextlib.suppress(OSError):
         Path(path).unlink()
     held.close()
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """What a JSON file of names and values says; nothing where it is none, or isn't there."""
+    try:
+        found = json.loads(Path(path).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def remove_leftovers(folders: str | Path, pattern: str) -> None:

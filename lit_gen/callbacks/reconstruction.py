@@ -8,20 +8,19 @@ from torch import Tensor
 from torchmetrics import Metric, SumMetric
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
+from lit_gen.callbacks.held_out_scores import HeldOutScores
 from lit_gen.callbacks.samples import SampleGrid
-from lit_gen.metrics import CodeUsage, Extractor, FeatureMoments, Moments, frechet_of_moments, to_signed
-from lit_gen.metrics.choosing import choose_extractor
+from lit_gen.metrics import CodeUsage, FeatureMoments, frechet_of_moments, to_signed
 from lit_gen.metrics.passes import as_extractor_takes
 from lit_gen.metrics.scores import protocol_name
 from lit_gen.pictures import image_grid
-from lit_gen.precision import float64_device
 
 SMALLEST = 6  # side of images that SSIM's window of 11 pixels can be continued beyond
 LEVELS = 255.0
 COLUMNS = 8  # of a grid
 
 
-class EvaluateReconstruction(L.Callback):
+class EvaluateReconstruction(HeldOutScores):
     """Scores an autoencoder's reconstructions of all held-out images and logs, for a split ``val`` or ``test``,
 
     - ``<split>/psnr_8bit_db``: 10 log10(255² / E (x − x̂)²) on 256 levels, the mean over all values of all images;
@@ -39,39 +38,19 @@ class EvaluateReconstruction(L.Callback):
             null for no Fréchet distance.
     """
 
-    logged: set[str] | None = None  # the scores' names, which only the first validation tells
+    _method = "reconstruct"
+    _refusal = "has no reconstruct(images)"
 
-    def __init__(self, extractor: str | None = "auto") -> None:
-        self.extractor = extractor
-        self._data: Any = None
-        self._network: Extractor | None = None
-        self._metrics: dict[str, Metric] = {}
-
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Find the extractor for the data, and refuse an unfit one before training starts.
-
-        Raises:
-            ValueError: for a module that doesn't reconstruct.
-        """
-        if not hasattr(pl_module, "reconstruct"):
-            raise ValueError(f"EvaluateReconstruction: {type(pl_module).__name__} has no reconstruct(images)")
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if self.extractor is not None and data is not None and data is not self._data and stage != "predict":
-            self._data, self._network = data, choose_extractor(self.extractor, data)
-
-    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start anew."""
-        self._metrics = {"images": SumMetric(), "psnr_8bit_db": PeakSignalNoiseRatio(data_range=LEVELS)}
-        if min(pl_module.image_shape[1:]) >= SMALLEST:  # type: ignore[index]
-            self._metrics["ssim_8bit"] = StructuralSimilarityIndexMeasure(data_range=LEVELS)
-        if (codes := getattr(getattr(pl_module, "bottleneck", None), "codes", None)) is not None:
-            self._metrics["codes"] = CodeUsage(codes)
+    def _new_metrics(self, trainer: L.Trainer, module: Any) -> dict[str, Metric]:
+        """One for each score, and the number of images."""
+        found: dict[str, Metric] = {"images": SumMetric(), "psnr_8bit_db": PeakSignalNoiseRatio(data_range=LEVELS)}
+        if min(module.image_shape[1:]) >= SMALLEST:
+            found["ssim_8bit"] = StructuralSimilarityIndexMeasure(data_range=LEVELS)
+        if (codes := getattr(getattr(module, "bottleneck", None), "codes", None)) is not None:
+            found["codes"] = CodeUsage(codes)
         if self._network is not None:
-            for side in ("real", "made"):
-                self._metrics[side] = FeatureMoments(self._network.num_features)
-        device = float64_device(pl_module.device)
-        for metric in self._metrics.values():
-            metric.set_dtype(torch.float64).to(device)
+            found |= {side: FeatureMoments(self._network.num_features) for side in ("real", "made")}
+        return {name: metric.set_dtype(torch.float64) for name, metric in found.items()}
 
     @torch.no_grad()
     def on_validation_batch_end(
@@ -102,39 +81,22 @@ class EvaluateReconstruction(L.Callback):
             for side, x in {"real": images, "made": made}.items():
                 self._metrics[side].update(network.extract(as_extractor_takes(x, network))[0])
 
-    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log the scores of all processes' images."""
-        if not trainer.sanity_checking:
-            self._log(trainer, pl_module, "val")
-
-    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log the scores of all processes' images."""
-        self._log(trainer, pl_module, "test")
-
-    on_test_epoch_start = on_validation_epoch_start
     on_test_batch_end = on_validation_batch_end
 
-    def _log(self, trainer: L.Trainer, pl_module: L.LightningModule, split: str) -> None:
+    def _scores(self) -> dict[str, float]:
+        """Those that there are, none without images."""
         count = int(self._metrics["images"].compute())
         if count == 0:
-            return
+            return {}
         named = ("psnr_8bit_db", "ssim_8bit")
-        scores: dict[str, float] = {
-            name: float(self._metrics[name].compute()) for name in named if name in self._metrics
-        }
+        scores = {name: float(self._metrics[name].compute()) for name in named if name in self._metrics}
         if "codes" in self._metrics:
             usage: Any = self._metrics["codes"].compute()
             scores |= usage
         if self._network is not None and count >= 2:
-            made, real = self._moments("made"), self._moments("real")
             name = protocol_name("fd", self._network.name, count, self._network.frechet)
-            scores[f"r{name}"] = float(frechet_of_moments(made, real))
-        for name, score in scores.items():
-            pl_module.log(f"{split}/{name}", float(score), prog_bar=True, sync_dist=trainer.world_size > 1)
-
-    def _moments(self, side: str) -> Moments:
-        metric: Any = self._metrics[side]
-        return metric.compute()
+            scores[f"r{name}"] = float(frechet_of_moments(self._moments("made"), self._moments("real")))
+        return scores
 
 
 class ReconstructionGrid(SampleGrid):

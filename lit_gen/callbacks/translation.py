@@ -7,16 +7,15 @@ import torch
 from torch import Tensor
 from torchmetrics import MeanMetric, Metric, SumMetric
 
+from lit_gen.callbacks.held_out_scores import HeldOutScores
 from lit_gen.callbacks.samples import SampleGrid
-from lit_gen.metrics import SHIPPED, Extractor, FeatureMoments, Moments, frechet_distance, load_extractor
-from lit_gen.metrics.choosing import choose_extractor
+from lit_gen.metrics import SHIPPED, Extractor, FeatureMoments, frechet_distance, load_extractor
 from lit_gen.pictures import image_grid
-from lit_gen.precision import float64_device
 
 OTHER = {"a": "b", "b": "a"}
 
 
-class EvaluateTranslation(L.Callback):
+class EvaluateTranslation(HeldOutScores):
     """Scores a `CycleGAN` on all held-out images and logs, for a split ``val`` or ``test``,
 
     - ``<split>/cycle_error_a``, ``_b``: mean |F(G(a)) − a| and |G(F(b)) − b|,
@@ -35,40 +34,30 @@ class EvaluateTranslation(L.Callback):
             null for no Fréchet distance.
     """
 
-    logged: set[str] | None = None  # the scores' names, which only the first validation tells
+    _method = "translate"
+    _refusal = "doesn't translate, CycleGAN does"
 
-    def __init__(self, extractor: str | None = "auto") -> None:
-        self.extractor = extractor
-        self._data: Any = None
-        self._network: Extractor | None = None
-        self._metrics: dict[str, Metric] = {}
+    def _choose(self, extractor: str, data: Any) -> Extractor | None:
+        """Also the one shipped for data of which both domains are parts."""
+        names = {getattr(data, domain).name if hasattr(data, domain) else data.name for domain in OTHER}
+        if extractor != "auto":
+            return super()._choose(extractor, data)
+        if len(names) == 1 and (name := names.pop()) in SHIPPED:
+            network = load_extractor(name)
+            return network if network.image_shape == tuple(data.image_shape) else None
+        return None
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Find the extractor for the data, and refuse an unfit one before training starts.
-
-        Raises:
-            ValueError: for a module that doesn't translate.
-        """
-        if not hasattr(pl_module, "translate"):
-            raise ValueError(f"EvaluateTranslation: {type(pl_module).__name__} doesn't translate, CycleGAN does")
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if self.extractor is not None and data is not None and data is not self._data and stage != "predict":
-            self._data, self._network = data, _choose_extractor(self.extractor, data)
-
-    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start anew."""
-        device = float64_device(pl_module.device)
+    def _new_metrics(self, trainer: L.Trainer, module: Any) -> dict[str, Metric]:
+        """One for each error, and the number of images and moments of features of each domain."""
         names = [f"{error}_error_{domain}" for error in ("cycle", "identity") for domain in OTHER]
         if getattr(trainer.datamodule, "paired", False):  # type: ignore[attr-defined]
             names += ["true_error_ab", "true_error_ba", "identity_map_error"]
-        self._metrics = {name: MeanMetric(nan_strategy="ignore") for name in names}
+        found: dict[str, Metric] = {name: MeanMetric(nan_strategy="ignore") for name in names}
         for domain in OTHER:
-            self._metrics[f"count_{domain}"] = SumMetric()
+            found[f"count_{domain}"] = SumMetric()
             if self._network is not None:
-                for kind in ("real", "fake"):
-                    self._metrics[f"{kind}_{domain}"] = FeatureMoments(self._network.num_features)
-        for metric in self._metrics.values():
-            metric.to(device)
+                found |= {f"{kind}_{domain}": FeatureMoments(self._network.num_features) for kind in ("real", "fake")}
+        return found
 
     @torch.no_grad()
     def on_validation_batch_end(
@@ -99,23 +88,14 @@ class EvaluateTranslation(L.Callback):
         if "identity_map_error" in self._metrics:
             self._add_error("identity_map_error", batch["a"][0], batch["b"][0])
 
-    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log the scores of all processes' images."""
-        if not trainer.sanity_checking:
-            self._log(trainer, pl_module, "val")
-
-    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log the scores of all processes' images."""
-        self._log(trainer, pl_module, "test")
-
-    on_test_epoch_start = on_validation_epoch_start
     on_test_batch_end = on_validation_batch_end
 
     def _add_error(self, name: str, images: Tensor, target: Tensor) -> None:
         errors = (images.float() - target.float()).abs().flatten(1).mean(1)
         self._metrics[name].update(errors)
 
-    def _log(self, trainer: L.Trainer, pl_module: L.LightningModule, split: str) -> None:
+    def _scores(self) -> dict[str, float]:
+        """Errors of domains that have images, and distances where both have two."""
         counts = {domain: int(self._metrics[f"count_{domain}"].compute()) for domain in OTHER}
         scores: dict[str, float] = {}
         for name, metric in self._metrics.items():
@@ -126,22 +106,7 @@ class EvaluateTranslation(L.Callback):
                 fake, real = (self._moments(f"{kind}_{other}") for kind in ("fake", "real"))
                 distance = frechet_distance(fake.mean, fake.covariance, real.mean, real.covariance)
                 scores[f"fd_{self._network.name}_{counts[domain]}_{domain}{other}"] = float(distance)
-        for name, score in scores.items():
-            pl_module.log(f"{split}/{name}", score, prog_bar=True, sync_dist=trainer.world_size > 1)
-
-    def _moments(self, name: str) -> Moments:
-        metric: Any = self._metrics[name]
-        return metric.compute()
-
-
-def _choose_extractor(extractor: str, data: Any) -> Extractor | None:
-    names = {getattr(data, domain).name if hasattr(data, domain) else data.name for domain in OTHER}
-    if extractor != "auto":
-        return choose_extractor(extractor, data)
-    if len(names) == 1 and (name := names.pop()) in SHIPPED:
-        network = load_extractor(name)
-        return network if network.image_shape == tuple(data.image_shape) else None
-    return None
+        return scores
 
 
 class TranslationGrid(SampleGrid):

@@ -76,20 +76,21 @@ def choose(data: Mapping[str, Any], sized: bool, accelerated: bool) -> Choice | 
     module = _made(data)
     if not isinstance(module, OWN):
         return None
+    shape = module.image_shape
     choice = Choice({"data": {"class_path": data["class_path"], "init_args": {}}})
     if isinstance(module, ImageFolderDataModule) and not sized:
         side = _fitting_side(module, accelerated)
         choice.config["data"]["init_args"]["image_size"] = side
         choice.reasons.append(("data.image_size", f"pictures of {side} x {side}, cropped at the centre"))
-        module = _made({**data, "init_args": {**data["init_args"], "image_size": side}})
-    if len(module.image_shape) != 3:
+        shape = (shape[0], side, side)
+    if len(shape) != 3:
         return None
     images = len(module.dataset("train"))
-    _choose_model(choice, module.image_shape, images, accelerated)
-    if module.image_shape[0] == 3:
+    _choose_model(choice, shape, images, accelerated)
+    if shape[0] == 3:
         choice.config["data"]["init_args"]["flip"] = True
         choice.reasons.append(("data.flip", "each image as likely mirrored"))
-    shipped = [name for name in SHIPPED if shipped_for(name, module.image_shape) is not None]
+    shipped = [name for name in SHIPPED if shipped_for(name, shape) is not None]
     if shipped and module.name not in SHIPPED:
         choice.config["evaluate"] = {"extractor": shipped[0]}
         sentence = f"scored in the features of {shipped[0]}; lit-gen extractor makes others"
@@ -143,9 +144,11 @@ def _holds(chosen: Any, final: Any) -> bool:
 
 
 def _made(data: Mapping[str, Any]) -> DataModule:
+    """The data module to look at; it reserves no cache of images, which is the run's to fill."""
+    arguments = {name: value for name, value in data["init_args"].items() if name not in ("cache", "cache_folder")}
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(DataModule, "data")
-    made: DataModule = parser.instantiate_classes(parser.parse_object({"data": dict(data)})).data
+    made: DataModule = parser.instantiate_classes(parser.parse_object({"data": {**data, "init_args": arguments}})).data
     return made
 
 

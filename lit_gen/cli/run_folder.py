@@ -13,7 +13,7 @@ from typing import IO, Any, Literal
 import lightning.pytorch as L
 from lightning.pytorch.utilities import rank_zero_only
 
-from lit_gen.files import hold, let_go, whole_file
+from lit_gen.files import hold, let_go, read_json, whole_file
 from lit_gen.tracking.runs import CONFIG, MARK
 
 LOCK = ".lock"  # held by the process that writes to the folder
@@ -203,11 +203,7 @@ def is_run(folder: str | Path) -> bool:
 
 def read_mark(folder: str | Path) -> dict[str, Any] | None:
     """What ``run.json`` says; None if there is none, or it is nobody's."""
-    try:
-        told = json.loads((Path(folder) / MARK).read_bytes())
-    except (OSError, ValueError):
-        return None
-    return told if isinstance(told, dict) else None
+    return read_json(Path(folder) / MARK) or None
 
 
 def _make(folder: Path) -> bool:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from lit_gen.kernels import guard_convolutions
 from lit_gen.metrics.classifiers import DataSetClassifier, SmallCNN, SmallResNet
 from lit_gen.metrics.views import Projection, contrast, view, views_found
+from lit_gen.value_ranges import to_signed
 
 FEWEST = 20  # images, of which a tenth is held out
 AMONG = 100  # images among whose views that of one is sought
@@ -239,7 +240,7 @@ def reproducible(seed: int, threads: int) -> Iterator[None]:
 
 def signed(images: Tensor) -> Tensor:
     """Images ``(N, C, H, W)`` in [-1, 1], of uint8 or of floats that are so already."""
-    return images.float().div_(127.5).sub_(1) if images.dtype == torch.uint8 else images.float()
+    return to_signed(images, "uint8") if images.dtype == torch.uint8 else images.float()
 
 
 def shifted(images: Tensor, most: int, generator: torch.Generator) -> Tensor:

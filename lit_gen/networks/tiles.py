@@ -210,6 +210,7 @@ class PictureStatistics:
         self.known: list[_Moments] = []
         self.complete = False
         self._sought: _Moments | None = None
+        self._taking = False
         self._tile: Tile | None = None
         self._call = 0
         self._handles: list[Any] = []
@@ -224,11 +225,9 @@ class PictureStatistics:
 
     def take(self, image: Tensor) -> None:
         """The statistics of all norms in one pass of this image."""
-        whole = Tile(*(Span(0, side, 0, side) for side in image.shape[-2:]))
-        while not self.complete:
-            self.through(image, whole)
-            self.next_sweep()
-        self.complete = False
+        self._taking = True
+        self.network(image)
+        self._taking = False
 
     def through(self, part: Tensor, tile: Tile) -> Tensor | None:
         """What the network makes of the tile, or None where it has met a norm whose statistics are sought."""
@@ -248,6 +247,10 @@ class PictureStatistics:
 
     def _replace(self, norm: Any, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         x, groups = inputs[0], norm.num_groups if isinstance(norm, nn.GroupNorm) else inputs[0].shape[1]
+        if self._taking:  # of a picture as a whole, whose own statistics the output has
+            self.known.append(_Moments())
+            self.known[-1].add(x.reshape(groups, -1))
+            return output
         if self._call == len(self.known):
             assert self._tile is not None
             self._sought = self._sought or _Moments()

@@ -1,9 +1,9 @@
 """The names of classes that checkpoints and folders of trained models keep."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+from lit_gen.files import read_json
 from lit_gen.pretrained.stored import CONFIG, checkpoint_config
 
 KEY = "class_names"
@@ -15,7 +15,8 @@ def stored_class_names(path: Path) -> tuple[str, ...]:
     Raises:
         ValueError: for a damaged file, or names that are no words.
     """
-    names: Any = _of_folder(path / CONFIG) if path.is_dir() else checkpoint_config(path, option="")[KEY]
+    folder = path.is_dir()  # in which weights without a description are enough to start from
+    names: Any = read_json(path / CONFIG).get(KEY, ()) if folder else checkpoint_config(path, option="")[KEY]
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"{path}: {KEY}={names!r:.60}: a list of words is expected")
     return tuple(names)
@@ -33,11 +34,3 @@ def take_class_names(module: Any, path: Path) -> None:
             module.class_names = names
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
-
-
-def _of_folder(path: Path) -> Any:
-    try:
-        config = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):
-        return ()  # weights without a description are enough to start from
-    return config.get(KEY, ()) if isinstance(config, dict) else ()

@@ -4,7 +4,6 @@ import copy
 import difflib
 import functools
 import hashlib
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from lit_gen.files import check_archive
+from lit_gen.files import check_archive, read_json
 from lit_gen.pretrained.resume import whole_before
 from lit_gen.pretrained.shipped import PRETRAINED, list_pretrained
 from lit_gen.pretrained.trust import harmless
@@ -78,7 +77,7 @@ def refuse_foreign(path: Path) -> None:
     """
     if path.is_dir():
         for name, key, library in FOREIGN:
-            described = _described(path / name).get(key)
+            described = read_json(path / name).get(key)
             if described is not None:
                 told = ", ".join(described) if isinstance(described, list) else described
                 here = "; lit_gen.from_diffusers reads this one" if told == "AutoencoderKL" else ""
@@ -97,15 +96,6 @@ def refuse_foreign(path: Path) -> None:
     else:
         hint = f"lit-gen reads checkpoints and folders of {CONFIG} and {WEIGHTS}, which say what the tensors belong to"
     raise ValueError(f"{path}: a sound safetensors file of {len(tensors)} tensors ({shown}), but no model; {hint}")
-
-
-def _described(path: Path) -> dict[str, Any]:
-    """What a JSON file says, nothing where it is none."""
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def plain_names(state: dict[str, Tensor]) -> dict[str, Tensor]:

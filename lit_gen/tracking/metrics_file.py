@@ -11,7 +11,6 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from lit_gen.files import whole_file
 
-FILE = "metrics.csv"
 COUNTERS = ("updates/", "skipped/")  # columns of every row; the others with a slash tell which kind of row it is
 
 

@@ -14,7 +14,8 @@ from process_group import CONTEXT
 from lit_gen.cli.app import main
 from lit_gen.cli.run_folder import LOCK
 from lit_gen.files import hold
-from lit_gen.tracking.metrics_file import FILE, MetricsFile, add_rows, cut_rows
+from lit_gen.tracking.metrics_file import MetricsFile, add_rows, cut_rows
+from lit_gen.tracking.runs import METRICS
 
 OPTIONS = [
     "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu", "--trainer.log_every_n_steps=1",
@@ -83,7 +84,7 @@ def killed(folder):
     told = mark(folder)
     told["end"] = None
     (folder / "run.json").write_text(json.dumps(told))
-    with (folder / FILE).open("a") as file:
+    with (folder / METRICS).open("a") as file:
         file.write("3,cut sho")
 
 
@@ -167,7 +168,7 @@ def test_what_was_trained_since_a_checkpoint_stays(first, capsys):
 
 
 def test_a_start_that_fails_leaves_the_run_as_it_was(first, capsys):
-    kept = {name: (first / name).read_bytes() for name in ("run.json", "config.yaml", FILE)}
+    kept = {name: (first / name).read_bytes() for name in ("run.json", "config.yaml", METRICS)}
     with pytest.raises(SystemExit):
         goes_on(first, "--trainer.precision=bf16-true")
     assert "precision=bf16-true" in capsys.readouterr().err
@@ -230,7 +231,7 @@ def test_a_file_goes_on_with_other_columns_and_a_repeated_validation_once(tmp_pa
     second.go_on_from(4)
     second.log_metrics({"val/fd": 2.0, "updates/vae": 3}, 3)
     second.log_metrics({"train/loss": 4.0, "train/new": 1.0, "updates/vae": 4}, 4)
-    with (tmp_path / FILE).open(newline="") as file:
+    with (tmp_path / METRICS).open(newline="") as file:
         found = [(row["step"], row["train/loss"], row["val/fd"], row["train/new"]) for row in csv.DictReader(file)]
     assert found == [("0", "0.0", "", ""), ("1", "1.0", "", ""), ("2", "2.0", "", ""), ("3", "3.0", "", ""),
                      ("3", "", "2.0", ""), ("4", "4.0", "", "1.0")]  # fmt: skip
@@ -251,5 +252,5 @@ def test_other_processes_cut_nothing(tmp_path, monkeypatch):
     MetricsFile(tmp_path).log_metrics({"train/loss": 1.0}, 3)
     monkeypatch.setattr("lightning.pytorch.utilities.rank_zero_only.rank", 1)
     MetricsFile(tmp_path).go_on_from(1)
-    assert len((tmp_path / FILE).read_text().split()) == 2
-    assert os.listdir(tmp_path) == [FILE]
+    assert len((tmp_path / METRICS).read_text().split()) == 2
+    assert os.listdir(tmp_path) == [METRICS]

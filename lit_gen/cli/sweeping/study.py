@@ -16,6 +16,8 @@ from lit_gen.cli.sweeping.space import Dimension
 
 STUDY = "study.db"
 HOPELESS = 3  # trials that all fail, the first ones: the rest would too
+# Of a run that went well; the score of the untrained model doesn't count.
+UNSCORED = "it ended before its first evaluation; one comes every --trainer.val_check_interval batches"
 
 
 def require_optuna() -> Any:
@@ -30,10 +32,6 @@ def require_optuna() -> Any:
         raise ValueError("needs the package optuna: pip install 'lit-gen[sweep]'") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
-
-
-# Of a run that went well; the score of the untrained model doesn't count.
-UNSCORED = "it ended before its first evaluation; one comes every --trainer.val_check_interval batches"
 
 
 class Sweep:
