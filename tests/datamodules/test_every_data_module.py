@@ -20,9 +20,11 @@ from datamodules import (
     DataModule,
     DigitsDataModule,
     FashionMNISTDataModule,
+    GreyToColourDataModule,
     ImageFolderDataModule,
     MixtureDataModule,
     MNISTDataModule,
+    PairedDataModule,
     RecolouredDigitsDataModule,
     StackedMNISTDataModule,
     StreamingDataModule,
@@ -30,7 +32,7 @@ from datamodules import (
 )
 from datamodules.datasets import SPLITS
 from datamodules.shard_writer import write_shards
-from datamodules.unpaired import TwoDomains
+from datamodules.two_domains import TwoDomains
 
 BATCH, VAL = 8, 5
 # Each takes the folder of files, and further arguments of its class.
@@ -39,9 +41,15 @@ EVERY = {
     CIFAR10DataModule: lambda folder, **more: CIFAR10DataModule(str(folder), False, VAL, **more),
     DigitsDataModule: lambda folder, **more: DigitsDataModule(**more),
     FashionMNISTDataModule: lambda folder, **more: FashionMNISTDataModule(str(folder), False, VAL, **more),
+    GreyToColourDataModule: lambda folder, **more: GreyToColourDataModule(
+        CIFAR10DataModule(str(folder), False, VAL), **more
+    ),
     ImageFolderDataModule: lambda folder, **more: ImageFolderDataModule(f"{folder}/pictures", (6, 4), **more),
     MNISTDataModule: lambda folder, **more: MNISTDataModule(str(folder), False, VAL, **more),
     MixtureDataModule: lambda folder, **more: MixtureDataModule(num_points=100, **more),
+    PairedDataModule: lambda folder, **more: PairedDataModule(
+        f"{folder}/pictures", f"{folder}/pictures", (6, 4), **more
+    ),
     RecolouredDigitsDataModule: lambda folder, **more: RecolouredDigitsDataModule(**more),
     StackedMNISTDataModule: lambda folder, **more: StackedMNISTDataModule(
         50, root=str(folder), download=False, val_size=VAL, **more
