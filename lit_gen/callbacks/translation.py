@@ -46,7 +46,7 @@ class EvaluateTranslation(HeldOutScores):
         """Also the one shipped for data of which both domains are parts, or of the images to be translated to."""
         if tuple(getattr(data, "target_shape", data.image_shape)) != tuple(data.image_shape):
             data = Targets(data)
-        names = {getattr(data, domain).name if hasattr(data, domain) else data.name for domain in OTHER}
+        names = {getattr(getattr(data, domain, None), "name", data.name) for domain in OTHER}
         if extractor != "auto":
             return super()._choose(extractor, data)
         if len(names) == 1 and (name := names.pop()) in SHIPPED:

@@ -145,12 +145,13 @@ def test_shape_and_classes_are_known_before_the_data_are_read(kind, make, monkey
 @every_module
 def test_batches_are_float32_in_range_with_labels_in_range_and_as_many_as_said(make):
     data = make()
-    shape, classes, points = data.image_shape, data.num_classes, len(data.image_shape) == 1
+    shapes = [data.image_shape, getattr(data, "target_shape", data.image_shape)]  # the latter of a second domain
+    classes, points = data.num_classes, len(data.image_shape) == 1
     for name, loader in loaders(data).items():
         found, counts = list(batches(data, loader)), []
         assert len(found) == len(loader) > 0
-        for images, labels in itertools.chain(*found):
-            assert (images.dtype, images.shape) == (torch.float32, (len(labels), *shape))
+        for i, (images, labels) in itertools.chain(*map(enumerate, found)):
+            assert (images.dtype, images.shape) == (torch.float32, (len(labels), *shapes[i]))
             assert (labels.dtype, labels.ndim) == (torch.int64, 1)
             assert points or (images.abs() <= 1).all()
             assert ((labels >= 0) & (labels < max(classes, 1))).all()
