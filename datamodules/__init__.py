@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from datamodules.arrays import ArrayDataModule
     from datamodules.base import DataModule
     from datamodules.cifar10 import CIFAR10DataModule
+    from datamodules.colourising import GreyToColourDataModule
     from datamodules.datasets import BatchDataset, InMemoryDataset, Split
     from datamodules.digits import DigitsDataModule
     from datamodules.image_folder import ImageFolderDataModule
     from datamodules.mixtures import MixtureDataModule
     from datamodules.mnist import FashionMNISTDataModule, MNISTDataModule
+    from datamodules.paired import PairedDataModule
     from datamodules.recoloured import RecolouredDigitsDataModule
     from datamodules.stacked import StackedMNISTDataModule
     from datamodules.streaming import StreamingDataModule
@@ -28,10 +30,12 @@ __all__ = [
     "DataModule",
     "DigitsDataModule",
     "FashionMNISTDataModule",
+    "GreyToColourDataModule",
     "ImageFolderDataModule",
     "InMemoryDataset",
     "MNISTDataModule",
     "MixtureDataModule",
+    "PairedDataModule",
     "RecolouredDigitsDataModule",
     "Split",
     "StackedMNISTDataModule",
@@ -47,10 +51,12 @@ _HOMES = {
     "DataModule": "base",
     "DigitsDataModule": "digits",
     "FashionMNISTDataModule": "mnist",
+    "GreyToColourDataModule": "colourising",
     "ImageFolderDataModule": "image_folder",
     "InMemoryDataset": "datasets",
     "MNISTDataModule": "mnist",
     "MixtureDataModule": "mixtures",
+    "PairedDataModule": "paired",
     "RecolouredDigitsDataModule": "recoloured",
     "Split": "datasets",
     "StackedMNISTDataModule": "stacked",

@@ -144,6 +144,28 @@ def decode_whole(
         return _channels_first(_converted(opened, channels, reading))
 
 
+def decode_half(
+    file: str | IO[bytes],
+    image_shape: tuple[int, int, int],
+    name: str,
+    reading: Reading = DEFAULT,
+    right: bool = False,
+) -> np.ndarray:
+    """As `decode`, one half of a picture that shows two images side by side.
+
+    Raises:
+        ValueError: the file can't be read as an image, or its width is odd; names it.
+    """
+    channels, height, width = image_shape
+    with _readable(file, name, reading) as opened:
+        image = _converted(opened, channels, reading)
+        if image.width % 2:
+            raise ValueError(f"{image.width} pixels wide, which two images side by side can't be")
+        middle = image.width // 2
+        half = image.crop((middle, 0, image.width, image.height) if right else (0, 0, middle, image.height))
+        return _channels_first(ImageOps.fit(half, (width, height), method=Image.Resampling.BICUBIC))
+
+
 def read_header(file: str | IO[bytes], name: str, reading: Reading = DEFAULT) -> Header:
     """An image's header, without decoding it.
 

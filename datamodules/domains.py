@@ -80,11 +80,16 @@ class Augmented(Domains):
 
     They are in [0, 1), a hash of (seed, epoch, domain, index): the same whichever process or worker loads the image,
     and whether the run was interrupted or not. The loader calls `set_epoch` before an epoch begins.
+
+    Args:
+        domains: the training split.
+        seed: of the random numbers.
+        pairs: whether counterparts have one domain's numbers.
     """
 
-    def __init__(self, domains: Domains, seed: int):
+    def __init__(self, domains: Domains, seed: int, pairs: bool = False):
         super().__init__(domains.a, domains.b)
-        self.seed = seed
+        self.seed, self.pairs = seed, pairs
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # which workers that persist see too
 
     @property
@@ -102,7 +107,7 @@ class Augmented(Domains):
         pairs = [(i % lengths[0], i % lengths[1]) if isinstance(i, int) else i for i in indices]
         batch = super().__getitems__(pairs)
         return {
-            name: (*batch[name], self._chances(k, np.array([pair[k] for pair in pairs])))
+            name: (*batch[name], self._chances(0 if self.pairs else k, np.array([pair[k] for pair in pairs])))
             for k, name in enumerate(DOMAINS)
         }
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from datamodules.decoding import (
     Header,
     Reading,
     decode,
+    decode_half,
     decode_whole,
     examine,
     read_extremes,
@@ -98,6 +99,23 @@ class ImageFiles(BatchDataset):
         for i, path in enumerate(self.paths):
             page = "" if self.pages is None else f"\n{self.pages[i]}"
             yield f"{Path(path).name}\n{file_stamp(path, self.archive)}{page}"
+
+
+class HalfImageFiles(ImageFiles):
+    """One of two images that lie side by side in each file.
+
+    Args:
+        right: whether it is the one on the right.
+        **kwargs: of `ImageFiles`.
+    """
+
+    def __init__(self, *, right: bool, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.right = right
+
+    def decoded(self, i: int) -> np.ndarray:
+        """Half of image i, uint8 (C, H, W)."""
+        return decode_half(self.opened(i), self.image_shape, self.described(i), self.reading, self.right)
 
 
 class WholeImageFiles(ImageFiles):

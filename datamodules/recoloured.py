@@ -1,4 +1,4 @@
-"""Digits and recoloured digits: unpaired translation whose true answer is known."""
+"""Digits and recoloured digits: translation whose true answer is known."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from datamodules.datasets import SPLITS, InMemoryDataset, Split
 from datamodules.digits import DigitsDataModule
 from datamodules.domains import Domains
-from datamodules.unpaired import TwoDomains
+from datamodules.two_domains import TwoDomains
 
 PAPER = (0.95, 0.80, 0.30)  # red, green, blue in [0, 1] where the grey digit is black
 INK = (0.10, 0.15, 0.60)  # where it is white
@@ -32,10 +32,11 @@ class RecolouredDigitsDataModule(TwoDomains):
     """scikit-learn's digits in grey (a) and recoloured (b), both (3, 8, 8), 10 classes, nothing to download.
 
     The two training domains are disjoint halves of the 1,197 training digits (599 and 598): no digit has its
-    counterpart. In the splits val and test (300 digits each) image i of b is `recolour` of image i of a, so that the
-    error against the true map is measured.
+    counterpart, unless ``pairs`` asks for it. In the splits val and test (300 digits each) image i of b is `recolour`
+    of image i of a, so that the error against the true map is measured.
 
     Args:
+        pairs: whether the training domains are all 1,197 digits, and image i of b is `recolour` of image i of a.
         **kwargs: load_size, predict_domain, predict_folder and predict_crop of `TwoDomains`; batch_size, num_workers,
             flip and seed of `DataModule`.
     """
@@ -45,8 +46,9 @@ class RecolouredDigitsDataModule(TwoDomains):
     num_classes = 10
     paired = True
 
-    def __init__(self, **kwargs: Any):
+    def __init__(self, pairs: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
+        self.pairs = pairs
 
     def read_domains(self) -> dict[Split, Domains]:
         """Divides the training digits by their position, even and odd."""
@@ -56,7 +58,8 @@ class RecolouredDigitsDataModule(TwoDomains):
             images, labels = digits.dataset(split).__getitems__(list(range(len(digits.dataset(split)))))
             grey = images.expand(-1, 3, -1, -1).contiguous()
             colour = (recolour(images.double() / 255) * 255).round().to(torch.uint8)
-            first, second = (slice(0, None, 2), slice(1, None, 2)) if split == "train" else (slice(None), slice(None))
+            halved = split == "train" and not self.pairs
+            first, second = (slice(0, None, 2), slice(1, None, 2)) if halved else (slice(None), slice(None))
             splits[split] = Domains(
                 InMemoryDataset(grey[first], labels[first]), InMemoryDataset(colour[second], labels[second])
             )

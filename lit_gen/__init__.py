@@ -10,6 +10,7 @@ from lit_gen.moved import keep_old_names
 
 if TYPE_CHECKING:
     from lit_gen.modules import (
+        CUT,
         GAN,
         IWAE,
         VAE,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         CycleGAN,
         GenerativeModule,
         HierarchicalVAE,
+        Pix2Pix,
     )
     from lit_gen.pretrained import from_diffusers, from_pretrained, list_pretrained, push_to_hub, save_pretrained
     from lit_gen.running import evaluate, fit
@@ -40,7 +42,9 @@ _HOMES = {
     "VQVAE": "lit_gen.modules",
     "Autoencoder": "lit_gen.modules",
     "AutoencoderKL": "lit_gen.modules",
+    "CUT": "lit_gen.modules",
     "CycleGAN": "lit_gen.modules",
+    "Pix2Pix": "lit_gen.modules",
     "GenerativeModule": "lit_gen.modules",
     "HierarchicalVAE": "lit_gen.modules",
     "evaluate": "lit_gen.running",
@@ -53,6 +57,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "CUT",
     "GAN",
     "IWAE",
     "VAE",
@@ -65,6 +70,7 @@ __all__ = [
     "CycleGAN",
     "GenerativeModule",
     "HierarchicalVAE",
+    "Pix2Pix",
     "evaluate",
     "fit",
     "from_diffusers",

@@ -68,7 +68,7 @@ def prepare(folder: Path) -> None:
 
     os.chdir(folder)
     random = np.random.default_rng(0)
-    for name in ("photos", "samples", "horses", "zebras", "GENERATED"):
+    for name in ("photos", "maps", "samples", "horses", "zebras", "GENERATED"):
         Path(name).mkdir()
         for i, image in enumerate(random.integers(0, 256, (40, 8, 8), np.uint8)):
             Image.fromarray(image).save(f"{name}/{i:02d}.png")
@@ -98,7 +98,7 @@ def arguments(page: str, line: str) -> list[str]:
     run = f"{RUNS.get(page, 'vae')}.ckpt"
     given = shlex.split(line)[1:]
     given = [re.sub(r"^runs?/\S*\.ckpt$|^REAL$", run, part) for part in given]
-    if "--data.a.image_size" in given:
+    if {"--data.a.image_size", "--data.image_size"} & set(given):
         given = ["16" if part == "128" else part for part in given]
     return [str(ROOT / part) if part.startswith("configs/") else part for part in given]
 

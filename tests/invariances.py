@@ -14,7 +14,7 @@ import lightning.pytorch as L
 import torch
 from process_group import in_group
 
-from datamodules import DigitsDataModule
+from datamodules import DigitsDataModule, RecolouredDigitsDataModule
 from lit_gen.callbacks import FaultPolicy
 
 STEPS = 20
@@ -60,7 +60,7 @@ def assert_skips(make: Callable[..., Any], assert_same: Callable[..., None]) -> 
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
             if trainer.global_step == 3:
                 seen["before"] = copy.deepcopy(held(pl_module))
-                batch[0].fill_(float("nan"))
+                (batch["a"] if isinstance(batch, dict) else batch)[0].fill_(float("nan"))
 
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
             if trainer.global_step == 4:
@@ -102,7 +102,7 @@ def held(module: Any) -> dict[str, Any]:
 
 
 def fit(module: Any, ckpt_path: Path | None = None, max_steps: int = STEPS, **options: Any) -> None:
-    """Train on digits, 32 images a step over all processes."""
+    """Train on digits, or pairs of grey and coloured ones if the module translates, 32 a step over all processes."""
     warnings.simplefilter("ignore")
     options = {"devices": 1, **options}
     trainer = L.Trainer(
@@ -110,4 +110,6 @@ def fit(module: Any, ckpt_path: Path | None = None, max_steps: int = STEPS, **op
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, **options,
     )  # fmt: skip
     L.seed_everything(3, verbose=False)
-    trainer.fit(module, datamodule=DigitsDataModule(batch_size=32), ckpt_path=ckpt_path, weights_only=True)
+    translates = hasattr(module, "translate")
+    data = RecolouredDigitsDataModule(pairs=True, batch_size=32) if translates else DigitsDataModule(batch_size=32)
+    trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)

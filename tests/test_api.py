@@ -37,7 +37,20 @@ def test_training_needs_no_rarely_used_library():
 
 
 def test_public_names():
-    modules = ["GAN", "IWAE", "VAE", "VQGAN", "VQVAE", "WGAN", "WGANGP", "Autoencoder", "AutoencoderKL", "CycleGAN"]
+    modules = [
+        "GAN",
+        "IWAE",
+        "VAE",
+        "VQGAN",
+        "VQVAE",
+        "WGAN",
+        "WGANGP",
+        "Autoencoder",
+        "AutoencoderKL",
+        "CUT",
+        "CycleGAN",
+        "Pix2Pix",
+    ]
     modules += ["GenerativeModule", "HierarchicalVAE"]
     functions = ["evaluate", "fit", "from_diffusers", "from_pretrained", "list_pretrained", "push_to_hub"]
     functions += ["save_pretrained"]

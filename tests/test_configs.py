@@ -30,6 +30,9 @@ def test_config_runs(name, command, tmp_path, monkeypatch):
         options += [f"--data.{part}.path=images.npz" for part in parts]
         options += ["--data.num_workers=0", "--model.generator.width=8", "--model.discriminator.width=8"]
         options += ["--data.load_size=36"] if "horse2zebra" in name else []
+    elif name == "pix2pix_cifar10":
+        np.savez("images.npz", images=np.random.default_rng(0).integers(0, 256, (40, *shape), np.uint8))
+        options += ["--data.images=ArrayDataModule", "--data.images.path=images.npz", "--model.generator.width=8"]
     elif shape:
         images = np.random.default_rng(0).integers(0, 256, (40, *shape), np.uint8)
         np.savez("images.npz", images=images, labels=np.arange(40) % 10)

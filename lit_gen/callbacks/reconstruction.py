@@ -75,7 +75,7 @@ class EvaluateReconstruction(HeldOutScores):
         self._metrics["images"].update(len(images))
         for name in ("psnr_8bit_db", "ssim_8bit"):
             if name in self._metrics:
-                self._metrics[name].update(*(_levels(x, self._metrics[name].device) for x in (made, images)))
+                self._metrics[name].update(*(levels(x, self._metrics[name].device) for x in (made, images)))
         if self._network is not None:
             network = self._network.to(pl_module.device)
             for side, x in {"real": images, "made": made}.items():
@@ -145,6 +145,6 @@ def grid_of_pairs(images: Tensor, reconstructions: Tensor) -> Tensor:
     return image_grid(torch.cat([part for row in zip(*sides, strict=True) for part in row]), columns=columns)
 
 
-def _levels(images: Tensor, device: torch.device) -> Tensor:
+def levels(images: Tensor, device: torch.device) -> Tensor:
     """0 to 255, float64."""
     return ((to_signed(images.float(), "signed") + 1) * (LEVELS / 2)).to(device).double().round()

@@ -180,6 +180,7 @@ class ConfiguredCLI(LightningCLI):
         parser.add_lightning_class_args(FaultPolicy, "faults")
         for name in ("image_shape", "num_classes"):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
+        parser.link_arguments("data", "model.init_args.target_shape", target_shape, apply_on="instantiate")
 
     def _parse_ckpt_path(self) -> None:
         """Say how the run differs from the one that it goes on with or measures."""
@@ -246,3 +247,8 @@ class ConfiguredCLI(LightningCLI):
 
 def _note(text: str) -> None:
     rank_zero_note(f"note: {text}")
+
+
+def target_shape(data: Any) -> tuple[int, ...] | None:
+    """(C, H, W) of what the data's images are to be translated to, where that is another than theirs."""
+    return getattr(data, "target_shape", None)

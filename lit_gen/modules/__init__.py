@@ -6,10 +6,12 @@ from lit_gen.modules.adversarial import GANDraw
 from lit_gen.modules.autoencoder import VQGAN, VQVAE, Autoencoder, AutoencoderDraw, AutoencoderKL
 from lit_gen.modules.autoencoding import AutoencodingModule
 from lit_gen.modules.base import GenerativeModule
+from lit_gen.modules.cut import CUT
 from lit_gen.modules.cyclegan import CycleGAN
 from lit_gen.modules.gan import GAN
 from lit_gen.modules.hierarchical_vae import HierarchicalVAE
 from lit_gen.modules.perceptual import ClassifierFeatures
+from lit_gen.modules.pix2pix import Pix2Pix
 from lit_gen.modules.sampling import LatentVariableModel
 from lit_gen.modules.vae import IWAE, VAE
 from lit_gen.modules.variational import VariationalModule
@@ -24,6 +26,7 @@ from lit_gen.training.view import View
 
 __all__ = [
     "ADA",
+    "CUT",
     "GAN",
     "IWAE",
     "VAE",
@@ -53,6 +56,7 @@ __all__ = [
     "Memory",
     "Outcome",
     "PerceptualLoss",
+    "Pix2Pix",
     "Player",
     "Regularizer",
     "VariationalModule",

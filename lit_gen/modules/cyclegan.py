@@ -3,18 +3,17 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lit_gen import models
-from lit_gen.models.cyclegan import Domain
 from lit_gen.models.judge import Judge
-from lit_gen.modules.base import Batch, GenerativeModule
-from lit_gen.networks import couples_batch
-from lit_gen.precision import float32_or_better
+from lit_gen.models.translation import Domain
+from lit_gen.modules.base import Batch
+from lit_gen.modules.translation import TranslationModule, l1, together
 from lit_gen.training.augmentation.ada import followed
 
 
-class CycleGAN(models.CycleGAN, GenerativeModule):
+class CycleGAN(models.CycleGAN, TranslationModule):
     """The training of :class:`lit_gen.models.CycleGAN`, whose arguments it takes.
 
     One training batch ``{"a": (images, labels), "b": …}``
@@ -29,7 +28,7 @@ class CycleGAN(models.CycleGAN, GenerativeModule):
 
     def training_step(self, batch: dict[Domain, Batch], batch_idx: int) -> None:
         """Both generators, then both discriminators on what those have made and on older translations."""
-        a, b = (images_of(batch, domain).to(self.dtype) for domain in ("a", "b"))
+        a, b = self.domains(batch)
         made: list[tuple[Tensor, Tensor]] = []
 
         def generators(a: Tensor, b: Tensor, *view_numbers: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -42,10 +41,6 @@ class CycleGAN(models.CycleGAN, GenerativeModule):
         fake_a, fake_b = (torch.cat(parts) for parts in zip(*made, strict=True))
         fake_a, fake_b = self.exchanged("a", fake_a), self.exchanged("b", fake_b)
         self.update("discriminator", self.discriminator_loss, a, b, fake_a, fake_b, *self.view_numbers(a, b))
-
-    def updates_in(self, steps: int) -> dict[str, int]:
-        """One of each side a step."""
-        return {"generator": steps, "discriminator": steps}
 
     def view_numbers(self, a: Tensor, b: Tensor) -> list[Tensor]:
         """Random numbers of the discriminators' views of a, b, translations to a, and to b; none without augmentation.
@@ -115,16 +110,6 @@ class CycleGAN(models.CycleGAN, GenerativeModule):
             fakes, uniform = (x.transpose(0, 1).flatten(0, 1) for x in gathered)
         return self.pools[domain](fakes, uniform)[rank::world_size]
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Nothing by itself: callbacks score the translations."""
-
-    test_step = validation_step
-
-    def predict_step(self, batch: dict[Domain, Batch] | Batch, batch_idx: int) -> Tensor:
-        """Translations of the batch's one domain; of images ``(images, labels)`` without a domain, to b."""
-        to: Domain = "a" if isinstance(batch, dict) and "b" in batch else "b"
-        return self.translate(images_of(batch, "a" if to == "b" else "b") if isinstance(batch, dict) else batch[0], to)
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the pools beside the counters."""
         super().on_save_checkpoint(checkpoint)
@@ -135,28 +120,3 @@ class CycleGAN(models.CycleGAN, GenerativeModule):
         super().on_load_checkpoint(checkpoint)
         for domain, state in checkpoint.get("lit_gen", {}).get("pools", {}).items():
             self.pools[domain].load_state_dict(state)
-
-
-def images_of(batch: Any, domain: Domain) -> Tensor:
-    """The images of one domain.
-
-    Raises:
-        ValueError: if the batch doesn't come from two domains.
-    """
-    if not isinstance(batch, dict) or domain not in batch:
-        raise ValueError("data: CycleGAN needs images of two domains, {'a': …, 'b': …}; take UnpairedDataModule")
-    return batch[domain][0]
-
-
-def together(network: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """network(x), network(y) of two batches, in one pass unless it compares the samples of a batch."""
-    if couples_batch(network):
-        return network(x), network(y)
-    of_both = network(torch.cat([x, y.to(x.dtype)]))
-    return of_both[: len(x)], of_both[len(x) :]
-
-
-@float32_or_better
-def l1(x: Tensor, y: Tensor) -> Tensor:
-    """Mean absolute difference of two batches of images."""
-    return (x - y).abs().mean()

@@ -135,10 +135,14 @@ class Decoder(Network):
 
 
 class Translator(Network):
-    """Images `(N, C, H, W)` of one domain to images of the same shape of another, both in [-1, 1].
+    """Images `(N, C, H, W)` of one domain to images of the same height and width of another, both in [-1, 1].
 
     A translator that takes other heights and widths than its own says which, and `lit_gen.networks.translate_any_size`
     does the rest.
+
+    Args:
+        image_shape: `(C, H, W)` of what it takes.
+        out_channels: channels of what it makes; None for as many.
 
     Attributes:
         any_size: whether it takes every height and width that is a multiple of `stride` and at least `least_side`.
@@ -148,7 +152,7 @@ class Translator(Network):
             if that is unknown, which leaves whole pictures alone.
 
     Raises:
-        ValueError: for an `image_shape` that is neither `(C, H, W)` nor `(D,)`.
+        ValueError: for an `image_shape` that is neither `(C, H, W)` nor `(D,)`, or no channels.
     """
 
     any_size: bool = False
@@ -156,9 +160,11 @@ class Translator(Network):
     least_side: int = 1
     reach: int | None = None
 
-    def __init__(self, image_shape: tuple[int, ...]):
+    def __init__(self, image_shape: tuple[int, ...], out_channels: int | None = None):
         super().__init__()
         self.image_shape = _checked_shape(self, "image_shape", image_shape)
+        self.out_channels = self.image_shape[0] if out_channels is None else out_channels
+        at_least_one(self, out_channels=self.out_channels)
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

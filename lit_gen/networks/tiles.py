@@ -41,7 +41,7 @@ def translate_any_size(
             picture's therefore.
 
     Returns:
-        `(N, C, H, W)` in [-1, 1].
+        `(N, network.out_channels, H, W)` in [-1, 1].
 
     Raises:
         ValueError: for an empty image, a network that takes one size alone, a tile that holds nothing but overlap, or
@@ -145,7 +145,7 @@ def _aligned(network: Translator) -> int:
 def _by_tiles(network: Translator, image: Tensor, side: int, statistics: Statistics) -> Tensor:
     rows, columns = (_spans(pixels, side, network) for pixels in image.shape[-2:])
     grid = [Tile(*spans) for spans in itertools.product(rows, columns)]
-    translated = torch.empty_like(image)
+    translated = image.new_empty(1, network.out_channels, *image.shape[-2:])
     with PictureStatistics(network) as found:
         if statistics == "reduced":
             found.take(_reduced(network, image, side))

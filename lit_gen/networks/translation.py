@@ -50,9 +50,13 @@ class ResNetTranslator(Translator):
         downsamplings: how often the residual blocks' map is halved; null takes the paper's 2, or fewer where H and W
             don't divide or the map would be smaller than 7 pixels.
         norm: norm of all layers but the output; "instance" has no gain and bias.
+        out_channels: channels of the translations; null for C.
+
+    Attributes:
+        feature_channels: of each stage of its `features`.
 
     Raises:
-        ValueError: for points, sizes that don't divide, or a width, blocks or downsamplings out of range.
+        ValueError: for points, sizes that don't divide, or a width, blocks, downsamplings or out_channels out of range.
     """
 
     any_size = True
@@ -64,8 +68,9 @@ class ResNetTranslator(Translator):
         blocks: int | None = None,
         downsamplings: int | None = None,
         norm: Norm = "instance",
+        out_channels: int | None = None,
     ):
-        super().__init__(image_shape)
+        super().__init__(image_shape, out_channels)
         if width < 1 or (blocks or 0) < 0 or (downsamplings or 0) < 0:
             raise ValueError(
                 f"width={width}, blocks={blocks}, downsamplings={downsamplings}: ResNetTranslator needs a width of at "
@@ -89,21 +94,45 @@ class ResNetTranslator(Translator):
         for _ in range(downsamplings):
             layers += [nn.Conv2d(width, 2 * width, 3, 2, 1, bias=bias), plain_norm(norm, 2 * width), nn.ReLU()]
             width *= 2
+        halvings = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d) and layer.stride == (2, 2)]
+        chosen = sorted({len(layers) + block for block in (0, min(5, blocks) - 1) if blocks})
         layers += [ResidualBlock(width, norm) for _ in range(blocks)]
+        self._stages = (*halvings, *chosen)
+        self.feature_channels = (channels, *(layers[i].out_channels for i in halvings), *(width for _ in chosen))
         for _ in range(downsamplings):
             up = nn.ConvTranspose2d(width, width // 2, 3, 2, 1, output_padding=1, bias=bias)
             layers += [up, plain_norm(norm, width // 2), nn.ReLU()]
             width //= 2
-        self.layers = nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(width, channels, 7))
+        self.layers = nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(width, self.out_channels, 7))
         init_dcgan(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(N, C, H, W)` to the same shape, in [-1, 1]."""
+        """`(N, C, H, W)` to `(N, out_channels, H, W)` in [-1, 1]."""
         return torch.tanh(self.layers(x))
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """The image itself and the maps `(N, feature_channels, h, w)` of some stages of the way in.
+
+        Those are each halving, the first and the fifth residual block, or the last one where there are fewer
+        (Park et al. 2020, CUT, arXiv:2007.15651).
+        """
+        return self._features(x, self.layers[: max(self._stages, default=-1) + 1])[1]
+
+    def with_features(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The translation and, from the same pass, the `features`."""
+        x, maps = self._features(x, self.layers)
+        return torch.tanh(x), maps
+
+    def _features(self, x: Tensor, layers: nn.Sequential) -> tuple[Tensor, list[Tensor]]:
+        maps = [x]
+        for i, layer in enumerate(layers):
+            x = layer(x)
+            maps += [x] if i in self._stages else []
+        return x, maps
 
 
 class UNetTranslator(Translator):
-    """Encoder and decoder joined at every size (Isola et al. 2017, pix2pix, arXiv:1611.07004), without dropout.
+    """Encoder and decoder joined at every size (Isola et al. 2017, pix2pix, arXiv:1611.07004).
 
     Each level halves the map by a convolution of kernel 4 and doubles it again by a transposed one. A side is halved
     while it is even, at most 8 times: 256 and 32 come down to 1, 28 to 7. Parameters as published with batch norm:
@@ -113,21 +142,33 @@ class UNetTranslator(Translator):
         image_shape: `(C, H, W)`, H and W even and at least 4; the one with fewer halvings decides.
         width: channels of the outermost level; doubled at each, up to 8 times.
         norm: norm of all layers but the outermost and the way into the innermost; "instance" has no gain and bias.
+        dropout: share of the values that training leaves out behind the decoder's first three layers, never the
+            outermost; the paper's is 0.5. Outside of training nothing is left out.
+        out_channels: channels of the translations; null for C.
 
     Raises:
-        ValueError: for points, odd sizes, or a width below 1.
+        ValueError: for points, odd sizes, or a width, dropout or out_channels out of range.
     """
 
     any_size = True
 
-    def __init__(self, image_shape: tuple[int, ...], width: int = 64, norm: Norm = "instance"):
-        super().__init__(image_shape)
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        width: int = 64,
+        norm: Norm = "instance",
+        dropout: float = 0.0,
+        out_channels: int | None = None,
+    ):
+        super().__init__(image_shape, out_channels)
         at_least_one(self, width=width)
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout={dropout}: the share of values left out, at least 0 and below 1")
         _check_sides(self, 2, least=4)
         levels = min(_halvings(side) for side in image_shape[1:])
         self.stride, self.least_side, self.reach = 2**levels, 2**levels, _through_halvings(0, levels, 1, 0, 2)
         widths = [width * min(2**level, 8) for level in range(levels)]
-        bias, channels, ways_in = has_bias(norm), image_shape[0], [image_shape[0], *widths[:-1]]
+        bias, ways_in = has_bias(norm), [image_shape[0], *widths[:-1]]
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for level, (outside, inside) in enumerate(zip(ways_in, widths, strict=True)):
             outermost, innermost = level == 0, level == levels - 1
@@ -141,13 +182,15 @@ class UNetTranslator(Translator):
                 )
             )
             joined = inside if innermost else 2 * inside
-            out = channels if outermost else outside
+            out = self.out_channels if outermost else outside
+            dropped = dropout > 0 and level >= levels - 3 and not outermost
             up = nn.ConvTranspose2d(joined, out, 4, 2, 1, bias=bias or outermost)
-            self.up.append(nn.Sequential(nn.ReLU(), up, nn.Identity() if outermost else plain_norm(norm, out)))
+            normed = nn.Identity() if outermost else plain_norm(norm, out)
+            self.up.append(nn.Sequential(nn.ReLU(), up, normed, *([nn.Dropout(dropout)] if dropped else [])))
         init_dcgan(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(N, C, H, W)` to the same shape, in [-1, 1]."""
+        """`(N, C, H, W)` to `(N, out_channels, H, W)` in [-1, 1]."""
         maps = []
         for down in self.down:
             x = down(x)

@@ -147,13 +147,19 @@ def _stored_config(path: Path, option: str, state: tuple[int, int]) -> dict[str,
     if "model" not in config:
         raise ValueError(f"{option}{path}: not a checkpoint of lit-gen, it doesn't name its model's class")
     model = config["model"]["init_args"]
-    shape, _ = model.pop("image_shape", None), model.pop("num_classes", None)  # on the command line the data's
+    shape = take_facts_of_data(model)
     config["options"] = checkpoint.get(OPTIONS, {})
     facts = {"global_step": checkpoint.get("global_step", 0), "image_shape": shape and list(shape)}
     counters = checkpoint.get("lit_gen")
     facts["class_names"] = counters.get("class_names", []) if isinstance(counters, dict) else []
     facts |= {"run": checkpoint.get("run"), "wandb": checkpoint.get("wandb_id")}
     return {**harmless(config), "as_stored": config, **facts}
+
+
+def take_facts_of_data(arguments: dict[str, Any]) -> Any:
+    """Take a model's arguments out that a command line asks the data for; gives its ``image_shape``."""
+    facts = {name: arguments.pop(name, None) for name in ("image_shape", "num_classes", "target_shape")}
+    return facts["image_shape"]
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

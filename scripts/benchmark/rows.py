@@ -13,7 +13,7 @@ from datamodules import MixtureDataModule, MNISTDataModule
 from datamodules.base import DataModule
 from datamodules.datasets import InMemoryDataset
 from datamodules.domains import Domains
-from datamodules.unpaired import TwoDomains
+from datamodules.two_domains import TwoDomains
 from lit_gen import GAN, VAE, WGANGP, CycleGAN
 from lit_gen.distributions import Bernoulli
 from lit_gen.networks import (

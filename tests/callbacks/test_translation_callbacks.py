@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from datamodules import DigitsDataModule, RecolouredDigitsDataModule, UnpairedDataModule
-from lit_gen import GAN, CycleGAN, from_pretrained
+from lit_gen import CUT, GAN, CycleGAN, Pix2Pix, from_pretrained
 from lit_gen.callbacks import EvaluateTranslation, TranslationGrid
 from lit_gen.callbacks.samples import image_grid
 from lit_gen.cli.app import main
@@ -66,7 +66,13 @@ def test_scores_by_hand(tmp_path, split):
         x, y = (moment.compute() for moment in moments)
         return frechet_distance(x.mean, x.covariance, y.mean, y.covariance).item()
 
+    def decibels(x, y):
+        x, y = (((z.double() + 1) * 127.5).round() for z in (x, y))
+        return 10 * (255**2 / (x - y).square().mean()).log10().item()
+
     expected = {
+        "psnr_8bit_db_ab": decibels(g(a), b),
+        "psnr_8bit_db_ba": decibels(f(b), a),
         "cycle_error_a": error(f(g(a)), a),
         "cycle_error_b": error(g(f(b)), b),
         "identity_error_a": error(f(a), a),
@@ -78,6 +84,46 @@ def test_scores_by_hand(tmp_path, split):
         "fd_identity_300_ba": distance(f(b), a),
     }
     assert scores == {f"{split}/{name}": pytest.approx(value, rel=1e-4) for name, value in expected.items()}
+
+
+@pytest.mark.parametrize("kind", [Pix2Pix, CUT])
+def test_a_model_of_one_way_is_scored_and_drawn_that_way(tmp_path, kind):
+    torch.manual_seed(0)
+    model, data = kind((3, 8, 8), **SMALL), RecolouredDigitsDataModule(pairs=True, batch_size=64)
+    run = trainer(tmp_path, EvaluateTranslation("identity"), TranslationGrid(4), max_steps=1, val_check_interval=1)
+    run.fit(model, datamodule=data)
+    named = {"identity_error_b", "true_error_ab", "psnr_8bit_db_ab", "identity_map_error", "fd_identity_300_ab"}
+    assert {name for name in run.callback_metrics if name.startswith("val/")} == {f"val/{name}" for name in named}
+    images = {k: x[:4] for k, x in held_out(data, "val").items()}
+    expected = image_grid(torch.cat([images["a"], model.translate(images["a"]), images["b"]]), columns=4)
+    with Image.open(tmp_path / "translations" / "step_000001.png") as picture:
+        assert np.abs(np.asarray(picture).astype(int) - expected.movedim(0, -1).numpy()).max() <= 1
+
+
+def test_grey_to_colour_from_the_command_line_and_into_a_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    images = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
+    np.savez("cifar10.npz", images=images)
+    Path("photos").mkdir()
+    Image.fromarray(images[0, :9, :13]).save("photos/1.png")
+    data = ["--data=GreyToColourDataModule", "--data.images=ArrayDataModule", "--data.images.path=cifar10.npz"]
+    main(["fit", "--model=Pix2Pix", "--model.generator=UNetTranslator", "--model.generator.width=4",
+          "--model.generator.norm=none", "--model.discriminator=PatchGAN", "--model.discriminator.width=4", *data,
+          "--trainer.max_steps=2", "--trainer.val_check_interval=2", "--data.batch_size=8",
+          "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--experiment=a"])  # fmt: skip
+    (run,) = Path("runs/a").iterdir()
+    header = (run / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"val/true_error_ab", "val/psnr_8bit_db_ab"} <= set(header)
+    assert not any("identity" in name for name in header)
+    with Image.open(run / "translations" / "step_000002.png") as picture:
+        assert picture.mode == "RGB"
+    checkpoint = str(run / "checkpoints/last.ckpt")
+    main(["predict", "--ckpt_path", checkpoint, "--data.predict_folder=photos", "--experiment=p", *OPTIONS[3:]])
+    (predicted,) = Path("runs/p").iterdir()
+    with Image.open(predicted / "predictions/1.png") as picture:
+        assert (picture.size, picture.mode) == ((13, 9), "RGB")
+    translated = from_pretrained(checkpoint).translate(torch.zeros(1, 1, 5, 7))
+    assert translated.shape == (1, 3, 5, 7)
 
 
 def test_domains_of_different_lengths_without_counterparts(tmp_path):

@@ -174,7 +174,9 @@ def parse(*arguments: str) -> DataModule:
 def test_every_module_is_built_by_the_command_line(name):
     required = {
         "ArrayDataModule": ["--data.path=x.npz"],
+        "GreyToColourDataModule": ["--data.images=CIFAR10DataModule"],
         "ImageFolderDataModule": ["--data.root=x"],
+        "PairedDataModule": ["--data.a=x", "--data.b=y"],
         "StreamingDataModule": ["--data.root=x"],
         "UnpairedDataModule": ["--data.a=DigitsDataModule", "--data.classes_a=[3]", "--data.classes_b=[5]"],
     }

@@ -23,7 +23,7 @@ from datamodules.datasets import InMemoryDataset
 from datamodules.domains import Augmented, Domains, UnpairedSampler, random_crops
 from datamodules.loader import ResumableLoader
 from datamodules.recoloured import CONTRAST, INK, PAPER, recolour
-from datamodules.unpaired import TwoDomains
+from datamodules.two_domains import TwoDomains
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

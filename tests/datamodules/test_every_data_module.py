@@ -20,9 +20,11 @@ from datamodules import (
     DataModule,
     DigitsDataModule,
     FashionMNISTDataModule,
+    GreyToColourDataModule,
     ImageFolderDataModule,
     MixtureDataModule,
     MNISTDataModule,
+    PairedDataModule,
     RecolouredDigitsDataModule,
     StackedMNISTDataModule,
     StreamingDataModule,
@@ -30,7 +32,7 @@ from datamodules import (
 )
 from datamodules.datasets import SPLITS
 from datamodules.shard_writer import write_shards
-from datamodules.unpaired import TwoDomains
+from datamodules.two_domains import TwoDomains
 
 BATCH, VAL = 8, 5
 # Each takes the folder of files, and further arguments of its class.
@@ -39,9 +41,15 @@ EVERY = {
     CIFAR10DataModule: lambda folder, **more: CIFAR10DataModule(str(folder), False, VAL, **more),
     DigitsDataModule: lambda folder, **more: DigitsDataModule(**more),
     FashionMNISTDataModule: lambda folder, **more: FashionMNISTDataModule(str(folder), False, VAL, **more),
+    GreyToColourDataModule: lambda folder, **more: GreyToColourDataModule(
+        CIFAR10DataModule(str(folder), False, VAL), **more
+    ),
     ImageFolderDataModule: lambda folder, **more: ImageFolderDataModule(f"{folder}/pictures", (6, 4), **more),
     MNISTDataModule: lambda folder, **more: MNISTDataModule(str(folder), False, VAL, **more),
     MixtureDataModule: lambda folder, **more: MixtureDataModule(num_points=100, **more),
+    PairedDataModule: lambda folder, **more: PairedDataModule(
+        f"{folder}/pictures", f"{folder}/pictures", (6, 4), **more
+    ),
     RecolouredDigitsDataModule: lambda folder, **more: RecolouredDigitsDataModule(**more),
     StackedMNISTDataModule: lambda folder, **more: StackedMNISTDataModule(
         50, root=str(folder), download=False, val_size=VAL, **more
@@ -137,12 +145,13 @@ def test_shape_and_classes_are_known_before_the_data_are_read(kind, make, monkey
 @every_module
 def test_batches_are_float32_in_range_with_labels_in_range_and_as_many_as_said(make):
     data = make()
-    shape, classes, points = data.image_shape, data.num_classes, len(data.image_shape) == 1
+    shapes = [data.image_shape, getattr(data, "target_shape", data.image_shape)]  # the latter of a second domain
+    classes, points = data.num_classes, len(data.image_shape) == 1
     for name, loader in loaders(data).items():
         found, counts = list(batches(data, loader)), []
         assert len(found) == len(loader) > 0
-        for images, labels in itertools.chain(*found):
-            assert (images.dtype, images.shape) == (torch.float32, (len(labels), *shape))
+        for i, (images, labels) in itertools.chain(*map(enumerate, found)):
+            assert (images.dtype, images.shape) == (torch.float32, (len(labels), *shapes[i]))
             assert (labels.dtype, labels.ndim) == (torch.int64, 1)
             assert points or (images.abs() <= 1).all()
             assert ((labels >= 0) & (labels < max(classes, 1))).all()
