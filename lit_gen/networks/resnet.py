@@ -143,8 +143,8 @@ class ResNetGenerator(Generator):
         image_shape: `(C, side, side)` with a side of 8, 16, 28, 32, 48, 64, 128 or 256.
         latent_dim: dimension of z; 128 in the papers.
         num_classes: number of classes, 0 for none.
-        width: channels of the last block; by default 128 at 8, 16 and 32 pixels, where all blocks have as many (256 in SNGAN),
-            64 at the larger sizes, where they double towards the seed, up to 16 times, and 48 at 28 pixels.
+        width: channels of the last block; by default 128 at 8, 16 and 32 pixels, where all blocks have as many (256 in
+            SNGAN), 64 at the larger sizes, where they double towards the seed, up to 16 times, and 48 at 28 pixels.
         norm: norm of the blocks and in front of the output.
         condition: how labels are taken; "batch_norm" needs that norm, and leaves the last one without labels.
         init: initial weights by name; null for the papers', He's in the blocks and Glorot's elsewhere, both uniform.
@@ -191,8 +191,8 @@ class ResNetDiscriminator(FeatureDiscriminator):
     Args:
         image_shape: `(C, side, side)` with a side of 8, 16, 28, 32, 48, 64, 128 or 256.
         num_classes: number of classes, 0 for none.
-        width: channels of the first block; by default 128 at 32 pixels, where all blocks have as many, 64 at the larger
-            sizes, where they double from block to block, up to 16 times, and 48 at 28 pixels.
+        width: channels of the first block; by default 128 at 8, 16 and 32 pixels, where all blocks have as many, 64 at
+            the larger sizes, where they double from block to block, up to 16 times, and 48 at 28 pixels.
         norm: norm of all blocks but the first. Gradient penalties need one that is not "batch".
         pooling: "mean" of the positions in WGAN-GP, "sum" in SNGAN.
         condition: how labels are taken.
