@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from datamodules.datasets import BatchDataset, InMemoryDataset, Split
     from datamodules.digits import DigitsDataModule
     from datamodules.image_folder import ImageFolderDataModule
+    from datamodules.latents import LatentDataModule
     from datamodules.mixtures import MixtureDataModule
     from datamodules.mnist import FashionMNISTDataModule, MNISTDataModule
     from datamodules.paired import PairedDataModule
@@ -33,6 +34,7 @@ __all__ = [
     "GreyToColourDataModule",
     "ImageFolderDataModule",
     "InMemoryDataset",
+    "LatentDataModule",
     "MNISTDataModule",
     "MixtureDataModule",
     "PairedDataModule",
@@ -54,6 +56,7 @@ _HOMES = {
     "GreyToColourDataModule": "colourising",
     "ImageFolderDataModule": "image_folder",
     "InMemoryDataset": "datasets",
+    "LatentDataModule": "latents",
     "MNISTDataModule": "mnist",
     "MixtureDataModule": "mixtures",
     "PairedDataModule": "paired",

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,13 @@ OWN_COMMANDS = (
     "sweep",
     "push",
 )  # modules of lit_gen.cli.commands, without a Trainer
+
+
+FACTS: dict[str, Callable[[Any], Any]] = {
+    "bounded": lambda data: getattr(data, "bounded", len(data.image_shape) == 3),
+    "num_codes": lambda data: getattr(data, "num_codes", 0),
+    "target_shape": lambda data: getattr(data, "target_shape", None),
+}
 
 
 class Parser(LightningArgumentParser):
@@ -180,7 +188,8 @@ class ConfiguredCLI(LightningCLI):
         parser.add_lightning_class_args(FaultPolicy, "faults")
         for name in ("image_shape", "num_classes"):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
-        parser.link_arguments("data", "model.init_args.target_shape", target_shape, apply_on="instantiate")
+        for name, fact in FACTS.items():  # which data modules of other libraries may leave out
+            parser.link_arguments("data", f"model.init_args.{name}", fact, apply_on="instantiate")
 
     def _parse_ckpt_path(self) -> None:
         """Say how the run differs from the one that it goes on with or measures."""
@@ -247,8 +256,3 @@ class ConfiguredCLI(LightningCLI):
 
 def _note(text: str) -> None:
     rank_zero_note(f"note: {text}")
-
-
-def target_shape(data: Any) -> tuple[int, ...] | None:
-    """(C, H, W) of what the data's images are to be translated to, where that is another than theirs."""
-    return getattr(data, "target_shape", None)

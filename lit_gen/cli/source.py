@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 from torch import Tensor
 
+from lit_gen.pretrained.building import describe_checkpoint, describe_folder, load_weights
+from lit_gen.pretrained.codec import take_codec
 from lit_gen.pretrained.fit import Misfit, check_fit, compare
-from lit_gen.pretrained.loading import describe_checkpoint, describe_folder, load_weights
 from lit_gen.pretrained.names import take_class_names
 from lit_gen.pretrained.shipped import configs_folder, list_pretrained
 from lit_gen.pretrained.stored import checkpoint_config, locate, read_tensors, take_facts_of_data
@@ -116,6 +117,7 @@ class Source:
         if self.weights_alone:
             load_weights(module, state, str(self.path))
             take_class_names(module, self.path)
+            take_codec(module, self.path)
 
 
 def options_of(config: dict[str, Any]) -> dict[str, Any]:

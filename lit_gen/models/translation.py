@@ -119,7 +119,7 @@ class TranslationModel(GenerativeModel):
         if images.ndim != 1 + len(self.image_shape) or images.shape[1] != self.image_shape[0]:
             kind = type(self).__name__
             raise ValueError(f"images of shape {tuple(images.shape)}: this {kind} takes (N, *{self.image_shape})")
-        images = images.to(self.device, self.dtype)
+        images = self.as_input(images)
         if len(images) == 0:
             return images.new_empty(0, self.target_shape[0], *images.shape[2:])
         generator: Any = self.network("generator_ab" if to == "b" else "generator_ba")

@@ -24,7 +24,7 @@ class TranslationModule(TranslationModel, GenerativeModule):
 
     def domains(self, batch: dict[Domain, Batch]) -> tuple[Tensor, Tensor]:
         """The images of both domains, in the precision of the weights."""
-        a, b = (self.images_of(batch, domain).to(self.dtype) for domain in ("a", "b"))
+        a, b = (self.as_input(self.images_of(batch, domain)) for domain in ("a", "b"))
         return a, b
 
     def images_of(self, batch: Any, domain: Domain) -> Tensor:

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torchvision
 from families import unlisted
+from latent_folders import encoded
 from PIL import Image
 
 import datamodules
@@ -22,6 +23,7 @@ from datamodules import (
     FashionMNISTDataModule,
     GreyToColourDataModule,
     ImageFolderDataModule,
+    LatentDataModule,
     MixtureDataModule,
     MNISTDataModule,
     PairedDataModule,
@@ -45,6 +47,7 @@ EVERY = {
         CIFAR10DataModule(str(folder), False, VAL), **more
     ),
     ImageFolderDataModule: lambda folder, **more: ImageFolderDataModule(f"{folder}/pictures", (6, 4), **more),
+    LatentDataModule: lambda folder, **more: LatentDataModule(f"{folder}/latents_0", **more),
     MNISTDataModule: lambda folder, **more: MNISTDataModule(str(folder), False, VAL, **more),
     MixtureDataModule: lambda folder, **more: MixtureDataModule(num_points=100, **more),
     PairedDataModule: lambda folder, **more: PairedDataModule(
@@ -96,6 +99,7 @@ def files(tmp_path_factory):
         path = folder / "pictures" / "ab"[i % 2] / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(256, size=(9, 7, 3), dtype=np.uint8)).save(path)
+    encoded(folder)
     write_shards(ArrayDataModule(str(folder / "images.npz")), folder / "shards", images_per_shard=15)
     return folder
 
@@ -146,14 +150,14 @@ def test_shape_and_classes_are_known_before_the_data_are_read(kind, make, monkey
 def test_batches_are_float32_in_range_with_labels_in_range_and_as_many_as_said(make):
     data = make()
     shapes = [data.image_shape, getattr(data, "target_shape", data.image_shape)]  # the latter of a second domain
-    classes, points = data.num_classes, len(data.image_shape) == 1
+    classes, free = data.num_classes, not data.bounded
     for name, loader in loaders(data).items():
         found, counts = list(batches(data, loader)), []
         assert len(found) == len(loader) > 0
         for i, (images, labels) in itertools.chain(*map(enumerate, found)):
             assert (images.dtype, images.shape) == (torch.float32, (len(labels), *shapes[i]))
             assert (labels.dtype, labels.ndim) == (torch.int64, 1)
-            assert points or (images.abs() <= 1).all()
+            assert free or (images.abs() <= 1).all()
             assert ((labels >= 0) & (labels < max(classes, 1))).all()
             counts.append(len(labels))
         if name == "train":
