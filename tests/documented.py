@@ -39,6 +39,7 @@ PARSED = {
     "--extractor inception": "needs weights that are published elsewhere",
     "--extractor torchvision": "needs weights that are published elsewhere",
     "--extractor dinov2": "needs weights that are published elsewhere",
+    "--model.perceptual LPIPS": "needs weights that are published elsewhere",
     "--processes 2": "starts a second process; test_processes.py does",
 }
 # Pages whose Python is compiled and not run, and why so.

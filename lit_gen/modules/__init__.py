@@ -1,5 +1,6 @@
 """Training procedures: how networks are trained."""
 
+from lit_gen.losses.lpips import LPIPS
 from lit_gen.losses.perceptual import DiscriminatorFeatures, PerceptualLoss
 from lit_gen.models.judge import Judge
 from lit_gen.modules.adversarial import GANDraw
@@ -26,6 +27,7 @@ __all__ = [
     "ADA",
     "GAN",
     "IWAE",
+    "LPIPS",
     "VAE",
     "VQGAN",
     "VQVAE",
