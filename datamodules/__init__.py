@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from datamodules.datasets import BatchDataset, InMemoryDataset, Split
     from datamodules.digits import DigitsDataModule
     from datamodules.image_folder import ImageFolderDataModule
+    from datamodules.latents import LatentDataModule
     from datamodules.mixtures import MixtureDataModule
     from datamodules.mnist import FashionMNISTDataModule, MNISTDataModule
     from datamodules.recoloured import RecolouredDigitsDataModule
@@ -30,6 +31,7 @@ __all__ = [
     "FashionMNISTDataModule",
     "ImageFolderDataModule",
     "InMemoryDataset",
+    "LatentDataModule",
     "MNISTDataModule",
     "MixtureDataModule",
     "RecolouredDigitsDataModule",
@@ -49,6 +51,7 @@ _HOMES = {
     "FashionMNISTDataModule": "mnist",
     "ImageFolderDataModule": "image_folder",
     "InMemoryDataset": "datasets",
+    "LatentDataModule": "latents",
     "MNISTDataModule": "mnist",
     "MixtureDataModule": "mixtures",
     "RecolouredDigitsDataModule": "recoloured",

@@ -87,6 +87,21 @@ class DataModule(L.LightningDataModule, ABC):
         """Number of classes, 0 if the data has no labels; known before the images are read."""
 
     @property
+    def holds(self) -> str:
+        """What a batch has: ``images``, points included, or ``latents`` or ``codes`` of images."""
+        return "images"
+
+    @property
+    def bounded(self) -> bool:
+        """Whether all values lie in [-1, 1], as those of images do."""
+        return len(self.image_shape) == 3
+
+    @property
+    def num_codes(self) -> int:
+        """Number of values that a batch's whole numbers have, where it has such; else 0."""
+        return 0
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """A name for each class, in the order of the labels; its number where the data say none."""
         return tuple(map(str, range(self.num_classes)))
@@ -148,7 +163,7 @@ class DataModule(L.LightningDataModule, ABC):
                 f"batch_size={self.batch_size}: must not be larger than the training split of {self.name}, "
                 f"which has {len(dataset)} images"
             )
-        if self.flip and len(self.image_shape) != 3:
+        if self.flip and self.holds == "images" and len(self.image_shape) != 3:
             raise ValueError(f"flip=True: {self.name} holds points, only images can be mirrored")
         if getattr(getattr(self.trainer, "lightning_module", None), "conditional", False):
             self._check_classes(dataset)

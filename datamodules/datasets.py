@@ -95,8 +95,12 @@ class RandomFlip(BatchDataset):
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         images, labels = self.dataset.__getitems__(indices)
-        flipped = torch.from_numpy(hash64(self.seed, self.epoch, np.array(indices)) >> 63 == 1)
-        return torch.where(flipped.view(-1, 1, 1, 1), images.flip(-1), images), labels
+        chosen = torch.from_numpy(hash64(self.seed, self.epoch, np.array(indices)) >> 63 == 1)
+        return torch.where(chosen.view(-1, *[1] * (images.ndim - 1)), self.flipped(images, indices), images), labels
+
+    def flipped(self, images: Tensor, indices: list[int]) -> Tensor:
+        """The images of these indices, all mirrored."""
+        return images.flip(-1)
 
 
 def splitmix64(state: np.ndarray) -> np.ndarray:

@@ -52,6 +52,8 @@ class Summary:
         image_shape: (C, H, W) or (D,) as given to a model.
         classes: training images of each class by name, or all where there are no splits; empty without labels.
         found: of the reader.
+        kind: what there is in the place of images, such as latents.
+        made_by: by what it was made of images.
     """
 
     name: str
@@ -59,10 +61,13 @@ class Summary:
     image_shape: tuple[int, ...]
     classes: Mapping[str, int]
     found: Found
+    kind: str = ""
+    made_by: str = ""
 
     def line(self) -> str:
         """All of it, in one line; long lists are cut."""
         kind, total = "images" if len(self.image_shape) == 3 else "points", sum(self.images.values())
+        kind = self.kind or kind
         splits = ", ".join(f"{split} {count:,}" for split, count in self.images.items())
         parts = [f"{self.name}: {total:,} {kind} ({splits})", *self._pixels()]
         if self.classes:
@@ -72,6 +77,8 @@ class Summary:
             parts.append(f"{len(self.classes)} classes ({told}{more}{whose})")
         else:
             parts.append("no labels")
+        if self.made_by:
+            parts.append(f"encoded by {self.made_by}")
         if self.found.left_out:
             kinds = sorted(self.found.left_out.items(), key=lambda pair: -pair[1])
             told = ", ".join(f"{count:,} {what}" for what, count in kinds[:TOLD])
@@ -80,7 +87,7 @@ class Summary:
 
     def _pixels(self) -> list[str]:
         shape, found = " x ".join(map(str, self.image_shape)), self.found
-        if len(self.image_shape) != 3:
+        if len(self.image_shape) == 1:
             return [f"{self.image_shape[0]} dimensions"]
         told = []
         if found.sizes and set(found.sizes) != {tuple(self.image_shape[1:])}:

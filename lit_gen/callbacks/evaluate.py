@@ -114,6 +114,7 @@ class Evaluate(NthValidationCallback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if data is None:
             raise ValueError("Evaluate needs a data module: pass datamodule=..., or Evaluate(extractor=None)")
+        data = getattr(data, "pictures", data)  # of latents, whose samples are decoded
         if data is not self._data:
             self._data, self._references, self._network = data, {}, choose_extractor(self.extractor, data)
         if self._network is not None:

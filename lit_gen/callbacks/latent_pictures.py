@@ -29,7 +29,7 @@ def reconstruction_grid(images: Tensor, module: VAE, *labels: Tensor) -> Tensor:
     with module.evaluating():
         reconstructions = module.decode(module.encode(images, *labels), *labels)
     rows = zip(images.split(COLUMNS), reconstructions.split(COLUMNS), strict=True)
-    return image_grid(torch.cat([part for row in rows for part in row]), columns=COLUMNS)
+    return image_grid(module.pictures(torch.cat([part for row in rows for part in row])), columns=COLUMNS)
 
 
 @torch.no_grad()
@@ -52,7 +52,7 @@ def traversal_grid(image: Tensor, activity: Tensor, module: VAE, *labels: Tensor
         for row, dimension in enumerate(chosen):
             z[row, :, dimension] = places.to(z)
         images = module.decode(z.flatten(0, 1), *(y.expand(len(chosen) * PLACES) for y in labels))
-    return image_grid(images, columns=PLACES)
+    return image_grid(module.pictures(images), columns=PLACES)
 
 
 @torch.no_grad()
@@ -76,4 +76,4 @@ def layer_grid(images: Tensor, module: HierarchicalVAE, seed: int = 0) -> Tensor
             generator = torch.Generator().manual_seed(mix(seed, "layers"))
             drawn = module.vary(level, 1, COLUMNS - 1, image, generator)
             rows.append(torch.cat([image.to(drawn), drawn[0]]))
-    return image_grid(torch.cat(rows), columns=COLUMNS)
+    return image_grid(module.pictures(torch.cat(rows)), columns=COLUMNS)

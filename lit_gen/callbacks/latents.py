@@ -198,7 +198,7 @@ class LatentDiagnostics(NthValidationCallback):
         variances = [unit.variance for unit in units]
         if not self.pictures or trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
             return
-        if len(module.image_shape) != 3 or module.image_shape[0] not in (1, 3):
+        if len(module.picture_shape) != 3 or module.picture_shape[0] not in (1, 3):
             return
         name = f"step_{trainer.global_step:06d}" if trainer.state.fn == "fit" else split
         batch = next(iter(held_out(trainer, module, split, FAST_DEV_IMAGES * trainer.world_size * 4, 32, self.seed)))

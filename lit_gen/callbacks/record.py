@@ -97,8 +97,7 @@ class RunRecord(L.Callback):
 
                 run: Any = logger.experiment
                 artifact = wandb.Artifact(f"model-{run.id}", "model", metadata=told)
-                for path in sorted(folder.iterdir()):
-                    artifact.add_file(str(path))
+                artifact.add_dir(str(folder))
                 run.log_artifact(artifact, aliases=["latest", f"step-{trainer.global_step}"])
 
 

@@ -30,6 +30,7 @@ from lit_gen.cli.support import (
 from lit_gen.cli.words import report
 from lit_gen.modules import GenerativeModule
 from lit_gen.pretrained.shipped import configs_folder, is_addon
+from lit_gen.pretrained.stored import OF_DATA
 
 for _name in datamodules.__all__:  # an option names a class by its name alone if the class has been imported
     getattr(datamodules, _name)
@@ -178,7 +179,7 @@ class ConfiguredCLI(LightningCLI):
         parser.add_lightning_class_args(Evaluate, "evaluate")
         parser.add_lightning_class_args(Speed, "speed")
         parser.add_lightning_class_args(FaultPolicy, "faults")
-        for name in ("image_shape", "num_classes"):
+        for name in ("image_shape", *OF_DATA):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
 
     def _parse_ckpt_path(self) -> None:

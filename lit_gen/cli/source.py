@@ -8,11 +8,12 @@ from typing import Any
 import yaml
 from torch import Tensor
 
+from lit_gen.pretrained.building import describe_checkpoint, describe_folder, load_weights
+from lit_gen.pretrained.codec import take_codec
 from lit_gen.pretrained.fit import Misfit, check_fit, compare
-from lit_gen.pretrained.loading import describe_checkpoint, describe_folder, load_weights
 from lit_gen.pretrained.names import take_class_names
 from lit_gen.pretrained.shipped import configs_folder, list_pretrained
-from lit_gen.pretrained.stored import checkpoint_config, locate, read_tensors
+from lit_gen.pretrained.stored import OF_DATA, checkpoint_config, locate, read_tensors
 from lit_gen.pretrained.trust import is_cache
 
 # What of the trainer's arguments makes a run what it is. The others are the machine's, or this sitting's.
@@ -63,7 +64,8 @@ class Source:
         class_path, arguments = describe_folder(path)
         if not isinstance(arguments, dict):
             raise ValueError(f"{path}: init_args={arguments!r}: arguments by name")
-        shape, _ = arguments.pop("image_shape", None), arguments.pop("num_classes", None)
+        shape = arguments.pop("image_shape", None)
+        arguments = {name: value for name, value in arguments.items() if name not in OF_DATA}
         config = {"model": {"class_path": class_path, "init_args": arguments}, **_shipped_data(given), "options": {}}
         return cls(path, {**config, "as_stored": config, "image_shape": shape and list(shape)}, tuple(trusted))
 
@@ -116,6 +118,7 @@ class Source:
         if self.weights_alone:
             load_weights(module, state, str(self.path))
             take_class_names(module, self.path)
+            take_codec(module, self.path)
 
 
 def options_of(config: dict[str, Any]) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 from typing_extensions import Self
 
 from lit_gen.kernels import guard_short
+from lit_gen.models.codec import Codec
 from lit_gen.pretrained.specification import described_arguments
 from lit_gen.training.averaging import ExponentialMovingAverage
 from lit_gen.training.player import Player
@@ -30,6 +31,9 @@ class GenerativeModel(nn.Module):
         memories: State of options that learn from updates, by name.
         pack: Images that a discriminator judges as one.
         class_names: Of the classes of a conditional model, in the order of its labels.
+        models: What the class models: ``images``, points included, or ``latents`` or ``codes`` of images.
+        codec: The autoencoder of the latents or codes that it has learned, which makes pictures of them; None for
+            images.
         hparams: The constructor's arguments as plain values, with ``_class_path``.
 
     Raises:
@@ -38,6 +42,8 @@ class GenerativeModel(nn.Module):
 
     hparams: Any
     class_names: Sequence[str] = ()
+    models: ClassVar[tuple[str, ...]] = ("images",)
+    codec: Codec | None = None
 
     def __init__(
         self,
@@ -90,6 +96,15 @@ class GenerativeModel(nn.Module):
     def recall(self, name: str) -> dict[str, Any]:
         """The memory of that name as the option's methods take it: ``{"memory": ...}``, or nothing if it has none."""
         return {"memory": self.memories[name]} if name in self.memories else {}
+
+    @property
+    def picture_shape(self) -> tuple[int, ...]:
+        """That of the images it draws: ``image_shape``, or what its codec decodes latents to."""
+        return self.image_shape if self.codec is None else self.codec.image_shape
+
+    def pictures(self, x: torch.Tensor) -> torch.Tensor:
+        """Images ``(N, *picture_shape)`` in [-1, 1] of what is modelled: itself, or decoded by the codec."""
+        return x if self.codec is None else self.codec.decode(x).to(x.dtype if x.is_floating_point() else self.dtype)
 
     @property
     def device(self) -> torch.device:

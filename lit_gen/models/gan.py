@@ -55,6 +55,8 @@ class GAN(AdversarialModel):
             N/m scores and joined samples.
         num_classes: Classes of the data; on the command line it comes from the data module.
         conditional: Model p(x | y), from data with labels.
+        bounded: Whether the data lie in [-1, 1], as images do and latents don't, whose generator's factory is told
+            ``bounded=False``; on the command line it comes from the data module.
         auxiliary_weight: Factor of the classification terms of an AC-GAN.
         unroll: Discriminator steps that the generator looks ahead (Metz et al. 2017, arXiv:1611.02163); null for none.
         init_from: Trained model whose weights the networks start from, as ``lit_gen.from_pretrained`` takes it.
@@ -89,12 +91,13 @@ class GAN(AdversarialModel):
         pack: int = 1,
         num_classes: int = 0,
         conditional: bool = False,
+        bounded: bool = True,
         auxiliary_weight: float = 1.0,
         unroll: Unroll | None = None,
         init_from: str | None = None,
         **players: Any,
     ) -> None:
-        super().__init__(image_shape, latent_dim, num_classes, conditional, ema_half_life, ema_ramp_up)
+        super().__init__(image_shape, latent_dim, num_classes, conditional, ema_half_life, ema_ramp_up, bounded)
         self.loss, self.penalty, self.constraint, self.unroll = loss, penalty, constraint, unroll
         self.n_critic, self.n_generator, self.pack = n_critic, n_generator, pack
         self.auxiliary_weight, self.reuse_fakes, self.regularizer = auxiliary_weight, reuse_fakes, regularizer
@@ -103,7 +106,7 @@ class GAN(AdversarialModel):
         self._check(trained_by)
         self.view = View(pack, instance_noise, instance_noise_images, trained_by.augmentation, self.image_shape)
         self.standing = StandingStatistics(standing_batches, latent_dim, self.condition.get("num_classes", 0))
-        self.generator = generator(self.image_shape, latent_dim, **self.condition)
+        self.generator = generator(self.image_shape, latent_dim, **self.condition, **self.range)
         self.packed_shape = self.view.packing.shape(self.image_shape)
         self.discriminator = discriminator(self.packed_shape, **self.condition)
         self.auxiliary = conditional and self.discriminator.classifies

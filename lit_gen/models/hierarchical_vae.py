@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lit_gen.distributions import DiagonalNormal, default_likelihood
 from lit_gen.losses import LayerTerms, Terms
-from lit_gen.models.variational import LikelihoodFactory, VariationalModel
+from lit_gen.models.variational import LikelihoodFactory, VariationalModel, made_likelihood
 from lit_gen.networks import Hierarchy, Ladder
 
 HierarchyFactory = Callable[[tuple[int, ...], tuple[int, ...]], Hierarchy]
@@ -46,7 +46,7 @@ class HierarchicalVAE(VariationalModel):
         likelihood: LikelihoodFactory = default_likelihood,
         **kwargs: Any,
     ) -> None:
-        made = likelihood(tuple(image_shape))
+        made = made_likelihood(likelihood, tuple(image_shape), kwargs.get("bounded", True))
         stack = hierarchy(tuple(image_shape), made.parameter_shape)
         super().__init__(image_shape, stack.sizes[-1], made, **kwargs)
         if self.encoder_steps > 0:

@@ -16,7 +16,7 @@ SAMPLE_BATCH = 512  # images made at once by sample(), which bounds its memory
 
 
 class LatentVariableModel(GenerativeModel, ABC):
-    """A model that makes images from latents z ~ N(0, I), and from class labels if it is conditional.
+    """A model that makes images, or latents of images, from z ~ N(0, I), and from class labels if it is conditional.
 
     Args:
         image_shape: ``(C, H, W)`` or ``(D,)``.
@@ -25,10 +25,13 @@ class LatentVariableModel(GenerativeModel, ABC):
         conditional: Whether to model p(x | y).
         ema_half_life: Half-life of the weight averages in images; null for none.
         ema_ramp_up: Its bound as a share of the images seen; null for none.
+        bounded: Whether all values lie in [-1, 1], as those of images do.
 
     Raises:
         ValueError: for a latent without dimensions, or a conditional model of data without labels.
     """
+
+    models = ("images", "latents")
 
     def __init__(
         self,
@@ -38,6 +41,7 @@ class LatentVariableModel(GenerativeModel, ABC):
         conditional: bool,
         ema_half_life: float | None,
         ema_ramp_up: float | None = None,
+        bounded: bool = True,
     ) -> None:
         super().__init__(image_shape, ema_half_life, ema_ramp_up)
         if latent_dim < 1:
@@ -49,6 +53,9 @@ class LatentVariableModel(GenerativeModel, ABC):
         self.latent_dim, self.num_classes, self.conditional = latent_dim, num_classes, conditional
         # What a factory of networks takes beside the shapes: nothing if the model has no use for labels.
         self.condition = {"num_classes": num_classes} if conditional else {}
+        self.bounded = bounded
+        # What a factory whose networks make samples takes besides: nothing if these are images, or points.
+        self.range = {} if bounded or len(self.image_shape) != 3 else {"bounded": False}
         self._class_names: tuple[str, ...] = ()
 
     @property
@@ -86,8 +93,10 @@ class LatentVariableModel(GenerativeModel, ABC):
         return self.decode(noise, *(() if labels is None else (labels,)))
 
     @torch.no_grad()
-    def sample(self, n: int, labels: Labels | None = None, generator: torch.Generator | None = None) -> Tensor:
-        """Draw ``n`` images ``(n, *image_shape)`` in [-1, 1] from the averaged networks in eval mode.
+    def sample(
+        self, n: int, labels: Labels | None = None, generator: torch.Generator | None = None, decode: bool = True
+    ) -> Tensor:
+        """Draw ``n`` images ``(n, *picture_shape)`` in [-1, 1] from the averaged networks in eval mode.
 
         Latents, and then labels, are drawn on the CPU: the same ``generator`` state gives the same samples everywhere.
 
@@ -96,6 +105,7 @@ class LatentVariableModel(GenerativeModel, ABC):
             labels: Of a conditional model: the classes int64 ``(n,)``, or as a list of numbers and `class_names`, or
                 one for all; by default uniformly random.
             generator: Source of randomness on the CPU.
+            decode: Whether the codec of a model of latents makes pictures of them; else they are as they are modelled.
 
         Raises:
             ValueError: if ``n`` is negative, or labels are given to a model without them, or they are none of its
@@ -104,17 +114,19 @@ class LatentVariableModel(GenerativeModel, ABC):
         if n < 0:
             raise ValueError(f"n={n}: a number of samples can't be negative")
         noise = torch.randn(n, self.noise_dim, generator=generator)
-        return self.generate(noise, *self.classes(n, labels, generator))
+        return self.generate(noise, *self.classes(n, labels, generator), decode=decode)
 
     @torch.no_grad()
-    def generate(self, noise: Tensor, *labels: Tensor) -> Tensor:
-        """Images ``(N, *image_shape)`` of N(0, 1) ``(N, noise_dim)`` in eval mode, a bounded number at once."""
+    def generate(self, noise: Tensor, *labels: Tensor, decode: bool = True) -> Tensor:
+        """Images ``(N, *picture_shape)`` of N(0, 1) ``(N, noise_dim)`` in eval mode, a bounded number at once."""
         if len(noise) == 0:
-            return torch.empty(0, *self.image_shape, device=self.device, dtype=self.dtype)
+            shape = self.picture_shape if decode else self.image_shape
+            return torch.empty(0, *shape, device=self.device, dtype=self.dtype)
         inputs = noise.to(self.device, self.dtype), *(y.to(self.device) for y in labels)
         parts = zip(*(x.split(SAMPLE_BATCH) for x in inputs), strict=True)
         with self.evaluating():
-            return torch.cat([self.from_noise(*part) for part in parts])
+            made = (self.from_noise(*part) for part in parts)
+            return torch.cat([self.pictures(x) if decode else x for x in made])
 
     def classes(self, n: int, labels: Labels | None, generator: torch.Generator | None) -> tuple[Tensor, ...]:
         """The labels ``(n,)`` of n samples in a tuple, as :meth:`sample` takes them; empty if unconditional."""

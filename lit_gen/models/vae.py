@@ -8,7 +8,7 @@ from torch import Tensor
 from lit_gen import losses
 from lit_gen.distributions import ExPostMixture, Prior, StandardNormal, default_likelihood, reparametrise
 from lit_gen.losses import LayerTerms, Terms, VariationalObjective
-from lit_gen.models.variational import LikelihoodFactory, VariationalModel
+from lit_gen.models.variational import LikelihoodFactory, VariationalModel, made_likelihood
 from lit_gen.networks import Decoder, Encoder, auto_decoder, auto_encoder
 
 EncoderFactory = Callable[[tuple[int, ...], int], Encoder]
@@ -45,7 +45,8 @@ class VAE(VariationalModel):
         prior: PriorFactory = StandardNormal,
         **kwargs: Any,
     ) -> None:
-        super().__init__(image_shape, latent_dim, likelihood(tuple(image_shape)), **kwargs)
+        made = made_likelihood(likelihood, tuple(image_shape), kwargs.get("bounded", True))
+        super().__init__(image_shape, latent_dim, made, **kwargs)
         self.encoder = encoder(self.image_shape, latent_dim, **self.condition)
         self.decoder = decoder(self.likelihood.parameter_shape, latent_dim, **self.condition)
         self.prior = prior(latent_dim, self.image_shape)

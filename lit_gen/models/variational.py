@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lit_gen.distributions import Likelihood
+from lit_gen.distributions import Likelihood, default_likelihood
 from lit_gen.losses import ELBO, LayerTerms, Terms, VariationalObjective
 from lit_gen.models.sampling import SAMPLE_BATCH, LatentVariableModel
 from lit_gen.optimizers import OptimizerCallable, VAEAdam
@@ -18,6 +18,11 @@ from lit_gen.training.player import Player
 __all__ = ["LayerTerms", "LikelihoodFactory", "Terms", "VariationalModel"]
 
 LikelihoodFactory = Callable[[tuple[int, ...]], Likelihood]
+
+
+def made_likelihood(factory: LikelihoodFactory, image_shape: tuple[int, ...], bounded: bool) -> Likelihood:
+    """p(x|z) for data of this shape; the default one depends on their bounds."""
+    return default_likelihood(image_shape, bounded) if factory is default_likelihood else factory(image_shape)
 
 
 class VariationalModel(LatentVariableModel, ABC):
@@ -41,12 +46,15 @@ class VariationalModel(LatentVariableModel, ABC):
             validation use the averages.
         ema_ramp_up: Largest half-life as a share of the images seen so far; null for none.
         num_classes: Classes of the data, 0 if they have none; on the command line it comes from the data module.
+        bounded: Whether the data lie in [-1, 1], as images do and latents don't, of which the likelihood is then told;
+            on the command line it comes from the data module.
         conditional: Whether to model p(x | y): the networks take the labels too, as a third argument of their
             factories, ``num_classes``, and of their ``forward``.
         init_from: Trained model whose weights the networks start from, as ``lit_gen.from_pretrained`` takes it.
 
     Raises:
-        ValueError: for a negative number of steps, a temperature that is not positive, or labels that don't exist.
+        ValueError: for a negative number of steps, a temperature that is not positive, labels that don't exist, or a
+            likelihood of pixels for data without bounds.
     """
 
     stochastic_layers: int = 1
@@ -69,14 +77,17 @@ class VariationalModel(LatentVariableModel, ABC):
         ema_ramp_up: float | None = 0.05,
         num_classes: int = 0,
         conditional: bool = False,
+        bounded: bool = True,
         init_from: str | None = None,
     ) -> None:
-        super().__init__(image_shape, latent_dim, num_classes, conditional, ema_half_life, ema_ramp_up)
+        super().__init__(image_shape, latent_dim, num_classes, conditional, ema_half_life, ema_ramp_up, bounded)
         if encoder_steps < 0:
             raise ValueError(f"encoder_steps={encoder_steps}: steps of the encoder for one of the decoder, or 0: joint")
         if not 0 < temperature < math.inf:
             raise ValueError(f"temperature={temperature}: a positive, finite factor on the scale of z")
         self.likelihood = likelihood
+        if self.range:
+            likelihood.unbind()
         self.objective, self.encoder_steps, self.temperature = objective, encoder_steps, temperature
         self._settings = (optimizer, scheduler, clip_norm, accumulate), init_from  # until the players are defined
 

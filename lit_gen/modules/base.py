@@ -9,9 +9,11 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from lit_gen.encoded import Encoded
 from lit_gen.kernels import guard_convolutions
 from lit_gen.models.base import GenerativeModel
 from lit_gen.networks.layers import batch_comparisons
+from lit_gen.pretrained.codec import read_codec
 from lit_gen.pretrained.specification import keep_own_arguments
 from lit_gen.pretrained.warm_start import initialise
 from lit_gen.training.player import Player
@@ -76,6 +78,29 @@ class GenerativeModule(GenerativeModel, UpdatingModule):
         self.trainer.precision_plugin.convert_module(self)  # before a checkpoint's weights, which would be rounded
         self.random = Randomness(self.trainer.global_rank, self.trainer.world_size)
         self.batch_mean.processes = self.trainer.world_size
+        self._meet_data(getattr(self.trainer, "datamodule", None))
+
+    def _meet_data(self, data: Any) -> None:
+        """See that the data hold what is modelled, and take the codec of latents or codes.
+
+        Raises:
+            FileNotFoundError: the codec is missing.
+            ValueError: the data hold something else, or latents of another codec than the one that is known.
+        """
+        if data is None:
+            return
+        holds, name, kind = getattr(data, "holds", "images"), type(data).__name__, type(self).__name__
+        if holds not in self.models:
+            raise ValueError(f"{name}: a {kind} models {' or '.join(self.models)}, and these are {holds}")
+        given: Encoded | None = getattr(data, "encoded", None)
+        if given is None and self.codec is not None:
+            raise ValueError(f"{name}: the {kind} was trained on {self.codec.encoded.kind}, and these are {holds}")
+        if given is not None and getattr(self, "bounded", False):
+            raise ValueError(f"bounded=True: {name} holds latents, which have no bounds; give the {kind} bounded=False")
+        if given is not None and self.codec is not None:
+            self.codec.encoded.check_same(given, f"the {kind}", name)
+        elif given is not None:
+            self.codec = read_codec(given)
 
     def on_fit_start(self) -> None:
         """Fix the run's seed, the same on every process and after every resume."""
@@ -174,6 +199,8 @@ class GenerativeModule(GenerativeModel, UpdatingModule):
         counts = {"updates": dict(self.updates), "skipped": dict(self.faults.skipped)}
         losses = {name: {k: v.cpu() for k, v in values.items()} for name, values in self._losses.items()}
         checkpoint["lit_gen"] = {"seed": self.seed, "images_seen": self.images_seen, "losses": losses, **counts}
+        if self.codec is not None:
+            checkpoint["lit_gen"]["codec"] = self.codec.encoded.as_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the counters; options that were turned on since begin with a memory of their own."""
@@ -187,3 +214,8 @@ class GenerativeModule(GenerativeModel, UpdatingModule):
         self._losses = {name: dict(values) for name, values in counters.get("losses", {}).items()}
         self.updates.update(counters.get("updates", {}))
         self.faults.skipped = dict(counters.get("skipped", {}))
+        if (described := counters.get("codec")) is not None:
+            encoded = Encoded.of(described, "the checkpoint")
+            if self.codec is None:
+                self.codec = read_codec(encoded)
+            encoded.check_same(self.codec.encoded, "the checkpoint", "the data module")

@@ -67,4 +67,4 @@ class LatentVariableModel(models.LatentVariableModel, GenerativeModule, ABC):
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """As many samples as the batch has images, of its classes, the same on any number of processes."""
         noise = self.random.normal(len(batch[0]), self.noise_dim)
-        return self.from_noise(noise.to(self.device, self.dtype), *self.labels_of(batch))
+        return self.pictures(self.from_noise(noise.to(self.device, self.dtype), *self.labels_of(batch)))

@@ -12,9 +12,11 @@ from lit_gen.networks.dcgan import DCGANDecoder, DCGANDiscriminator, DCGANEncode
 from lit_gen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator
 
 
-def auto_generator(image_shape: tuple[int, ...], latent_dim: int, num_classes: int = 0) -> Generator:
+def auto_generator(
+    image_shape: tuple[int, ...], latent_dim: int, num_classes: int = 0, bounded: bool = True
+) -> Generator:
     """`DCGANGenerator`, or `MLPGenerator` for points and tiny images."""
-    return _by_shape(image_shape, DCGANGenerator, MLPGenerator)(image_shape, latent_dim, num_classes)
+    return _by_shape(image_shape, DCGANGenerator, MLPGenerator)(image_shape, latent_dim, num_classes, bounded=bounded)
 
 
 def auto_discriminator(image_shape: tuple[int, ...], num_classes: int = 0) -> Discriminator:

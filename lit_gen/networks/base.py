@@ -66,11 +66,21 @@ class LatentNetwork(Network):
 
 
 class Generator(LatentNetwork):
-    """z `(N, latent_dim)` to images `(N, C, H, W)` in [-1, 1], or points `(N, D)`."""
+    """z `(N, latent_dim)` to images `(N, C, H, W)` in [-1, 1], or points `(N, D)`.
+
+    Attributes:
+        bounded: whether samples `(N, C, H, W)` pass a tanh; data without bounds, such as latents, need none.
+    """
+
+    bounded: bool = True
 
     @abstractmethod
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Generate one image or point a latent."""
+
+    def in_range(self, x: Tensor) -> Tensor:
+        """The last layer's values as samples: tanh(x) for images, x for points and data without bounds."""
+        return torch.tanh(x) if self.bounded and len(self.image_shape) == 3 else x
 
 
 class Discriminator(Network):

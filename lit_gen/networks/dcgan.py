@@ -12,7 +12,6 @@ generator with batch norm can have a gain and a bias a class instead ("batch_nor
 `FeatureDiscriminator` says.
 """
 
-import torch
 from torch import Tensor, nn
 
 from lit_gen.networks.base import Decoder, Encoder, Generator, at_least_one
@@ -129,6 +128,7 @@ class DCGANGenerator(Generator):
         norm: norm of all layers but the output.
         condition: how labels are taken; "batch_norm" needs that norm.
         init: initial weights by name; "dcgan" is the paper's N(0, 0.02²).
+        bounded: end in a tanh; data without bounds, such as latents, take none.
     """
 
     def __init__(
@@ -140,8 +140,10 @@ class DCGANGenerator(Generator):
         norm: Norm = "batch",
         condition: GeneratorCondition = "concatenation",
         init: Init = "dcgan",
+        bounded: bool = True,
     ):
         super().__init__(image_shape, latent_dim, num_classes)
+        self.bounded = bounded
         widths = _stage_widths(self, "image_shape", image_shape, width)
         self.join = JoinLabels(self, (latent_dim,), condition, GeneratorCondition)
         norm_classes = batch_norm_classes(self, condition, norm)
@@ -149,8 +151,8 @@ class DCGANGenerator(Generator):
         initialise(self, init)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Generate `(N, C, H, W)` in [-1, 1]."""
-        return torch.tanh(self.trunk(self.join(z, labels), labels))
+        """Generate `(N, C, H, W)` in [-1, 1], or without bounds."""
+        return self.in_range(self.trunk(self.join(z, labels), labels))
 
 
 class DCGANDiscriminator(FeatureDiscriminator):

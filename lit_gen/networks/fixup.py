@@ -117,6 +117,7 @@ class FixupGenerator(Generator):
         expansion: width inside a block, as a multiple of its channels.
         group_width: channels of a group of the 3 x 3 convolutions.
         condition: how labels are joined to z.
+        bounded: end in a tanh; data without bounds, such as latents, take none.
     """
 
     def __init__(
@@ -129,8 +130,10 @@ class FixupGenerator(Generator):
         expansion: int = 2,
         group_width: int = 16,
         condition: InputCondition = "embedding",
+        bounded: bool = True,
     ):
         super().__init__(image_shape, latent_dim, num_classes)
+        self.bounded = bounded
         stages = _stages(self, image_shape, width=width, blocks=blocks, expansion=expansion, group_width=group_width)
         stages, total = stages[::-1], blocks * len(stages)
         channels, size = stages[0]
@@ -145,9 +148,9 @@ class FixupGenerator(Generator):
         self.layers = nn.Sequential(*layers, _conv(channels, image_shape[0], 1, gain=1.0))
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Generate `(N, C, H, W)` in [-1, 1]."""
+        """Generate `(N, C, H, W)` in [-1, 1], or without bounds."""
         coefficients = self.coefficients(self.join(z, labels))
-        return torch.tanh(self.layers(self.basis * coefficients[:, :, None, None]))
+        return self.in_range(self.layers(self.basis * coefficients[:, :, None, None]))
 
 
 class FixupDiscriminator(FeatureDiscriminator):

@@ -9,7 +9,6 @@ import math
 from abc import abstractmethod
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from lit_gen.networks.base import Decoder, Encoder, Generator
@@ -69,6 +68,7 @@ class MLPGenerator(Generator):
         norm: "batch", "layer" or "none", between each hidden layer and its activation.
         condition: how labels are taken; "batch_norm" needs that norm.
         init: initial weights by name; null for PyTorch's, uniform of variance 1/(3 fan_in).
+        bounded: end in a tanh; data without bounds, such as latents, take none.
     """
 
     def __init__(
@@ -81,8 +81,10 @@ class MLPGenerator(Generator):
         norm: Norm = "none",
         condition: GeneratorCondition = "concatenation",
         init: Init | None = None,
+        bounded: bool = True,
     ):
         super().__init__(image_shape, latent_dim, num_classes)
+        self.bounded = bounded
         self.join = JoinLabels(self, (latent_dim,), condition, GeneratorCondition)
         self.layers = _mlp(
             latent_dim + self.join.added,
@@ -97,8 +99,7 @@ class MLPGenerator(Generator):
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Generate `(N, *image_shape)`."""
-        x = self.layers(self.join(z, labels), labels).unflatten(1, self.image_shape)
-        return torch.tanh(x) if len(self.image_shape) == 3 else x
+        return self.in_range(self.layers(self.join(z, labels), labels).unflatten(1, self.image_shape))
 
 
 class VectorDiscriminator(FeatureDiscriminator):

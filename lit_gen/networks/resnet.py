@@ -12,7 +12,6 @@ A 3 x 3 one behind an upsampling or in front of a pooling is one map with it (`l
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from lit_gen.networks.base import Generator, Network, at_least_one
@@ -148,6 +147,7 @@ class ResNetGenerator(Generator):
         condition: how labels are taken; "batch_norm" needs that norm, and leaves the last one without labels.
         init: initial weights by name; null for the papers', He's in the blocks and Glorot's elsewhere, both uniform.
         folded: take the blocks' resampling and convolution as one map, which is faster and the same up to rounding.
+        bounded: end in a tanh; data without bounds, such as latents, take none.
     """
 
     def __init__(
@@ -160,8 +160,10 @@ class ResNetGenerator(Generator):
         condition: GeneratorCondition = "batch_norm",
         init: Init | None = None,
         folded: bool = True,
+        bounded: bool = True,
     ):
         super().__init__(image_shape, latent_dim, num_classes)
+        self.bounded = bounded
         layout, width = _layout(self, image_shape, width)
         self.join = JoinLabels(self, (latent_dim,), condition, GeneratorCondition)
         norm_classes = batch_norm_classes(self, condition, norm)
@@ -177,8 +179,8 @@ class ResNetGenerator(Generator):
         initialise(self, init)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Generate `(N, C, side, side)` in [-1, 1]."""
-        return torch.tanh(self.layers(self.join(z, labels), labels))
+        """Generate `(N, C, side, side)` in [-1, 1], or without bounds."""
+        return self.in_range(self.layers(self.join(z, labels), labels))
 
 
 class ResNetDiscriminator(FeatureDiscriminator):

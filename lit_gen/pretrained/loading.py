@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lit_gen.kernels import guard_short
 from lit_gen.models import AutoencoderKL, GenerativeModel
+from lit_gen.pretrained.building import built, from_checkpoint, from_folder
+from lit_gen.pretrained.codec import take_codec
 from lit_gen.pretrained.diffusers import read_diffusers
-from lit_gen.pretrained.fit import Misfit, check_fit
 from lit_gen.pretrained.names import take_class_names
-from lit_gen.pretrained.specification import build, without_trainer
-from lit_gen.pretrained.stored import (
-    CONFIG,
-    FORMAT,
-    WEIGHTS,
-    checkpoint_config,
-    locate,
-    plain_names,
-    read_tensors,
-    refuse_foreign,
-)
-from lit_gen.pretrained.trust import harmless
+from lit_gen.pretrained.stored import locate
 
 if TYPE_CHECKING:  # what trains needs Lightning, what is trained doesn't
     from lit_gen.modules import GenerativeModule
@@ -124,8 +113,9 @@ def from_pretrained(
     place = check_device(device)
     trains = part is None and _trains(training)
     path = locate(source, revision)
-    module = (_from_folder if path.is_dir() else _from_checkpoint)(path, trusted, trains)
+    module = (from_folder if path.is_dir() else from_checkpoint)(path, trusted, trains)
     take_class_names(module, path)
+    take_codec(module, path)
     if not isinstance(module, kind):
         how = "" if trains else ", loaded without its training"
         raise ValueError(f"kind={kind.__name__}: {source} holds a {type(module).__name__}{how}")
@@ -192,95 +182,9 @@ def from_diffusers(
     place, path = check_device(device), Path(folder)
     kind, arguments, state = read_diffusers(path, image_shape)
     arguments["bottleneck"]["init_args"]["kl_weight"] = kl_weight
-    module = _built(kind, arguments, state, (), str(path / "config.json"), str(path), _trains(training))
+    module = built(kind, arguments, state, (), str(path / "config.json"), str(path), _trains(training))
     assert isinstance(module, AutoencoderKL)
     return module.to(place, dtype) if dtype is not None else module.to(place)
-
-
-def _from_checkpoint(path: Path, trusted: Sequence[str], trains: bool) -> GenerativeModel:
-    class_path, arguments, state = describe_checkpoint(path)
-    return _built(class_path, arguments, state, trusted, str(path), str(path), trains)
-
-
-def _from_folder(folder: Path, trusted: Sequence[str], trains: bool) -> GenerativeModel:
-    class_path, arguments = describe_folder(folder)
-    where, weights = str(folder / CONFIG), str(folder / WEIGHTS)
-    return _built(class_path, arguments, read_tensors(folder), trusted, where, weights, trains)
-
-
-def describe_checkpoint(path: Path) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
-    """The class of a checkpoint's model, its arguments, as far as they are harmless, and its tensors.
-
-    Raises:
-        ValueError: for a file that is no whole checkpoint of this library.
-    """
-    class_path = checkpoint_config(path, option="")["model"]["class_path"]
-    checkpoint = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
-    arguments = {k: v for k, v in checkpoint["hyper_parameters"].items() if k not in ("_class_path", "_instantiator")}
-    return class_path, harmless(arguments), plain_names(checkpoint["state_dict"])
-
-
-def describe_folder(folder: Path) -> tuple[str, dict[str, Any]]:
-    """The class of a model in a folder of :func:`save_pretrained` and its arguments, as far as they are harmless.
-
-    Raises:
-        FileNotFoundError: if the folder holds no model.
-        ValueError: for another format, or a damaged file.
-    """
-    refuse_foreign(folder)
-    config = _read_config(folder / CONFIG)
-    if config.get("format") != FORMAT:
-        raise ValueError(f"{folder / CONFIG}: format={config.get('format')!r}; this version reads format={FORMAT}")
-    return str(config.get("class_path")), harmless(config.get("init_args", {}))
-
-
-def _built(
-    class_path: str,
-    arguments: Any,
-    state: dict[str, Tensor],
-    trusted: Sequence[str],
-    where: str,
-    weights: str,
-    trains: bool,
-) -> GenerativeModel:
-    try:
-        check_fit(class_path, arguments, state, trusted)
-        module: GenerativeModel = build(
-            class_path if trains else without_trainer(class_path), arguments, trusted, GenerativeModel
-        )
-    except Misfit as error:
-        raise ValueError(f"{weights}: its weights don't fit its model: {error}") from None
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
-    load_weights(module, state, weights)
-    return module.eval()
-
-
-def load_weights(module: nn.Module, state: dict[str, Tensor], where: str) -> None:
-    """Load all tensors of a file.
-
-    Raises:
-        ValueError: if they are not those of the module.
-    """
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        first = str(error).split("\n\t")[1] if "\n\t" in str(error) else str(error)
-        raise ValueError(f"{where}: its weights don't fit its model: {first}") from None
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; a model's folder holds {CONFIG} and {WEIGHTS}")
-    try:
-        config = json.loads(path.read_text())
-    except RecursionError:
-        raise ValueError(f"{path}: nested too deeply for the description of a model") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error})") from None
-    if not isinstance(config, dict):
-        raise ValueError(f"{path}: not the description of a model")
-    return config
 
 
 def _part(module: GenerativeModel, part: str, name: str) -> nn.Module:

@@ -10,9 +10,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lit_gen import __version__
+from lit_gen.encoded import CODEC
 from lit_gen.files import whole_folder
 from lit_gen.models import GenerativeModel
 from lit_gen.models.class_names import enumerated
+from lit_gen.pretrained.codec import write_codec
 from lit_gen.pretrained.diffusers import check_layout, write_diffusers
 from lit_gen.pretrained.names import KEY
 from lit_gen.pretrained.stored import CARD, CONFIG, FORMAT, WEIGHTS
@@ -28,7 +30,8 @@ def save_pretrained(
 ) -> None:
     """Write ``config.json``, ``model.safetensors`` and a model card; the folder appears whole or not at all.
 
-    Where weights are averaged, the averages are written in the place of the trained ones.
+    Where weights are averaged, the averages are written in the place of the trained ones. The codec of a model of
+    latents is copied into the folder ``codec`` in it, so that it draws pictures with no other file.
 
     Args:
         module: A trained model.
@@ -64,12 +67,15 @@ def save_pretrained(
         "init_args": {key: value for key, value in arguments.items() if key != "_instantiator"},
         "facts": dict(facts or {}),
         **({KEY: list(module.class_names)} if module.class_names else {}),
+        **({} if module.codec is None else {"codec": module.codec.encoded.at(CODEC).as_dict()}),
     }
     content = json.dumps(config, indent=2, default=list) + "\n"
     with whole_folder(folder) as unfinished:
         (unfinished / CONFIG).write_text(content)
         save_file(_weights(module, dtype), unfinished / WEIGHTS, metadata={"format": "pt"})
         (unfinished / CARD).write_text(_card(name or folder.name, config))
+        if module.codec is not None:
+            write_codec(module.codec, unfinished / CODEC)
 
 
 def _weights(module: GenerativeModel, dtype: torch.dtype | None) -> dict[str, Tensor]:
@@ -91,6 +97,9 @@ def _card(name: str, config: dict[str, Any]) -> str:
     for key, value in facts.items():
         told = ", ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else value
         lines.append(f"- **{key}**: {told}")
+    if codec := config.get("codec"):
+        told = f"the `{codec['class_path'].rpartition('.')[2]}` in `{CODEC}` (sha256 {codec['sha256'][:12]})"
+        lines.append(f"- **codec**: its {codec['kind']} are of {told}")
     if names := config.get(KEY):
         lines.append(f"- **classes**: {enumerated(names)}")
     lines += ["", "```python", "import lit_gen", "", f'model = lit_gen.from_pretrained("{name}")', "```", ""]

@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from lit_gen.encoded import CODEC
 from lit_gen.files import check_archive, read_json
 from lit_gen.pretrained.resume import whole_before
 from lit_gen.pretrained.shipped import PRETRAINED, list_pretrained
@@ -26,6 +27,7 @@ FOREIGN = (
     (CONFIG, "architectures", "transformers"),
 )
 HASHES = "SHA256SUMS"  # of all shipped files, in the format of sha256sum
+OF_DATA = ("num_classes", "bounded", "num_codes")  # arguments of models that the command line takes from the data
 OPTIONS = "options"  # where a checkpoint keeps what its run was configured with beside model and data
 
 
@@ -109,8 +111,8 @@ def checkpoint_config(path: Any, option: str = "--ckpt_path ") -> dict[str, Any]
     Returns:
         ``model`` and ``data``, as far as they are :func:`lit_gen.pretrained.trust.harmless`; ``options``, what else
         the run was configured with; ``as_stored``, all three as the file has them; the ``global_step``, the
-        ``image_shape``, ``class_names`` of a conditional model, ``run`` and ``wandb``, the ids of the run here and
-        there.
+        ``image_shape``, ``class_names`` of a conditional model, ``codec`` of one of latents; ``run`` and ``wandb``,
+        the ids of the run here and there.
 
     Raises:
         ValueError: if the file can't be read as a checkpoint of this library.
@@ -147,11 +149,14 @@ def _stored_config(path: Path, option: str, state: tuple[int, int]) -> dict[str,
     if "model" not in config:
         raise ValueError(f"{option}{path}: not a checkpoint of lit-gen, it doesn't name its model's class")
     model = config["model"]["init_args"]
-    shape, _ = model.pop("image_shape", None), model.pop("num_classes", None)  # on the command line the data's
+    shape = model.pop("image_shape", None)  # on the command line the data's, as these are
+    for name in OF_DATA:
+        model.pop(name, None)
     config["options"] = checkpoint.get(OPTIONS, {})
     facts = {"global_step": checkpoint.get("global_step", 0), "image_shape": shape and list(shape)}
     counters = checkpoint.get("lit_gen")
-    facts["class_names"] = counters.get("class_names", []) if isinstance(counters, dict) else []
+    counters = counters if isinstance(counters, dict) else {}
+    facts |= {"class_names": counters.get("class_names", []), "codec": counters.get("codec")}
     facts |= {"run": checkpoint.get("run"), "wandb": checkpoint.get("wandb_id")}
     return {**harmless(config), "as_stored": config, **facts}
 
@@ -191,8 +196,9 @@ def _download(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    patterns = [f"{folder}{file}" for folder in ("", f"{CODEC}/") for file in (CONFIG, WEIGHTS, CARD)]
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS, CARD]))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise FileNotFoundError(

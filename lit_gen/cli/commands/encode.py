@@ -11,6 +11,7 @@ from lit_gen.cli.commands.labels import labels_for
 from lit_gen.cli.commands.sources import add_reading, read_source, tell
 from lit_gen.cli.words import CommandParser
 from lit_gen.files import whole_file
+from lit_gen.models.autoencoding import AutoencodingModel
 from lit_gen.pretrained.loading import from_pretrained
 
 BATCH = 500  # images at once
@@ -20,22 +21,27 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     text = "Embeds images as means of q(z|x), or as an autoencoder's latents."
     command = CommandParser("encode", text)
-    command.add_argument(
-        "source", help="a checkpoint of a VAE or an autoencoder, a folder of save_pretrained, or a shipped name"
+    add = command.add_argument
+    add("source", help="a checkpoint of a VAE or an autoencoder, a folder of save_pretrained, or a shipped name")
+    add(
+        "data",
+        help="a folder, .zip or shards of images, an .npz or .npy file, or a checkpoint (its data); to write a folder "
+        "also digits, mnist, cifar10, or a class of datamodules",
     )
-    command.add_argument(
-        "images", help="a folder, .zip or shards of images, an .npz or .npy file, or a checkpoint (its data)"
-    )
-    command.add_argument("--split", default="test", choices=("train", "val", "test"), help="of data with splits (test)")
-    command.add_argument("--size", type=int, help="side to scale image files to (antialiased, centre crop)")
-    command.add_argument("--values", default="uint8", choices=("uint8", "unit", "signed"), help="range of the images")
+    add("--root", help="folder or file of data that are named")
+    add("--split", choices=("train", "val", "test"), help="of data with splits (of an .npz test, of a folder all)")
+    add("--size", type=int, help="side to scale image files to (antialiased, centre crop); in a folder the model's")
+    add("--values", default="uint8", choices=("uint8", "unit", "signed"), help="range of the images")
     add_reading(command)
-    command.add_argument("--trust", nargs="+", default=[], help="packages of your own whose classes the model names")
-    command.add_argument("--device", default="cpu", help="where the network runs, e.g. cuda (cpu)")
-    command.add_argument(
+    add("--flip", action="store_true", help="in a folder: encode the training images' mirror images too")
+    add("--indices", action="store_true", help="in a folder: the numbers of codes, in the place of latents")
+    add("--trust", nargs="+", default=[], help="packages of your own whose classes the model names")
+    add("--device", default="cpu", help="where the network runs, e.g. cuda (cpu)")
+    add(
         "--out",
         default="latents.npz",
-        help="an .npz with latents (N, D) or (N, channels, h, w), labels (N,), class_names (K,)",
+        help="an .npz with latents (N, D) or (N, channels, h, w), labels (N,), class_names (K,); any other name is a "
+        "new folder of an autoencoder's latents or codes, which LatentDataModule takes",
     )
     return command
 
@@ -44,20 +50,67 @@ def run(arguments: list[str]) -> None:
     """Embed all images of the source, in its order, and write them.
 
     Raises:
-        ValueError: for a model that doesn't encode, or images of another shape.
+        ValueError: for a model that doesn't encode, images of another shape, or an option that doesn't go with --out.
         FileNotFoundError: if there is no such model or file.
     """
     options = parser().parse_args(arguments)
-    if Path(options.out).suffix != ".npz":
-        raise ValueError(f"--out {options.out}: an .npz file")
+    folder = Path(options.out).suffix != ".npz"
+    _check(options, folder)
     module: Any = from_pretrained(options.source, trusted=options.trust, device=options.device, training=False)
     if not hasattr(module, "encode"):
         raise ValueError(f"{options.source}: a {type(module).__name__} has no encoder")
-    data = read_source(options.images, options.split, options.values, options.size, (), options.alpha, options.white)
+    (_write_folder if folder else _write_arrays)(module, options)
+
+
+def _check(options: argparse.Namespace, folder: bool) -> None:
+    """Refuse what doesn't go together, before anything is loaded."""
+    if not folder:
+        for name in ("flip", "indices", "root"):
+            if given := getattr(options, name):
+                raise ValueError(f"--{name} {given}: for a folder of latents, and --out {options.out} is an .npz")
+        return
+    out = Path(options.out)
+    if out.suffix in (".npy", ".pt", ".safetensors", ".zip"):
+        raise ValueError(f"--out {out}: an .npz file, or a name without a suffix for a folder")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"--out {out}: exists already and is not empty; a folder of latents is made anew")
+    if options.split not in (None, "train"):
+        raise ValueError(f"--split {options.split}: a folder holds the training split, whose latents give the scale")
+    if options.values != "uint8":
+        raise ValueError(f"--values {options.values}: a folder is of 8-bit images")
+    if options.size is not None:
+        raise ValueError(f"--size {options.size}: in a folder images are of the size that the model takes")
+
+
+def _write_folder(module: Any, options: argparse.Namespace) -> None:
+    """Latents or codes of all splits, with the codec."""
+    from lit_gen.cli.commands.latents_writer import LatentsWriter
+    from lit_gen.cli.commands.named_data import divided_data, named_data
+
+    if not isinstance(module, AutoencodingModel):
+        kind = type(module).__name__
+        raise ValueError(f"--out {options.out}: a folder is of an autoencoder's maps; of a {kind} give an .npz")
+    data = named_data(options) or divided_data(options, module.image_shape)
+    splits = ("train",) if options.split else ("train", "val", "test")
+    try:
+        writer = LatentsWriter(module, options.source, data, splits, options.indices, options.flip)
+    except ValueError as error:
+        raise ValueError(f"{options.data}: {error}") from None
+    writer.write(options.out)
+    tell(data)
+    counts = ", ".join(f"{split} {len(dataset):,}" for split, dataset in writer.datasets.items())
+    what = "codes" if options.indices else "latents"
+    print(f"lit-gen: {what} of {' x '.join(map(str, writer.shape))} ({counts}) in {options.out}")
+
+
+def _write_arrays(module: Any, options: argparse.Namespace) -> None:
+    """Latents of one split as an .npz."""
+    split = options.split or "test"
+    data = read_source(options.data, split, options.values, options.size, (), options.alpha, options.white)
     if tuple(data.image_shape) != module.image_shape:
-        raise ValueError(f"{options.images}: images of shape {tuple(data.image_shape)}, not {module.image_shape}")
-    own = labels_for(module, data, options.images)
-    dataset, latents, classes = data.dataset(options.split), [], []
+        raise ValueError(f"{options.data}: images of shape {tuple(data.image_shape)}, not {module.image_shape}")
+    own = labels_for(module, data, options.data)
+    dataset, latents, classes = data.dataset(split), [], []
     for start in range(0, len(dataset), BATCH):
         images, labels = dataset.__getitems__(list(range(start, min(start + BATCH, len(dataset)))))
         images = data.to_float(images).to(module.device)

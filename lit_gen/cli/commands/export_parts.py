@@ -25,7 +25,7 @@ class Part(nn.Module):
         outputs: names of the outputs.
     """
 
-    takes: ClassVar[str] = "images"
+    takes: ClassVar[str] = "images"  # of a model of latents these are normalised latents
     outputs: ClassVar[list[str]]
 
     def __init__(self, module: Any, name: str) -> None:
@@ -65,9 +65,11 @@ class Part(nn.Module):
             "part": self.name,
             "inputs": self.inputs,
             "outputs": list(self.outputs),
-            "image_shape": list(self.module.image_shape),
+            "image_shape": list(self.module.picture_shape),
             "image_range": [-1, 1],
         }
+        if (codec := self.module.codec) is not None and self.takes == "images":  # what the network was trained on
+            facts |= {"latents": codec.encoded.as_dict()}
         if self.takes == "z":
             facts |= {"latent_dim": self.module.latent_dim, "latent_distribution": "N(0, I)"}
         if self.classes:
@@ -85,9 +87,16 @@ class Images(Part):
     takes = "z"
     outputs: ClassVar = ["images"]
 
+    def __init__(self, module: Any, name: str) -> None:
+        super().__init__(module, name)
+        self.codec = None if module.codec is None else module.codec.model  # whose weights belong to the program
+
     def run(self, x: Tensor, *labels: Tensor) -> Tensor:
-        """``(N, latent_dim)`` to ``(N, *image_shape)``."""
-        return self.module.decode(x, *labels)
+        """``(N, latent_dim)`` to ``(N, *picture_shape)``."""
+        made = self.module.decode(x, *labels)
+        if self.codec is None:
+            return made
+        return self.codec.network("decoder")(self.module.codec.latents(made)).clamp(-1, 1)
 
 
 class Encoding(Part):

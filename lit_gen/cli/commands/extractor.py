@@ -1,7 +1,6 @@
 """``lit-gen extractor``: a feature extractor of one's own images, for scores that need no download."""
 
 import argparse
-import inspect
 import re
 import time
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import datamodules
 import lit_gen
+from lit_gen.cli.commands.named_data import ACCEPTED, named_data
 from lit_gen.cli.commands.sources import Source, add_reading, read_source, tell
 from lit_gen.cli.support import rank_zero_note
 from lit_gen.cli.words import CommandParser
@@ -19,7 +18,6 @@ from lit_gen.metrics.classifiers import SHIPPED, DataSetClassifier, save_extract
 from lit_gen.metrics.extractor_training import AMONG, FEWEST, accuracy, train_extractor
 from lit_gen.pretrained.loading import check_device
 
-SHORT_NAMES = {"digits": "DigitsDataModule", "mnist": "MNISTDataModule", "cifar10": "CIFAR10DataModule"}
 HELD_OUT = 10  # of data without further splits every tenth image is held out, by a fixed permutation
 BATCH = 500  # images that are read at once
 LARGEST = 2**31  # bytes of the images that are kept in memory; of more a random part is taken
@@ -31,8 +29,7 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     command = CommandParser("extractor", "Trains a small network on your images, for scores to look through.")
     add = command.add_argument
-    accepted = f"{', '.join(SHORT_NAMES)}, or a class of datamodules"
-    add("data", help=f"a folder, .zip or shards of images, an .npz or .npy file, a checkpoint (its data); {accepted}")
+    add("data", help=f"a folder, .zip or shards of images, an .npz or .npy file, a checkpoint (its data); {ACCEPTED}")
     add("--out", required=True, metavar="FILE", help="the .safetensors file to write")
     add("--name", help="what scores will carry, as in fd_NAME_1000; by default from the file's")
     add("--root", help="folder or file of data that are named")
@@ -124,26 +121,11 @@ def _check(options: argparse.Namespace) -> str:
 
 def _data(options: argparse.Namespace) -> Any:
     """The images of a path, or the data module of a name."""
-    cls = getattr(datamodules, SHORT_NAMES.get(options.data, options.data), None)
-    if Path(options.data).exists() or not (inspect.isclass(cls) and issubclass(cls, datamodules.DataModule)):
-        if options.root is not None:
-            raise ValueError(f"--root {options.root}: only data that are named take it, and {options.data} is a path")
-        if not Path(options.data).exists():
-            raise FileNotFoundError(
-                f"{options.data}: no such file or folder, and neither {', '.join(SHORT_NAMES)} nor a class of "
-                "datamodules"
-            )
-        reading = (options.values, options.size, options.trust, options.alpha, options.white)
-        return read_source(options.data, options.split, *reading)
-    taken = inspect.signature(cls).parameters
-    place = "root" if "root" in taken else "path"
-    given = {place: "root", "image_size": "size", "channels": "channels"}
-    arguments = {key: getattr(options, name) for key, name in given.items() if getattr(options, name) is not None}
-    for key in arguments.keys() - taken.keys():
-        raise ValueError(f"--{given[key]} {arguments[key]}: {cls.__name__} takes none")
-    data: Any = cls(**arguments)
-    data.prepare_data()
-    return data
+    named = named_data(options)
+    if named is not None:
+        return named
+    reading = (options.values, options.size, options.trust, options.alpha, options.white)
+    return read_source(options.data, options.split, *reading)
 
 
 def _parts(data: Any, options: argparse.Namespace) -> tuple[Part, dict[str, Part]]:

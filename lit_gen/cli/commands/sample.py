@@ -130,8 +130,9 @@ def check_model(module: Any, options: argparse.Namespace, out: Path, kind: str) 
     """
     if not isinstance(module, LatentVariableModel):
         raise ValueError(f"{options.source}: a {type(module).__name__} has no latents to sample")
-    if kind != "arrays" and (len(module.image_shape) != 3 or module.image_shape[0] not in (1, 3)):
-        raise ValueError(f"--out {out}: samples of shape {module.image_shape} are no pictures, write them to a .npz")
+    shape = module.picture_shape
+    if kind != "arrays" and (len(shape) != 3 or shape[0] not in (1, 3)):
+        raise ValueError(f"--out {out}: samples of shape {shape} are no pictures, write them to a .npz")
 
 
 def save_grid(out: Path, picture: Tensor, caption: str) -> None:
@@ -156,7 +157,7 @@ def save_grid(out: Path, picture: Tensor, caption: str) -> None:
 
 
 def draw(module: LatentVariableModel, options: argparse.Namespace) -> tuple[Tensor, Tensor]:
-    """Images ``(n, *image_shape)`` and their labels ``(n,)``, zeros for an unconditional model."""
+    """Images ``(n, *picture_shape)`` and their labels ``(n,)``, zeros for an unconditional model."""
     generator = torch.Generator().manual_seed(options.seed)
     paths = options.n // options.steps if options.interpolate else options.n
     latents = 2 * paths if options.interpolate else paths

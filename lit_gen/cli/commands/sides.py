@@ -32,7 +32,7 @@ class Side:
     @property
     def image_shape(self) -> tuple[int, ...] | None:
         """``(C, H, W)`` or ``(D,)``; None for statistics."""
-        return None if self.read is None else tuple(self.read.image_shape)
+        return None if self.read is None else tuple(getattr(self.read, "picture_shape", self.read.image_shape))
 
     def labels(self, trusted: list[str]) -> Labels:
         """Of images or samples."""

@@ -131,7 +131,8 @@ def read_source(
         import datamodules  # whose modules are Lightning's
 
         try:
-            return build_data(data, datamodules.DataModule, ("datamodules", *trusted))
+            found = build_data(data, datamodules.DataModule, ("datamodules", *trusted))
+            return getattr(found, "pictures", found)  # of latents, the pictures that they encode
         except ValueError as error:
             hint = "" if permitted(data["class_path"], ("datamodules", *trusted)) else "; --trust its package"
             raise ValueError(f"{path}: its data: {error}{hint}") from None

@@ -21,14 +21,15 @@ __all__ = [
 ]
 
 
-def default_likelihood(image_shape: tuple[int, ...]) -> Likelihood:
+def default_likelihood(image_shape: tuple[int, ...], bounded: bool = True) -> Likelihood:
     """`OptimalSigmaGaussian` for images in colour, `Bernoulli` for grey ones, `Gaussian` with learned σ for points.
 
-    A Bernoulli on grey values is the custom of handwriting, and no probability of photos.
+    A Bernoulli on grey values is the custom of handwriting, and no probability of photos. Of values without bounds, as
+    latents are, all are taken as images in colour.
     """
     if len(image_shape) != 3:
         return Gaussian(image_shape)
-    return Bernoulli(image_shape) if image_shape[0] == 1 else OptimalSigmaGaussian(image_shape)
+    return Bernoulli(image_shape) if image_shape[0] == 1 and bounded else OptimalSigmaGaussian(image_shape)
 
 
 def auto_likelihood(image_shape: tuple[int, ...]) -> Likelihood:

@@ -95,6 +95,16 @@ class Likelihood(nn.Module, ABC):
             noise: uniform in [0, 1), of the images' shape.
         """
 
+    def unbind(self) -> None:
+        """Take x as it is: real numbers without bounds, such as latents, and not pixels in [-1, 1].
+
+        Raises:
+            ValueError: for a likelihood of pixels.
+        """
+        raise ValueError(
+            f"likelihood={type(self).__name__}: of pixels in [-1, 1], and these data have no bounds; take a Gaussian"
+        )
+
     def _broadcast(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """The same images and parameters with all leading dimensions of either, as views."""
         leading = torch.broadcast_shapes(x.shape[:-3], params.shape[:-3])

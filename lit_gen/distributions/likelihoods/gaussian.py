@@ -20,7 +20,7 @@ class Gaussian(Likelihood):
         image_shape: `(C, H, W)` or `(D,)`.
         sigma: the fixed standard deviation, or None to learn σ(z).
         dequantise: add to 8-bit images uniform noise of one bin's width, 2/255, centred, so that a density is
-            not fitted to a lattice (arXiv:1511.01844). Points stay as they are.
+            not fitted to a lattice (arXiv:1511.01844). Points, and data without bounds, stay as they are.
 
     Raises:
         ValueError: for a `sigma` that is not positive and finite.
@@ -31,7 +31,12 @@ class Gaussian(Likelihood):
         if sigma is not None and not 0 < sigma < math.inf:
             raise ValueError(f"sigma={sigma}: Gaussian needs a positive, finite number, or None to learn it")
         self.sigma = sigma
-        self.dequantise = dequantise
+        self.pixels = len(self.image_shape) == 3
+        self.dequantise = dequantise and self.pixels
+
+    def unbind(self) -> None:
+        """Add no noise, and clip nothing."""
+        self.pixels = self.dequantise = False
 
     @property
     def parameter_shape(self) -> tuple[int, ...]:
@@ -42,7 +47,7 @@ class Gaussian(Likelihood):
     @property
     def log_bin_width(self) -> float | None:
         """log 2/255 for dequantised images."""
-        return math.log(BIN_WIDTH) if self.dequantise and len(self.image_shape) == 3 else None
+        return math.log(BIN_WIDTH) if self.dequantise else None
 
     def mean_and_log_scale(self, params: Tensor) -> tuple[Tensor, Tensor]:
         """Split the decoder's output into mean and log σ, of shapes that broadcast with the images'."""
@@ -54,7 +59,7 @@ class Gaussian(Likelihood):
     @float32_or_better
     def observe(self, images: Tensor, noise: Tensor) -> Tensor:
         """The images, dequantised, or the points."""
-        if self.dequantise and len(self.image_shape) == 3:
+        if self.dequantise:
             return images + BIN_WIDTH * (noise - 0.5)
         return images
 
@@ -75,7 +80,7 @@ class Gaussian(Likelihood):
         return self._clip(mean + torch.exp(log_scale) * torch.special.ndtri(inside(noise)))
 
     def _clip(self, x: Tensor) -> Tensor:
-        return x.clamp(-1, 1) if len(self.image_shape) == 3 else x
+        return x.clamp(-1, 1) if self.pixels else x
 
 
 class SharedSigmaGaussian(Gaussian):

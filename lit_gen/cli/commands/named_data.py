@@ -1,0 +1,63 @@
+"""Data modules that a command without a Trainer names by a word, or makes of a path."""
+
+import argparse
+import inspect
+from pathlib import Path
+from typing import Any
+
+import datamodules
+from lit_gen.cli.commands.sources import read_source
+
+SHORT_NAMES = {"digits": "DigitsDataModule", "mnist": "MNISTDataModule", "cifar10": "CIFAR10DataModule"}
+ACCEPTED = f"{', '.join(SHORT_NAMES)}, or a class of datamodules"
+
+
+def named_data(options: argparse.Namespace) -> Any:
+    """The data module that ``options.data`` names, made with the options that its class takes; None for a path.
+
+    Args:
+        options: with ``data``, ``root``, and, where the command has them, ``size`` and ``channels``.
+
+    Raises:
+        ValueError: an option that the class doesn't take, or ``root`` beside a path.
+        FileNotFoundError: neither a path nor a name.
+    """
+    cls = getattr(datamodules, SHORT_NAMES.get(options.data, options.data), None)
+    if Path(options.data).exists() or not (inspect.isclass(cls) and issubclass(cls, datamodules.DataModule)):
+        if options.root is not None:
+            raise ValueError(f"--root {options.root}: only data that are named take it, and {options.data} is a path")
+        if not Path(options.data).exists():
+            raise FileNotFoundError(f"{options.data}: no such file or folder, and neither {ACCEPTED}")
+        return None
+    taken = inspect.signature(cls).parameters
+    place = "root" if "root" in taken else "path"
+    given = {place: "root", "image_size": "size", "channels": "channels"}
+    values = {key: getattr(options, name, None) for key, name in given.items()}
+    arguments = {key: value for key, value in values.items() if value is not None}
+    for key in arguments.keys() - taken.keys():
+        raise ValueError(f"--{given[key]} {arguments[key]}: {cls.__name__} takes none")
+    data: Any = cls(**arguments)
+    data.prepare_data()
+    return data
+
+
+def divided_data(options: argparse.Namespace, image_shape: tuple[int, ...]) -> Any:
+    """All splits of the data at the path ``options.data``, files at this size, divided as their data module does.
+
+    Args:
+        options: with ``data``, ``alpha``, ``white`` and ``trust``.
+        image_shape: ``(C, H, W)`` that image files are brought to.
+
+    Raises:
+        ValueError: no images, or files that their data module refuses.
+    """
+    path, reading = options.data, {"alpha": options.alpha, "white": options.white}
+    channels, *size = image_shape
+    if path.endswith(".ckpt"):
+        return read_source(path, "train", "uint8", None, options.trust)
+    if path.endswith((".npz", ".npy")):
+        return datamodules.ArrayDataModule(path, white=options.white)
+    files: dict[str, Any] = {"image_size": tuple(size), "channels": channels, **reading}
+    if Path(path).is_dir() and next(Path(path).glob("*.tar"), None) is not None:
+        return datamodules.StreamingDataModule(path, **files)
+    return datamodules.ImageFolderDataModule(path, **files)
