@@ -7,6 +7,7 @@ from lit_gen.modules.adversarial import GANDraw
 from lit_gen.modules.autoencoder import VQGAN, VQVAE, Autoencoder, AutoencoderDraw, AutoencoderKL
 from lit_gen.modules.autoencoding import AutoencodingModule
 from lit_gen.modules.base import GenerativeModule
+from lit_gen.modules.code_prior import CodePrior
 from lit_gen.modules.cyclegan import CycleGAN
 from lit_gen.modules.gan import GAN
 from lit_gen.modules.hierarchical_vae import HierarchicalVAE
@@ -41,6 +42,7 @@ __all__ = [
     "AutoencoderPlayers",
     "AutoencodingModule",
     "ClassifierFeatures",
+    "CodePrior",
     "Consistency",
     "CycleGAN",
     "DiffAugment",
