@@ -48,7 +48,14 @@ DEVICE = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
 SMALL = ["--trainer.max_steps=2", "--trainer.val_check_interval=2", "--samples.num_samples=4", *DEVICE]
 UNSCORED = ["--evaluate.extractor=null", "--checkpoint.monitor=null"]
 SHAPES = {"mnist": (28, 28), "cifar10": (32, 32, 3)}  # data that need a download, replaced by arrays of their shape
-RUNS = {"README.md": "vae", "cyclegan.md": "cycle", "extending.md": "own", "latents.md": "vae", "evaluation.md": "vae"}
+RUNS = {
+    "README.md": "vae",
+    "autoencoders.md": "kl",
+    "cyclegan.md": "cycle",
+    "extending.md": "own",
+    "latents.md": "vae",
+    "evaluation.md": "vae",
+}
 
 
 def blocks(page: str, *languages: str) -> list[str]:
@@ -86,11 +93,13 @@ def prepare(folder: Path) -> None:
         "vae": ["--config", "vae_digits", "--model.encoder.width=8", "--model.decoder.width=8"],
         "cycle": ["--config", "cyclegan_digits", "--model.generator.width=4", "--model.discriminator.width=4"],
         "own": ["--config", "run.yaml"],
+        "kl": ["--config", "autoencoder_kl_digits"],
     }.items():
         main(["fit", *options, *SMALL, *UNSCORED, "--experiment", run])
         (checkpoint,) = Path("runs", run).glob("*/checkpoints/last.ckpt")
         shutil.copy(checkpoint, f"{run}.ckpt")
-    for run in ("cycle", "own"):  # one stays, for pages that look at runs
+    main(["encode", "kl.ckpt", "digits", "--flip", "--out", "latents"])
+    for run in ("cycle", "own", "kl"):  # one stays, for pages that look at runs
         shutil.rmtree(f"runs/{run}")
 
 
@@ -131,6 +140,8 @@ def execute(page: str, line: str) -> None:
     if not line.startswith("lit-gen "):
         raise ValueError(f"{page}: {line}: run it here, or add its program to NOT_RUN with a reason")
     given = arguments(page, line)
+    if given[0] == "encode" and Path(given[-1]).is_dir():  # of the page, too
+        shutil.rmtree(given[-1])
     if not any(part in line for part in PARSED):
         run(shortened(given))
     elif given[0] == "evaluate":

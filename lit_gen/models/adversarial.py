@@ -67,4 +67,4 @@ class AdversarialModel(LatentVariableModel, ABC):
         return torch.cat(parts)
 
     def _score(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        return self.judge(None if labels is None else labels.to(self.device))(x.to(self.device, self.dtype))
+        return self.judge(None if labels is None else labels.to(self.device))(self.as_input(x))

@@ -152,7 +152,7 @@ class AutoencodingModel(GenerativeModel):
     def _checked(self, name: str, x: Tensor, shape: tuple[int, ...]) -> Tensor:
         if tuple(x.shape[1:]) != shape:
             raise ValueError(f"{name} of shape {tuple(x.shape)}: this {type(self).__name__} takes (N, *{shape})")
-        return x.to(self.device, self.dtype)
+        return self.as_input(x, name)
 
     def labels_of(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
         """What `encode` takes beside the images: nothing."""

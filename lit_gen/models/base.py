@@ -106,6 +106,19 @@ class GenerativeModel(nn.Module):
         """Images ``(N, *picture_shape)`` in [-1, 1] of what is modelled: itself, or decoded by the codec."""
         return x if self.codec is None else self.codec.decode(x).to(x.dtype if x.is_floating_point() else self.dtype)
 
+    def as_input(self, x: torch.Tensor, name: str = "images") -> torch.Tensor:
+        """What a network takes, on the model's device and in its precision.
+
+        Raises:
+            ValueError: for whole numbers, whose scale nobody can know.
+        """
+        if not x.is_floating_point():
+            raise ValueError(
+                f"{name} of {x.dtype}: a {type(self).__name__} takes floating-point values, pictures in [-1, 1]; "
+                "bytes become such by x / 127.5 - 1"
+            )
+        return x.to(self.device, self.dtype)
+
     @property
     def device(self) -> torch.device:
         """That of the weights."""

@@ -120,7 +120,7 @@ class CycleGAN(GenerativeModel):
             raise ValueError(f"to={to!r}: 'a' or 'b'")
         if images.ndim != 1 + len(self.image_shape) or images.shape[1] != self.image_shape[0]:
             raise ValueError(f"images of shape {tuple(images.shape)}: this CycleGAN takes (N, *{self.image_shape})")
-        images = images.to(self.device, self.dtype)
+        images = self.as_input(images)
         if len(images) == 0:
             return images
         generator: Any = self.network("generator_ab" if to == "b" else "generator_ba")

@@ -134,7 +134,7 @@ class VariationalModel(LatentVariableModel, ABC):
 
         Where the likelihood binarises or dequantises at random, each random number is taken in its middle, 1/2.
         """
-        images = images.to(self.device, self.dtype)
+        images = self.as_input(images)
         return self.active("likelihood").observe(images, torch.full_like(images, 0.5))
 
     @torch.no_grad()

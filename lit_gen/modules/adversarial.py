@@ -53,7 +53,7 @@ class AdversarialModule(LatentVariableModel, AdversarialModel, ABC):
 
     def draw(self, batch: Batch) -> GANDraw:
         """What the discriminator's update depends on: the batch, z, and the penalty's and the view's numbers."""
-        n, real = len(batch[0]), self.view.packing.pack(batch[0].to(self.dtype))
+        n, real = len(batch[0]), self.view.packing.pack(self.as_input(batch[0]))
         z, epsilon = self.view.packing.group(self.noise(n)), self.uniform(len(real))
         of_real, of_fake = (self.view.numbers(real, self.random, self.images_seen) for _ in range(2))
         draw = GANDraw(real, z, epsilon, of_real, of_fake, labels=batch[1] if self.conditional else None)

@@ -49,7 +49,7 @@ class Autoencoder(AutoencodingModule, models.Autoencoder):
 
     def draw(self, batch: Batch) -> AutoencoderDraw:
         """The batch, and all random numbers of both updates."""
-        real, n = batch[0].to(self.dtype), len(batch[0])
+        real, n = self.as_input(batch[0]), len(batch[0])
         shape = self.bottleneck.noise_shape(*self.latent_shape[1:])
         noise = None if shape is None else self.random.normal(n, *shape).to(real)
         epsilon = (
@@ -146,7 +146,7 @@ class Autoencoder(AutoencodingModule, models.Autoencoder):
 
     def held_out_values(self, batch: Batch) -> dict[str, Tensor]:
         """L_rec of the latents in their middle, and what the bottleneck says; no discriminator."""
-        real = batch[0].to(self.dtype)
+        real = self.as_input(batch[0])
         code = self.bottleneck(self.active("encoder")(real))
         images = self.active("decoder")(code.latents.to(real.dtype))
         values = {type(self.reconstruction).__name__.lower(): self.reconstruction(images, real), **code.values}

@@ -29,7 +29,7 @@ class CycleGAN(models.CycleGAN, GenerativeModule):
 
     def training_step(self, batch: dict[Domain, Batch], batch_idx: int) -> None:
         """Both generators, then both discriminators on what those have made and on older translations."""
-        a, b = (images_of(batch, domain).to(self.dtype) for domain in ("a", "b"))
+        a, b = (self.as_input(images_of(batch, domain)) for domain in ("a", "b"))
         made: list[tuple[Tensor, Tensor]] = []
 
         def generators(a: Tensor, b: Tensor, *view_numbers: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

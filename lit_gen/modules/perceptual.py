@@ -39,4 +39,5 @@ class ClassifierFeatures(PerceptualLoss):
 
 @lru_cache(maxsize=2)
 def _frozen(name: str) -> Extractor:
-    return load_extractor(name).eval().requires_grad_(False)
+    with torch.device("cpu"):  # its own weights, also where a model is built without memory
+        return load_extractor(name).eval().requires_grad_(False)

@@ -35,7 +35,7 @@ class VariationalModule(LatentVariableModel, VariationalModel, ABC):
 
     def draw(self, batch: Batch, samples: int) -> tuple[Tensor, ...]:
         """(x, noise, *labels) for ``terms``: what the likelihood models of the images, and fresh noise."""
-        images, n = batch[0].to(self.dtype), len(batch[0])
+        images, n = self.as_input(batch[0]), len(batch[0])
         observation_noise = self.random.uniform(n, *self.image_shape).to(images.device)
         noise = self.random.normal(n, samples, self.noise_dim).to(images.device)
         return self.active("likelihood").observe(images, observation_noise), noise, *self.labels_of(batch)

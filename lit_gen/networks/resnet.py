@@ -32,9 +32,9 @@ Pooling = Literal["mean", "sum"]
 
 
 class Layout(NamedTuple):
-    """Widths as multiples of the network's, by the published tables."""
+    """Widths as multiples of the network's, by the published tables; those of 8 and 16, for latents, are our own."""
 
-    width: int  # as published
+    width: int  # by default
     seed: int  # side of the generator's first map
     growing: tuple[int, ...]  # the seed's width, then each block's: all double the side
     shrinking: tuple[int, ...]  # each block's width
@@ -42,6 +42,8 @@ class Layout(NamedTuple):
 
 
 LAYOUTS = {
+    8: Layout(128, 2, (1, 1, 1), (1, 1, 1), 1),
+    16: Layout(128, 4, (1, 1, 1), (1, 1, 1, 1), 1),
     28: Layout(48, 7, (3, 2, 1), (1, 2, 3), 2),
     32: Layout(128, 4, (1, 1, 1, 1), (1, 1, 1, 1), 2),
     48: Layout(64, 6, (8, 4, 2, 1), (1, 2, 4, 8, 16), 4),
@@ -52,7 +54,7 @@ LAYOUTS = {
 
 
 def accepts(image_shape: tuple[int, ...]) -> bool:
-    """Whether these networks take this shape: `(C, H, W)` with H = W = 28, 32, 48, 64, 128 or 256."""
+    """Whether these networks take this shape: `(C, H, W)` with H = W = 8, 16, 28, 32, 48, 64, 128 or 256."""
     return len(image_shape) == 3 and image_shape[1] == image_shape[2] and image_shape[1] in LAYOUTS
 
 
@@ -138,11 +140,11 @@ class ResNetGenerator(Generator):
     """A seed, blocks that double the size, norm, ReLU, convolution, tanh.
 
     Args:
-        image_shape: `(C, side, side)` with a side of 28, 32, 48, 64, 128 or 256.
+        image_shape: `(C, side, side)` with a side of 8, 16, 28, 32, 48, 64, 128 or 256.
         latent_dim: dimension of z; 128 in the papers.
         num_classes: number of classes, 0 for none.
-        width: channels of the last block; by default 128 at 32 pixels, where all blocks have as many (256 in SNGAN),
-            64 at the larger sizes, where they double towards the seed, up to 16 times, and 48 at 28 pixels.
+        width: channels of the last block; by default 128 at 8, 16 and 32 pixels, where all blocks have as many (256 in
+            SNGAN), 64 at the larger sizes, where they double towards the seed, up to 16 times, and 48 at 28 pixels.
         norm: norm of the blocks and in front of the output.
         condition: how labels are taken; "batch_norm" needs that norm, and leaves the last one without labels.
         init: initial weights by name; null for the papers', He's in the blocks and Glorot's elsewhere, both uniform.
@@ -187,10 +189,10 @@ class ResNetDiscriminator(FeatureDiscriminator):
     """Blocks that halve the size, then blocks that keep it, ReLU, pooling over positions, linear score.
 
     Args:
-        image_shape: `(C, side, side)` with a side of 28, 32, 48, 64, 128 or 256.
+        image_shape: `(C, side, side)` with a side of 8, 16, 28, 32, 48, 64, 128 or 256.
         num_classes: number of classes, 0 for none.
-        width: channels of the first block; by default 128 at 32 pixels, where all blocks have as many, 64 at the larger
-            sizes, where they double from block to block, up to 16 times, and 48 at 28 pixels.
+        width: channels of the first block; by default 128 at 8, 16 and 32 pixels, where all blocks have as many, 64 at
+            the larger sizes, where they double from block to block, up to 16 times, and 48 at 28 pixels.
         norm: norm of all blocks but the first. Gradient penalties need one that is not "batch".
         pooling: "mean" of the positions in WGAN-GP, "sum" in SNGAN.
         condition: how labels are taken.

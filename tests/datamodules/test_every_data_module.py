@@ -11,6 +11,7 @@ import pytest
 import torch
 import torchvision
 from families import unlisted
+from latent_folders import encoded
 from PIL import Image
 
 import datamodules
@@ -21,6 +22,7 @@ from datamodules import (
     DigitsDataModule,
     FashionMNISTDataModule,
     ImageFolderDataModule,
+    LatentDataModule,
     MixtureDataModule,
     MNISTDataModule,
     RecolouredDigitsDataModule,
@@ -40,6 +42,7 @@ EVERY = {
     DigitsDataModule: lambda folder, **more: DigitsDataModule(**more),
     FashionMNISTDataModule: lambda folder, **more: FashionMNISTDataModule(str(folder), False, VAL, **more),
     ImageFolderDataModule: lambda folder, **more: ImageFolderDataModule(f"{folder}/pictures", (6, 4), **more),
+    LatentDataModule: lambda folder, **more: LatentDataModule(f"{folder}/latents_0", **more),
     MNISTDataModule: lambda folder, **more: MNISTDataModule(str(folder), False, VAL, **more),
     MixtureDataModule: lambda folder, **more: MixtureDataModule(num_points=100, **more),
     RecolouredDigitsDataModule: lambda folder, **more: RecolouredDigitsDataModule(**more),
@@ -88,6 +91,7 @@ def files(tmp_path_factory):
         path = folder / "pictures" / "ab"[i % 2] / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(256, size=(9, 7, 3), dtype=np.uint8)).save(path)
+    encoded(folder)
     write_shards(ArrayDataModule(str(folder / "images.npz")), folder / "shards", images_per_shard=15)
     return folder
 
@@ -137,14 +141,14 @@ def test_shape_and_classes_are_known_before_the_data_are_read(kind, make, monkey
 @every_module
 def test_batches_are_float32_in_range_with_labels_in_range_and_as_many_as_said(make):
     data = make()
-    shape, classes, points = data.image_shape, data.num_classes, len(data.image_shape) == 1
+    shape, classes, free = data.image_shape, data.num_classes, not data.bounded
     for name, loader in loaders(data).items():
         found, counts = list(batches(data, loader)), []
         assert len(found) == len(loader) > 0
         for images, labels in itertools.chain(*found):
             assert (images.dtype, images.shape) == (torch.float32, (len(labels), *shape))
             assert (labels.dtype, labels.ndim) == (torch.int64, 1)
-            assert points or (images.abs() <= 1).all()
+            assert free or (images.abs() <= 1).all()
             assert ((labels >= 0) & (labels < max(classes, 1))).all()
             counts.append(len(labels))
         if name == "train":

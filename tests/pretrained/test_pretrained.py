@@ -28,8 +28,8 @@ from lit_gen.networks import (
     MLPGenerator,
     ResNetTranslator,
 )
+from lit_gen.pretrained.building import describe_checkpoint, describe_folder
 from lit_gen.pretrained.fit import check_fit
-from lit_gen.pretrained.loading import describe_checkpoint, describe_folder
 from lit_gen.pretrained.shipped import PRETRAINED, list_configs
 from lit_gen.pretrained.stored import read_tensors
 
