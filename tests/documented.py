@@ -58,6 +58,9 @@ RUNS = {
 }
 
 
+NAMED = {"fsq_digits": "fsq", "code_prior_digits": "prior"}  # runs that a page has beside its own
+
+
 def blocks(page: str, *languages: str) -> list[str]:
     found = re.findall(r"^```(\w*)\n(.*?)^```", PAGES[page].read_text(), re.DOTALL | re.MULTILINE)
     return [block for language, block in found if language in languages]
@@ -94,12 +97,16 @@ def prepare(folder: Path) -> None:
         "cycle": ["--config", "cyclegan_digits", "--model.generator.width=4", "--model.discriminator.width=4"],
         "own": ["--config", "run.yaml"],
         "kl": ["--config", "autoencoder_kl_digits"],
+        "fsq": ["--config", "fsq_digits"],
+        "prior": ["--config", "code_prior_digits"],
     }.items():
+        if run == "prior":
+            main(["encode", "fsq.ckpt", "digits", "--indices", "--out", "codes"])
         main(["fit", *options, *SMALL, *UNSCORED, "--experiment", run])
         (checkpoint,) = Path("runs", run).glob("*/checkpoints/last.ckpt")
         shutil.copy(checkpoint, f"{run}.ckpt")
     main(["encode", "kl.ckpt", "digits", "--flip", "--out", "latents"])
-    for run in ("cycle", "own", "kl"):  # one stays, for pages that look at runs
+    for run in ("cycle", "own", "kl", "fsq", "prior"):  # one stays, for pages that look at runs
         shutil.rmtree(f"runs/{run}")
 
 
@@ -107,6 +114,7 @@ def arguments(page: str, line: str) -> list[str]:
     """A command's arguments with the placeholders filled in."""
     run = f"{RUNS.get(page, 'vae')}.ckpt"
     given = shlex.split(line)[1:]
+    given = [next((f"{NAMED[name]}.ckpt" for name in NAMED if f"/{name}/" in part), part) for part in given]
     given = [re.sub(r"^runs?/\S*\.ckpt$|^REAL$", run, part) for part in given]
     if "--data.a.image_size" in given:
         given = ["16" if part == "128" else part for part in given]

@@ -37,8 +37,8 @@ def test_training_needs_no_rarely_used_library():
 
 
 def test_public_names():
-    modules = ["GAN", "IWAE", "VAE", "VQGAN", "VQVAE", "WGAN", "WGANGP", "Autoencoder", "AutoencoderKL", "CycleGAN"]
-    modules += ["GenerativeModule", "HierarchicalVAE"]
+    modules = ["GAN", "IWAE", "VAE", "VQGAN", "VQVAE", "WGAN", "WGANGP", "Autoencoder", "AutoencoderKL"]
+    modules += ["CodePrior", "CycleGAN", "GenerativeModule", "HierarchicalVAE"]
     functions = ["evaluate", "fit", "from_diffusers", "from_pretrained", "list_pretrained", "push_to_hub"]
     functions += ["save_pretrained"]
     assert lit_gen.__all__ == modules + functions

@@ -90,6 +90,18 @@ class CodePrior(LatentVariableModel):
         """The network itself in training, else its average if one is kept."""
         return self.prior if self.training else self.network("prior")
 
+    def as_input(self, x: Tensor, name: str = "codes") -> Tensor:
+        """Codes int64 ``(N, h, w)`` on the model's device.
+
+        Raises:
+            ValueError: for codes of another shape, or no whole numbers.
+        """
+        if x.is_floating_point() or tuple(x.shape[1:]) != self.image_shape:
+            height, width = self.image_shape
+            told = f"{name} of {x.dtype} {tuple(x.shape)}: this {type(self).__name__} takes"
+            raise ValueError(f"{told} whole numbers (N, {height}, {width})")
+        return x.to(self.device, torch.int64)
+
     # ---- likelihoods
 
     def code_nats(self, indices: Tensor, *labels: Tensor) -> Tensor:
@@ -114,6 +126,7 @@ class CodePrior(LatentVariableModel):
             ValueError: for codes of another shape or kind, or out of range.
         """
         check_indices(indices, self.image_shape, self.num_codes)
+        indices = self.as_input(indices)
         parts = zip(*(x.to(self.device).split(SAMPLE_BATCH) for x in (indices, *labels)), strict=True)
         with self.evaluating():
             return torch.cat([-self.code_nats(*part).sum((1, 2)) for part in parts])

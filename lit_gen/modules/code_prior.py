@@ -14,6 +14,13 @@ class CodePrior(LatentVariableModel, models.CodePrior):
     Logs ``nats_per_code``, ``bits_per_code`` and ``bits_per_pixel`` of training, validation and test images' codes.
     """
 
+    def setup(self, stage: str) -> None:
+        """Refuse data of more codes than there are to choose from."""
+        super().setup(stage)
+        held = getattr(getattr(self.trainer, "datamodule", None), "num_codes", 0)
+        if held > self.num_codes:
+            raise ValueError(f"num_codes={self.num_codes}: the data have {held} codes")
+
     def loss(self, indices: Tensor, *labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean of −log p over the codes and images of a batch, in nats."""
         nats = self.code_nats(indices, *labels).mean()
@@ -21,7 +28,7 @@ class CodePrior(LatentVariableModel, models.CodePrior):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One step."""
-        self.update("prior", self.loss, batch[0], *self.labels_of(batch))
+        self.update("prior", self.loss, self.as_input(batch[0]), *self.labels_of(batch))
 
     def updates_in(self, steps: int) -> dict[str, int]:
         """One a step."""
@@ -29,7 +36,7 @@ class CodePrior(LatentVariableModel, models.CodePrior):
 
     @torch.no_grad()
     def _log_held_out(self, batch: Batch, stage: str) -> None:
-        nats = self.code_nats(batch[0], *self.labels_of(batch)).mean()
+        nats = self.code_nats(self.as_input(batch[0]), *self.labels_of(batch)).mean()
         named = {f"{stage}/{name}": value for name, value in self.measures(nats).items()}
         self.log_dict(named, prog_bar=True, batch_size=len(batch[0]))
 

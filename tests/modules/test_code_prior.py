@@ -1,19 +1,26 @@
 """Priors of codes: probabilities that sum to one, samples by them, the training's invariances."""
 
 import math
+import shutil
 from functools import partial
 
 import lightning.pytorch as L
+import numpy as np
 import pytest
 import torch
 from digit_codes import LEVELS, DigitCodes
 from invariances import assert_invariant, fit, seeded
+from latent_folders import encoded
 from scipy.stats import chisquare
 from torch import nn
 
+import lit_gen
+from datamodules import LatentDataModule
 from lit_gen import CodePrior, from_pretrained, save_pretrained
+from lit_gen.cli.app import main
 from lit_gen.networks import CodeTransformer
 from lit_gen.optimizers import TransformerAdamW
+from lit_gen.pretrained.codec import read_codec
 from lit_gen.schedulers import WarmUp
 
 SMALL = partial(CodeTransformer, width=8, depth=1, heads=2)
@@ -135,6 +142,61 @@ def test_it_is_saved_and_loaded(tmp_path):
     assert torch.equal(*drawn)
 
 
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return encoded(tmp_path_factory.mktemp("encoded"), "codes", flip=False)
+
+
+def of_codec(**options):
+    return CodePrior((4, 4), 300, SMALL, **options)
+
+
+def test_its_codec_draws_pictures_wherever_it_goes(root, tmp_path):
+    torch.manual_seed(0)
+    data = LatentDataModule(str(shutil.copytree(root, tmp_path / "codes")), batch_size=16)
+    model = lit_gen.fit(of_codec(), data, max_steps=3, enable_progress_bar=False)
+    codes, images = (model.sample(5, generator=torch.Generator().manual_seed(1), decode=d) for d in (False, True))
+    assert (codes.dtype, codes.shape, images.shape) == (torch.int64, (5, 4, 4), (5, 1, 8, 8))
+    assert torch.equal(images, model.codec.decode(codes))
+    scores = lit_gen.evaluate(model, data, num_samples=50, enable_progress_bar=False)
+    assert scores["test/fd_digits_50"] > 0
+    nats = -model.log_prob(model.codec.encode(images)).mean().item()
+    bits = model.measures(torch.tensor(nats / 16))
+    assert bits["bits_per_pixel"].item() == pytest.approx(nats / math.log(2) / 64)
+    assert scores["test/bits_per_pixel"] == pytest.approx(scores["test/bits_per_code"] * 16 / 64)
+    save_pretrained(model, tmp_path / "model")
+    shutil.rmtree(tmp_path / "codes")
+    again = from_pretrained(tmp_path / "model", training=False)
+    assert torch.equal(again.sample(5, generator=torch.Generator().manual_seed(1)), images)
+
+
+def test_it_samples_from_the_command_line_and_says_what_it_cannot_do(root, tmp_path, capsys):
+    model = of_codec()
+    model.codec = read_codec(LatentDataModule(str(root)).encoded)
+    path = str(tmp_path / "prior")
+    save_pretrained(model, path)
+    drawn = {}
+    for name, options in {"own": (), "sharp": ("--temperature", "0.01"), "first": ("--top_k", "1")}.items():
+        main(["sample", path, "-n", "6", *options, "--out", str(tmp_path / f"{name}.npz")])
+        drawn[name] = np.load(tmp_path / f"{name}.npz")["images"]
+    assert drawn["own"].shape == (6, 8, 8)
+    assert (drawn["first"] == drawn["first"][:1]).all()
+    assert (drawn["own"] != drawn["first"]).any()
+    for told, command in {
+        "no network of a CodePrior works by itself; --format safetensors": ("export", path, "--format", "onnx"),
+        "top_p=2.0: a share of the probability": ("sample", path, "--top_p", "2"),
+        "VQVAE has no prior to sample from; fit a model to encode(images), which `lit-gen encode": (
+            "sample", f"{path}/codec",
+        ),
+    }.items():  # fmt: skip
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            main([*command, "--out", str(tmp_path / "x.onnx" if command[0] == "export" else tmp_path / "x.png")])
+        error = capsys.readouterr().err
+        assert told in error
+        assert error.strip().count("\n") == 0
+
+
 def test_embeddings_norms_and_biases_do_not_decay():
     model = of_digits()
     model.configure_optimizers()
@@ -145,9 +207,14 @@ def test_embeddings_norms_and_biases_do_not_decay():
         assert decays[id(parameter)] == (0.0 if spared else 0.01), name
 
 
-def test_it_takes_no_images():
+def test_it_takes_no_images_and_no_other_codes():
     with pytest.raises(ValueError, match="a CodePrior models codes, and these are images"):
         fit(of_digits(), max_steps=1)
+    with pytest.raises(ValueError, match="num_codes=2: the data have 3 codes"):
+        fit(CodePrior((4, 4), 2, SMALL), max_steps=1, data=DigitCodes)
+    for batch in (torch.zeros(4, 1, 4, 4, dtype=torch.uint8), torch.zeros(4, 4, 4)):
+        with pytest.raises(ValueError, match=r"codes of torch\.(uint8|float32) .* takes whole numbers \(N, 4, 4\)"):
+            of_digits().training_step((batch, None), 0)
 
 
 @pytest.mark.parametrize(
