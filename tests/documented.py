@@ -148,7 +148,7 @@ def execute(page: str, line: str) -> None:
     if not line.startswith("lit-gen "):
         raise ValueError(f"{page}: {line}: run it here, or add its program to NOT_RUN with a reason")
     given = arguments(page, line)
-    if given[0] == "encode" and Path(given[-1]).is_dir():  # of the page, too
+    if given[0] == "encode" and "--out" in given[-2:] and Path(given[-1]).is_dir():  # of the page, too
         shutil.rmtree(given[-1])
     if not any(part in line for part in PARSED):
         run(shortened(given))
