@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch import nn
 
 OptimizerCallable = Callable[[Iterable], torch.optim.Optimizer]  # makes an optimizer of parameters
 
@@ -22,6 +23,7 @@ class FusedAdam(torch.optim.Adam):
         weight_decay: Factor of the weights in the gradient.
         fused: Whether in one pass; null for yes on a CPU, where that is the fastest and always fits, and for PyTorch's
             own choice elsewhere.
+        decoupled_weight_decay: Whether weights decay beside the gradient, not in it (arXiv:1711.05101).
     """
 
     def __init__(
@@ -32,13 +34,15 @@ class FusedAdam(torch.optim.Adam):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
     ) -> None:
         params = list(params)
         if fused is None:
             groups = (group["params"] if isinstance(group, dict) else [group] for group in params)
             # Not False elsewhere: PyTorch takes all tensors at once by itself only where nothing is chosen.
             fused = all(p.device.type == "cpu" and p.is_floating_point() for group in groups for p in group) or None
-        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused)
+        decoupled: dict[str, Any] = {"decoupled_weight_decay": decoupled_weight_decay}
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused, **decoupled)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over all but the implementation, which is chosen for the devices of these weights."""
@@ -109,6 +113,40 @@ class AutoencoderAdam(FusedAdam):
         fused: bool | None = None,
     ) -> None:
         super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay, fused=fused)
+
+
+class TransformerAdamW(FusedAdam):
+    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) with the moments and decay of VQGAN's transformer.
+
+    Its authors' learning rate is 4.5e-6 times the number of images of a batch.
+    """
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float = 5e-4,
+        betas: tuple[float, float] = (0.9, 0.95),
+        weight_decay: float = 0.01,
+        fused: bool | None = None,
+    ) -> None:
+        super().__init__(
+            params, lr=lr, betas=betas, weight_decay=weight_decay, fused=fused, decoupled_weight_decay=True
+        )
+
+
+def decay_groups(parameters: Iterable[nn.Parameter], layers: Iterable[nn.Module]) -> list[dict[str, Any]]:
+    """The parameters in two groups: matrices and kernels, and what doesn't decay: embeddings, norms and biases.
+
+    Args:
+        parameters: All of them.
+        layers: That they are of, among which embeddings are known by their class.
+    """
+    embeddings = {id(layer.weight) for layer in layers if isinstance(layer, nn.Embedding)}
+    parameters = list(parameters)
+    decayed = [p for p in parameters if p.ndim > 1 and id(p) not in embeddings]
+    others = [p for p in parameters if p.ndim <= 1 or id(p) in embeddings]
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
 
 
 def for_lazy_penalty(

@@ -39,6 +39,7 @@ PARSED = {
     "--extractor inception": "needs weights that are published elsewhere",
     "--extractor torchvision": "needs weights that are published elsewhere",
     "--extractor dinov2": "needs weights that are published elsewhere",
+    "--model.perceptual LPIPS": "needs weights that are published elsewhere",
     "--processes 2": "starts a second process; test_processes.py does",
 }
 # Pages whose Python is compiled and not run, and why so.
@@ -55,6 +56,9 @@ RUNS = {
     "latents.md": "vae",
     "evaluation.md": "vae",
 }
+
+
+NAMED = {"fsq_digits": "fsq", "code_prior_digits": "prior"}  # runs that a page has beside its own
 
 
 def blocks(page: str, *languages: str) -> list[str]:
@@ -93,12 +97,16 @@ def prepare(folder: Path) -> None:
         "cycle": ["--config", "cyclegan_digits", "--model.generator.width=4", "--model.discriminator.width=4"],
         "own": ["--config", "run.yaml"],
         "kl": ["--config", "autoencoder_kl_digits"],
+        "fsq": ["--config", "fsq_digits"],
+        "prior": ["--config", "code_prior_digits"],
     }.items():
+        if run == "prior":
+            main(["encode", "fsq.ckpt", "digits", "--indices", "--out", "codes"])
         main(["fit", *options, *SMALL, *UNSCORED, "--experiment", run])
         (checkpoint,) = Path("runs", run).glob("*/checkpoints/last.ckpt")
         shutil.copy(checkpoint, f"{run}.ckpt")
     main(["encode", "kl.ckpt", "digits", "--flip", "--out", "latents"])
-    for run in ("cycle", "own", "kl"):  # one stays, for pages that look at runs
+    for run in ("cycle", "own", "kl", "fsq", "prior"):  # one stays, for pages that look at runs
         shutil.rmtree(f"runs/{run}")
 
 
@@ -106,6 +114,7 @@ def arguments(page: str, line: str) -> list[str]:
     """A command's arguments with the placeholders filled in."""
     run = f"{RUNS.get(page, 'vae')}.ckpt"
     given = shlex.split(line)[1:]
+    given = [next((f"{NAMED[name]}.ckpt" for name in NAMED if f"/{name}/" in part), part) for part in given]
     given = [re.sub(r"^runs?/\S*\.ckpt$|^REAL$", run, part) for part in given]
     if {"--data.a.image_size", "--data.image_size"} & set(given):
         given = ["16" if part == "128" else part for part in given]
@@ -139,7 +148,7 @@ def execute(page: str, line: str) -> None:
     if not line.startswith("lit-gen "):
         raise ValueError(f"{page}: {line}: run it here, or add its program to NOT_RUN with a reason")
     given = arguments(page, line)
-    if given[0] == "encode" and Path(given[-1]).is_dir():  # of the page, too
+    if given[0] == "encode" and "--out" in given[-2:] and Path(given[-1]).is_dir():  # of the page, too
         shutil.rmtree(given[-1])
     if not any(part in line for part in PARSED):
         run(shortened(given))

@@ -14,13 +14,20 @@ import lightning.pytorch as L
 import torch
 from process_group import in_group
 
-from datamodules import DigitsDataModule, RecolouredDigitsDataModule
+from datamodules import DigitsDataModule
 from lit_gen.callbacks import FaultPolicy
 
 STEPS = 20
 
 
-def assert_invariant(make: Callable[..., Any], parts: dict[str, int], assert_same: Callable[..., None], tmp_path: Path):
+def assert_invariant(
+    make: Callable[..., Any],
+    parts: dict[str, int],
+    assert_same: Callable[..., None],
+    tmp_path: Path,
+    data: Callable[..., Any] = DigitsDataModule,
+    spoil: Callable[[Any, Any], None] = lambda module, batch: batch[0].fill_(float("nan")),
+):
     """Check the four invariances of the module that ``make(**options)`` builds, a function of an importable module.
 
     Args:
@@ -28,17 +35,21 @@ def assert_invariant(make: Callable[..., Any], parts: dict[str, int], assert_sam
         parts: Options by which a batch is taken in parts.
         assert_same: The fixture of that name.
         tmp_path: The fixture of that name.
+        data: Makes what it is trained on from ``batch_size``, a class of an importable module.
+        spoil: Makes the module's update with a batch one that is to be left out.
     """
-    start, whole = held(seeded(make)), trained(make)
+    start, whole = held(seeded(make)), trained(make, data=data)
     still = [k for k, v in whole["weights"].items() if v.is_floating_point() and torch.equal(v, start["weights"][k])]
     assert not still, f"nothing of {still} has moved, so nothing of it is checked"
-    for other in (*in_group(2, trained, make, None, 2), trained(make, parts)):  # to rounding: 1e-6 after 20 steps
-        assert_same(whole, other, tolerance=1e-6)
-    assert_resumes(make, assert_same, tmp_path)
-    assert_skips(make, assert_same)
+    for other in (*in_group(2, trained, make, None, 2, data), trained(make, parts, data=data)):
+        assert_same(whole, other, tolerance=1e-6)  # to rounding, after 20 steps
+    assert_resumes(make, assert_same, tmp_path, data)
+    assert_skips(make, assert_same, data, spoil)
 
 
-def assert_resumes(make: Callable[..., Any], assert_same: Callable[..., None], folder: Path) -> None:
+def assert_resumes(
+    make: Callable[..., Any], assert_same: Callable[..., None], folder: Path, data: Callable[..., Any]
+) -> None:
     """Bit for bit, from the middle of an epoch."""
     path, uninterrupted, resumed = folder / "middle.ckpt", seeded(make), seeded(make)
 
@@ -47,12 +58,17 @@ def assert_resumes(make: Callable[..., Any], assert_same: Callable[..., None], f
             if trainer.global_step == STEPS // 2:
                 trainer.save_checkpoint(path)
 
-    fit(uninterrupted, callbacks=[Save()])
-    fit(resumed, ckpt_path=path)
+    fit(uninterrupted, callbacks=[Save()], data=data)
+    fit(resumed, ckpt_path=path, data=data)
     assert_same(held(uninterrupted), held(resumed))
 
 
-def assert_skips(make: Callable[..., Any], assert_same: Callable[..., None]) -> None:
+def assert_skips(
+    make: Callable[..., Any],
+    assert_same: Callable[..., None],
+    data: Callable[..., Any],
+    spoil: Callable[[Any, Any], None],
+) -> None:
     """A batch that is not a number leaves everything but the counter of such updates as it was."""
     module, seen = seeded(make), {}
 
@@ -60,13 +76,13 @@ def assert_skips(make: Callable[..., Any], assert_same: Callable[..., None]) -> 
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
             if trainer.global_step == 3:
                 seen["before"] = copy.deepcopy(held(pl_module))
-                (batch["a"] if isinstance(batch, dict) else batch)[0].fill_(float("nan"))
+                spoil(pl_module, batch)
 
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
             if trainer.global_step == 4:
                 seen["after"] = copy.deepcopy(held(pl_module))
 
-    fit(module, callbacks=[Break(), FaultPolicy("skip")], max_steps=4)
+    fit(module, callbacks=[Break(), FaultPolicy("skip")], max_steps=4, data=data)
     left_out = set(module.faults.skipped)
     assert left_out, "no update was left out"
     for name in left_out:
@@ -83,10 +99,15 @@ def of_players(module: Any, state: dict[str, Any], names: set[str]) -> dict[str,
     return {"weights": {key: value for key, value in state["weights"].items() if key.startswith(kept)}}
 
 
-def trained(make: Callable[..., Any], options: dict[str, Any] | None = None, devices: int = 1) -> dict[str, Any]:
+def trained(
+    make: Callable[..., Any],
+    options: dict[str, Any] | None = None,
+    devices: int = 1,
+    data: Callable[..., Any] = DigitsDataModule,
+) -> dict[str, Any]:
     """What a module holds after 20 steps in float64, where rounding errors don't become steps of Adam."""
     module = seeded(make, options)
-    fit(module, devices=devices, precision="64-true")
+    fit(module, devices=devices, precision="64-true", data=data)
     return held(module)
 
 
@@ -101,8 +122,14 @@ def held(module: Any) -> dict[str, Any]:
     return {"weights": {key: value.clone() for key, value in module.state_dict().items()}, "counters": counters}
 
 
-def fit(module: Any, ckpt_path: Path | None = None, max_steps: int = STEPS, **options: Any) -> None:
-    """Train on digits, or pairs of grey and coloured ones if the module translates, 32 a step over all processes."""
+def fit(
+    module: Any,
+    ckpt_path: Path | None = None,
+    max_steps: int = STEPS,
+    data: Callable[..., Any] = DigitsDataModule,
+    **options: Any,
+) -> None:
+    """Train on digits, 32 images a step over all processes."""
     warnings.simplefilter("ignore")
     options = {"devices": 1, **options}
     trainer = L.Trainer(
@@ -110,6 +137,4 @@ def fit(module: Any, ckpt_path: Path | None = None, max_steps: int = STEPS, **op
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, **options,
     )  # fmt: skip
     L.seed_everything(3, verbose=False)
-    translates = hasattr(module, "translate")
-    data = RecolouredDigitsDataModule(pairs=True, batch_size=32) if translates else DigitsDataModule(batch_size=32)
-    trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
+    trainer.fit(module, datamodule=data(batch_size=32), ckpt_path=ckpt_path, weights_only=True)

@@ -37,21 +37,8 @@ def test_training_needs_no_rarely_used_library():
 
 
 def test_public_names():
-    modules = [
-        "GAN",
-        "IWAE",
-        "VAE",
-        "VQGAN",
-        "VQVAE",
-        "WGAN",
-        "WGANGP",
-        "Autoencoder",
-        "AutoencoderKL",
-        "CUT",
-        "CycleGAN",
-        "Pix2Pix",
-    ]
-    modules += ["GenerativeModule", "HierarchicalVAE"]
+    modules = ["GAN", "IWAE", "VAE", "VQGAN", "VQVAE", "WGAN", "WGANGP", "Autoencoder", "AutoencoderKL", "CUT"]
+    modules += ["CodePrior", "CycleGAN", "GenerativeModule", "HierarchicalVAE", "Pix2Pix"]
     functions = ["evaluate", "fit", "from_diffusers", "from_pretrained", "list_pretrained", "push_to_hub"]
     functions += ["save_pretrained"]
     assert lit_gen.__all__ == modules + functions

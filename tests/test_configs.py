@@ -11,8 +11,8 @@ from latent_folders import written
 
 from datamodules import ArrayDataModule, DigitsDataModule
 from lit_gen.cli.app import main
-from lit_gen.models import AutoencoderKL
-from lit_gen.networks import ConvDecoder, ConvEncoder, GaussianBottleneck
+from lit_gen.models import VQVAE, AutoencoderKL
+from lit_gen.networks import FSQ, ConvDecoder, ConvEncoder, GaussianBottleneck
 from lit_gen.pretrained.shipped import configs_folder, is_addon
 
 CONFIGS = sorted(path.stem for path in configs_folder().glob("*.yaml") if path.stem != "default" and not is_addon(path))
@@ -49,6 +49,11 @@ def test_config_runs(name, command, tmp_path, monkeypatch):
         channels = partial(GaussianBottleneck, channels=4 if shape else 2)
         written("latents", data, AutoencoderKL(data.image_shape, channels, discriminator=None, **networks).eval())
         options = [option for option in options if "images.npz" not in option and "ArrayData" not in option]
+    if name.startswith("code_prior"):
+        networks = {"encoder": partial(ConvEncoder, widths=(4, 4), blocks=1, groups=2, attention=False),
+                    "decoder": partial(ConvDecoder, widths=(4, 4), blocks=1, groups=2, attention=False)}  # fmt: skip
+        levels = partial(FSQ, levels=(8, 5, 3))
+        written("codes", DigitsDataModule(), VQVAE((1, 8, 8), levels, **networks).eval(), codes=True)
     if shape and name.startswith(("autoencoder", "fsq")):  # whose convolutions are the work of a GPU
         narrow = ("widths=[8,8,8]", "groups=8", "blocks=1")
         options += [f"--model.{network}.{size}" for network in ("encoder", "decoder") for size in narrow]

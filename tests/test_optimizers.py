@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from lit_gen.optimizers import GANAdam, VAEAdam, WGANGPAdam
+from lit_gen.optimizers import GANAdam, TransformerAdamW, VAEAdam, WGANGPAdam, decay_groups
 
 
-@pytest.mark.parametrize("optimizer", [GANAdam, VAEAdam, WGANGPAdam])
+@pytest.mark.parametrize("optimizer", [GANAdam, VAEAdam, WGANGPAdam, TransformerAdamW])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-13), (torch.float32, 1e-6)])
 def test_fused_steps_are_the_plain_ones(optimizer, dtype, tolerance):
     torch.manual_seed(0)
@@ -25,6 +25,30 @@ def test_fused_steps_are_the_plain_ones(optimizer, dtype, tolerance):
             step.step()
     weights = [nn.utils.parameters_to_vector(network.parameters()) for network in networks]
     torch.testing.assert_close(*weights, rtol=0, atol=tolerance)
+
+
+def test_decoupled_decay_is_that_of_adamw():
+    torch.manual_seed(0)
+    networks = [nn.Linear(3, 2).double()]
+    networks.append(copy.deepcopy(networks[0]))
+    ours = TransformerAdamW(networks[0].parameters(), weight_decay=0.3)
+    theirs = torch.optim.AdamW(networks[1].parameters(), lr=5e-4, betas=(0.9, 0.95), weight_decay=0.3)
+    for _ in range(5):
+        for network, step in zip(networks, (ours, theirs), strict=True):
+            step.zero_grad()
+            network(torch.ones(1, 3, dtype=torch.float64)).square().sum().backward()
+            step.step()
+    torch.testing.assert_close(networks[0].weight, networks[1].weight, rtol=1e-13, atol=1e-13)
+
+
+def test_matrices_and_kernels_decay_alone():
+    network = nn.Sequential(nn.Embedding(3, 4), nn.LayerNorm(4), nn.Linear(4, 2), nn.Conv1d(1, 1, 3, bias=False))
+    decayed, others = decay_groups(network.parameters(), network.modules())
+    assert {id(p) for p in decayed["params"]} == {id(network[2].weight), id(network[3].weight)}
+    assert others["weight_decay"] == 0.0
+    assert {id(p) for p in others["params"]} == {id(p) for p in (network[0].weight, *network[1].parameters(),
+                                                                 network[2].bias)}  # fmt: skip
+    assert len(decay_groups(network[3].parameters(), [])) == 1
 
 
 def test_groups_and_other_devices():

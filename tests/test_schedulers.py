@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import ChainedScheduler, ConstantLR, ExponentialLR, OneCycleLR, SequentialLR
 
-from lit_gen.schedulers import ConstantThenLinear
+from lit_gen.schedulers import ConstantThenLinear, WarmUp
 from lit_gen.training.schedule_length import updates_left
 
 
@@ -41,6 +41,19 @@ def test_a_restored_schedule_goes_on_the_same():
     second = ConstantThenLinear(optimizer(), 2, 5)
     second.load_state_dict(first.state_dict())
     assert rates(second, 3) == whole[4:]
+
+
+def test_a_warm_up_and_half_a_cosine():
+    half = math.sqrt(0.5)
+    table = [0.25, 0.5, 0.75, 1, 1, (1 + half) / 2, 0.5, (1 - half) / 2, 0, 0]  # updates=4, decay=4
+    scheduler = WarmUp(optimizer(), updates=4, decay=4)
+    for got, share in zip(rates(scheduler, 9), table, strict=True):
+        assert got == pytest.approx([2e-4 * share, 0.1 * share], abs=1e-12)
+    assert [r[1] for r in rates(WarmUp(optimizer(), 2), 4)] == pytest.approx([0.05, 0.1, 0.1, 0.1, 0.1])
+    assert [r[1] for r in rates(WarmUp(optimizer(), 0, 2), 2)] == pytest.approx([0.1, 0.05, 0], abs=1e-12)
+    for options, told in (((-1,), "updates=-1"), ((3, 0), "decay=0")):
+        with pytest.raises(ValueError, match=told):
+            WarmUp(optimizer(), *options)
 
 
 @pytest.mark.parametrize(("constant", "decay", "message"), [(-1, 5, "constant=-1"), (5, 0, "decay=0")])

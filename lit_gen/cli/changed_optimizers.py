@@ -42,17 +42,17 @@ class ChangedOptimizers(L.Callback):
         """Settings and schedules as they are asked for now."""
         if self.changed and isinstance(pl_module, GenerativeModule):
             for player in pl_module._players:
-                _renew(player, pl_module.updates[player.name])
+                _renew(player, pl_module, pl_module.updates[player.name])
 
 
 def _kind(value: Any) -> Any:
     return value.get("class_path") if isinstance(value, dict) else value
 
 
-def _renew(player: Player, updates: int) -> None:
+def _renew(player: Player, module: GenerativeModule, updates: int) -> None:
     """Take over the settings of a new optimizer whose schedule has seen so many updates."""
     assert player.torch_optimizer is not None
-    fresh = player.optimizer(player.parameters)
+    fresh = player.new_optimizer(module)
     schedule = None if player.scheduler is None else player.scheduler(fresh)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the schedule of an optimizer that never steps

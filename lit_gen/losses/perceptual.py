@@ -16,6 +16,8 @@ CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 class PerceptualLoss(ABC):
     """Mean squared distance of feature maps, a mean over maps, positions and channels, times a weight.
 
+    A subclass may measure another ``distance`` of them.
+
     Args:
         weight: its factor beside the distance of the values.
 
@@ -45,9 +47,14 @@ class PerceptualLoss(ABC):
         """The weighted distance, a scalar, with a gradient in the reconstruction alone."""
         with torch.no_grad():
             targets = self.features(image, discriminator)
-        made = self.features(reconstruction, discriminator)
-        distances = [_squared(x, y) for x, y in zip(made, targets, strict=True)]
-        return self.weight * torch.stack(distances).mean()
+        return self.weight * self.distance(self.features(reconstruction, discriminator), targets)
+
+    def distance(self, made: list[Tensor], targets: list[Tensor]) -> Tensor:
+        """Of feature maps, a scalar."""
+        return torch.stack([_squared(x, y) for x, y in zip(made, targets, strict=True)]).mean()
+
+    def prepare(self) -> None:  # noqa: B027  # most need none
+        """Read what the features need from the disk, before a training begins. A model that is only used needs none."""
 
 
 @dataclass(frozen=True)

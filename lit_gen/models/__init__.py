@@ -7,6 +7,7 @@ from lit_gen.models.adversarial import AdversarialModel
 from lit_gen.models.autoencoder import VQGAN, VQVAE, Autoencoder, AutoencoderKL
 from lit_gen.models.autoencoding import AutoencodingModel
 from lit_gen.models.base import GenerativeModel
+from lit_gen.models.code_prior import CodePrior
 from lit_gen.models.cut import CUT
 from lit_gen.models.cyclegan import CycleGAN
 from lit_gen.models.gan import GAN
@@ -31,6 +32,7 @@ __all__ = [
     "Autoencoder",
     "AutoencoderKL",
     "AutoencodingModel",
+    "CodePrior",
     "CycleGAN",
     "GenerativeModel",
     "HierarchicalVAE",

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lit_gen.models.base import GenerativeModel
+from lit_gen.models.codec import check_indices
 from lit_gen.networks import Bottleneck, Quantizer, SpatialDecoder, SpatialEncoder
 
 AT_ONCE = 64  # images, which bounds the memory
@@ -57,10 +58,18 @@ class AutoencodingModel(GenerativeModel):
     def __getattr__(self, name: str) -> Any:
         """As of any module; without a prior there are no samples, which is told to who asks for them."""
         if name == "sample":
-            raise AttributeError(
-                f"{type(self).__name__} has no prior to sample from; fit a model to encode(images), or train a VAE"
-            )
+            raise AttributeError(self.without_prior())
         return super().__getattr__(name)
+
+    def without_prior(self, source: str = "MODEL") -> str:
+        """What to do in the place of drawing samples, in one line that names where the model comes from."""
+        written = f"`lit-gen encode {source} DATA --out latents`, for a GAN or VAE of them"
+        if isinstance(self.bottleneck, Quantizer):
+            written = f"`lit-gen encode {source} DATA --indices --out codes`, for a CodePrior"
+        return (
+            f"{type(self).__name__} has no prior to sample from; fit a model to encode(images), which {written}, "
+            "or train a VAE"
+        )
 
     def active(self, name: str) -> Any:
         """The network itself in training, else its average if one is kept."""
@@ -120,13 +129,8 @@ class AutoencodingModel(GenerativeModel):
         Raises:
             ValueError: for a bottleneck without codes, numbers of another shape or type, or out of range.
         """
-        quantizer, size = self.quantizer, self.latent_shape[1:]
-        if indices.shape[1:] != size or indices.is_floating_point():
-            raise ValueError(f"indices {indices.dtype} {tuple(indices.shape)}: whole numbers (N, {size[0]}, {size[1]})")
-        if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < quantizer.codes:
-            raise ValueError(
-                f"indices from {int(indices.min())} to {int(indices.max())}: codes are 0 to {quantizer.codes - 1}"
-            )
+        quantizer = self.quantizer
+        check_indices(indices, self.latent_shape[1:], quantizer.codes)
         return self.decode(quantizer.lookup(indices.to(self.device, torch.int64)))
 
     @property

@@ -75,3 +75,20 @@ class Codec:
     def _scale(self, like: Tensor) -> tuple[Tensor, Tensor]:
         mean, std = (like.new_tensor(values).view(-1, 1, 1) for values in (self.encoded.mean, self.encoded.std))
         return mean, std
+
+
+def check_indices(indices: Tensor, size: tuple[int, ...], codes: int) -> None:
+    """See that these are numbers of codes.
+
+    Args:
+        indices: ``(N, h, w)``.
+        size: ``(h, w)``.
+        codes: How many there are.
+
+    Raises:
+        ValueError: for numbers of another shape or type, or out of range.
+    """
+    if indices.shape[1:] != size or indices.is_floating_point():
+        raise ValueError(f"indices {indices.dtype} {tuple(indices.shape)}: whole numbers (N, {size[0]}, {size[1]})")
+    if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < codes:
+        raise ValueError(f"indices from {int(indices.min())} to {int(indices.max())}: codes are 0 to {codes - 1}")

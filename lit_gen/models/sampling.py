@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ class LatentVariableModel(GenerativeModel, ABC):
         ValueError: for a latent without dimensions, or a conditional model of data without labels.
     """
 
-    models = ("images", "latents")
+    models: ClassVar[tuple[str, ...]] = ("images", "latents")
 
     def __init__(
         self,

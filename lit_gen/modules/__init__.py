@@ -1,11 +1,13 @@
 """Training procedures: how networks are trained."""
 
+from lit_gen.losses.lpips import LPIPS
 from lit_gen.losses.perceptual import DiscriminatorFeatures, PerceptualLoss
 from lit_gen.models.judge import Judge
 from lit_gen.modules.adversarial import GANDraw
 from lit_gen.modules.autoencoder import VQGAN, VQVAE, Autoencoder, AutoencoderDraw, AutoencoderKL
 from lit_gen.modules.autoencoding import AutoencodingModule
 from lit_gen.modules.base import GenerativeModule
+from lit_gen.modules.code_prior import CodePrior
 from lit_gen.modules.cut import CUT
 from lit_gen.modules.cyclegan import CycleGAN
 from lit_gen.modules.gan import GAN
@@ -29,6 +31,7 @@ __all__ = [
     "CUT",
     "GAN",
     "IWAE",
+    "LPIPS",
     "VAE",
     "VQGAN",
     "VQVAE",
@@ -42,6 +45,7 @@ __all__ = [
     "AutoencoderPlayers",
     "AutoencodingModule",
     "ClassifierFeatures",
+    "CodePrior",
     "Consistency",
     "CycleGAN",
     "DiffAugment",

@@ -38,8 +38,10 @@ class Autoencoder(AutoencodingModule, models.Autoencoder):
     """The training of :class:`lit_gen.models.Autoencoder`, whose arguments it takes."""
 
     def setup(self, stage: str) -> None:
-        """Refuse a precision whose scaled gradients have no norms to compare."""
+        """Refuse a precision whose scaled gradients have no norms to compare; read what L_perceptual needs to train."""
         super().setup(stage)
+        if self.perceptual is not None and stage == "fit":
+            self.perceptual.prepare()
         if self.discriminator is not None and self.trainer.scaler is not None:
             raise ValueError(
                 "precision=16-mixed: the discriminator's weight compares unscaled gradients; bf16-mixed can"

@@ -3,6 +3,7 @@
 from lit_gen.networks.auto import auto_decoder, auto_discriminator, auto_encoder, auto_generator
 from lit_gen.networks.autoencoder import ConvDecoder, ConvEncoder
 from lit_gen.networks.base import (
+    CodeNetwork,
     Decoder,
     Discriminator,
     Encoder,
@@ -27,6 +28,7 @@ from lit_gen.networks.resnet import ResNetDiscriminator, ResNetGenerator
 from lit_gen.networks.spectral import add_spectral_norm
 from lit_gen.networks.stochastic import Hierarchy
 from lit_gen.networks.tiles import translate_any_size
+from lit_gen.networks.transformer import CodeTransformer
 from lit_gen.networks.translation import ResNetTranslator, UNetTranslator
 
 __all__ = [
@@ -35,6 +37,8 @@ __all__ = [
     "Bottleneck",
     "BottomUp",
     "Code",
+    "CodeNetwork",
+    "CodeTransformer",
     "ConditionalBatchNorm",
     "ConvDecoder",
     "ConvEncoder",

@@ -4,6 +4,7 @@ Every network can be conditional: built with `num_classes` > 0, it takes a label
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -235,6 +236,43 @@ class SpatialDecoder(Network):
     def forward(self, z: Tensor) -> Tensor:
         """Decode each map; values may lie outside of [-1, 1]."""
         return self.crop(self.last_layer(self.features(z)))
+
+
+class CodeNetwork(Network):
+    """Codes' numbers `(N, h w)`, row by row, to the logits of each given all those before it and the label.
+
+    Args:
+        map_size: `(h, w)` of an image's codes.
+        codes: how many there are to choose from.
+        num_classes: number of classes, 0 for none.
+
+    Raises:
+        ValueError: for no codes, a map without positions, or wrong classes.
+    """
+
+    def __init__(self, map_size: tuple[int, int], codes: int, num_classes: int = 0):
+        super().__init__(num_classes)
+        at_least_one(self, codes=codes, height=map_size[0], width=map_size[1])
+        self.map_size, self.codes = (map_size[0], map_size[1]), codes
+
+    @property
+    def length(self) -> int:
+        """Codes of an image."""
+        return self.map_size[0] * self.map_size[1]
+
+    @abstractmethod
+    def forward(self, indices: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Logits `(N, h w, codes)`, those of a position a function of `indices` before it and of the label."""
+
+    @abstractmethod
+    def drawn(self, n: int, choose: Callable[[Tensor, int], Tensor], labels: Tensor | None = None) -> Tensor:
+        """Indices `(n, h w)`, int64, one position after the other.
+
+        Args:
+            n: images.
+            choose: gives the codes int64 `(n,)` of the logits `(n, codes)` and the position.
+            labels: `(n,)` if conditional.
+        """
 
 
 def _checked_shape(network: nn.Module, name: str, shape: tuple[int, ...], images: bool = False) -> tuple[int, ...]:

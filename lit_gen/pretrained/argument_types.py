@@ -29,6 +29,12 @@ def check_types(kind: Any, arguments: dict[str, Any], name: str) -> None:
             raise ValueError(f"{name}: {argument}={value!r}: expected {expected}")
 
 
+def texts(kind: Any) -> set[str]:
+    """Names of a constructor's, or a function's, arguments that are declared as text: files and other names."""
+    declared = _declared(kind)
+    return {name for name, value in declared.items() if str in (value, *get_args(value))}
+
+
 def _declared(kind: Any) -> dict[str, Any]:
     bases = reversed(kind.__mro__) if isinstance(kind, type) else ()
     makers = [vars(base)["__init__"] for base in bases if "__init__" in vars(base)] or [kind]

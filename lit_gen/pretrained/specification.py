@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import lit_gen
-from lit_gen.pretrained.argument_types import check_types
+from lit_gen.pretrained.argument_types import check_types, texts
 from lit_gen.pretrained.trust import permitted, resolve
 
 MODELS, TRAINING = "lit_gen.models.", "lit_gen.modules."  # the same names without and with a Trainer
@@ -159,7 +159,7 @@ def build(class_path: str, arguments: Any, trusted: Sequence[str] = (), base: ty
     try:
         inspect.signature(kind).bind(**_named(arguments, class_path))
         check_types(kind, arguments, class_path)
-        return kind(**{name: _rebuilt(value, trusted) for name, value in arguments.items()})
+        return kind(**_rebuilt_arguments(kind, arguments, trusted))
     except (TypeError, AttributeError, LookupError, ArithmeticError) as error:  # values of another kind than it takes
         raise ValueError(f"{class_path}: {error}") from error
 
@@ -168,6 +168,15 @@ def _named(arguments: Any, class_path: str) -> dict[str, Any]:
     if not isinstance(arguments, dict):
         raise ValueError(f"{class_path}: init_args={arguments!r}: arguments by name")
     return arguments
+
+
+def _rebuilt_arguments(kind: Any, arguments: dict[str, Any], trusted: Sequence[str]) -> dict[str, Any]:
+    """All but those that are text, such as a file's name, which may look like an import path."""
+    words = texts(kind)
+    return {
+        name: value if isinstance(value, str) and name in words else _rebuilt(value, trusted)
+        for name, value in arguments.items()
+    }
 
 
 def _rebuilt(value: Any, trusted: Sequence[str]) -> Any:
@@ -184,4 +193,4 @@ def _rebuilt(value: Any, trusted: Sequence[str]) -> Any:
         return build(value["class_path"], arguments, trusted)
     named = _named(arguments, value["class_path"])
     check_types(kind, named, value["class_path"])
-    return functools.partial(kind, **{name: _rebuilt(v, trusted) for name, v in named.items()})
+    return functools.partial(kind, **_rebuilt_arguments(kind, named, trusted))

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from lit_gen.optimizers import AutoencoderAdam, GANAdam, OptimizerCallable
+from lit_gen.optimizers import AutoencoderAdam, GANAdam, OptimizerCallable, decay_groups
 from lit_gen.schedulers import LRSchedulerCallable
 
 if TYPE_CHECKING:  # a model that isn't trained needs no Lightning
@@ -36,6 +36,7 @@ class Player:
         clip_norm: Largest norm of its whole gradient; larger ones are scaled down.
         accumulate: Number of parts in which a batch is taken, to save memory.
         freeze: Layers of each of its networks that keep their weights: the first so many, or by their names.
+        matrices_decay_alone: Whether weight decay leaves embeddings, norms and biases out, as of transformers.
 
     Raises:
         ValueError: if a setting is out of range.
@@ -48,6 +49,7 @@ class Player:
     clip_norm: float | None = None
     accumulate: int = 1
     freeze: int | Sequence[str] = 0
+    matrices_decay_alone: bool = False
 
     parameters: list[nn.Parameter] = field(init=False, default_factory=list)
     torch_optimizer: torch.optim.Optimizer | None = field(init=False, default=None)
@@ -98,7 +100,7 @@ class Player:
         ]
         if not self.parameters:
             raise ValueError(f"the {self.name} ({', '.join(self.networks)}) has no trainable parameters")
-        self.torch_optimizer = self.optimizer(self.parameters)
+        self.torch_optimizer = self.new_optimizer(module)
         self.torch_optimizer.register_step_post_hook(self._count_step)
         if self.scheduler is None:
             return {"optimizer": self.torch_optimizer}
@@ -113,6 +115,13 @@ class Player:
             "optimizer": self.torch_optimizer,
             "lr_scheduler": {"scheduler": scheduler, "name": f"lr-{self.name}"},
         }
+
+    def new_optimizer(self, module: nn.Module) -> torch.optim.Optimizer:
+        """An optimizer of the trainable parameters, which are known by now."""
+        if not self.matrices_decay_alone:
+            return self.optimizer(self.parameters)
+        layers = (layer for network in self.networks for layer in module.get_submodule(network).modules())
+        return self.optimizer(decay_groups(self.parameters, layers))
 
     def clip(self, module: L.LightningModule, optimizer: torch.optim.Optimizer) -> None:
         """Scale a gradient above ``clip_norm`` down to it, if ``optimizer`` is this player's."""

@@ -26,11 +26,11 @@ def codec(kind="latents", seed=0):
     return AutoencoderKL((1, 8, 8), partial(GaussianBottleneck, channels=2), discriminator=None, **NETWORKS).eval()
 
 
-def written(folder, data, model):
-    """Latents of data by a model, in a new folder."""
+def written(folder, data, model, codes=False):
+    """Latents or codes of data by a model, in a new folder."""
     lit_gen.save_pretrained(model, f"{folder}-codec")
     splits = ("train", "val", "test")
-    LatentsWriter(model, f"{folder}-codec", data, splits, codes=False, flip=True).write(folder)
+    LatentsWriter(model, f"{folder}-codec", data, splits, codes, flip=not codes).write(folder)
 
 
 def encoded(folder, kind="latents", flip=True, seed=0, splits=("train", "val", "test")):

@@ -7,11 +7,12 @@ import torch
 from invariances import assert_invariant, fit, seeded
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import nn
+from torchvision import models
 
 from lit_gen import VQGAN, VQVAE, Autoencoder, AutoencoderKL, from_pretrained, save_pretrained
 from lit_gen.cli.app import main
 from lit_gen.losses import R1, NonSaturating
-from lit_gen.modules import ClassifierFeatures, DiscriminatorFeatures
+from lit_gen.modules import LPIPS, ClassifierFeatures, DiscriminatorFeatures
 from lit_gen.networks import FSQ, LFQ, ConvDecoder, ConvEncoder, GaussianBottleneck, PatchGAN, VectorQuantizer
 
 SHAPE = (1, 8, 8)
@@ -187,6 +188,26 @@ def test_features_of_a_classifier_stay_out_of_checkpoints():
     other = IMAGES.flip(0).requires_grad_()
     (gradient,) = torch.autograd.grad(model.perceptual(other, IMAGES, None), other)
     assert gradient.abs().sum() > 0
+
+
+def test_the_files_of_lpips_are_needed_in_training_alone(tmp_path):
+    weights = tmp_path / "squeezenet.pth"
+    torch.save(models.squeezenet1_1(weights=None).state_dict(), weights)
+    model = small(shape=(1, 18, 18), perceptual=LPIPS(weights=str(weights), net="squeeze"))
+    x, y = (torch.rand(2, 1, 18, 18) * 2 - 1).requires_grad_(), torch.rand(2, 1, 18, 18) * 2 - 1
+    value, values = model.distance(x, y)
+    assert values["perceptual"] > 0
+    torch.testing.assert_close(value, values["reconstruction"] + values["perceptual"])
+    assert torch.autograd.grad(value, x)[0].abs().sum() > 0
+    save_pretrained(model, tmp_path / "model")
+    weights.unlink()
+    assert not [key for key in model.state_dict() if "perceptual" in key]
+    again = from_pretrained(tmp_path / "model", training=False)
+    assert torch.equal(again.encode(y), model.encode(y))
+    absent = small(perceptual=None)
+    absent.perceptual = LPIPS(weights="nowhere.pth", net="squeeze")
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
+        fit(absent, max_steps=1)
 
 
 @pytest.mark.parametrize(

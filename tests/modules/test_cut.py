@@ -119,8 +119,13 @@ def make(**options):
     return build(ema_half_life=100, **sgd, **options)
 
 
+def spoil(module, batch):
+    batch["a"][0].fill_(float("nan"))
+
+
 def test_processes_parts_resumed_runs_and_updates_left_out(assert_same, tmp_path):
-    assert_invariant(make, {"generator_accumulate": 2, "discriminator_accumulate": 2}, assert_same, tmp_path)
+    parts = {"generator_accumulate": 2, "discriminator_accumulate": 2}
+    assert_invariant(make, parts, assert_same, tmp_path, RecolouredDigitsDataModule, spoil)
 
 
 def test_places_are_drawn_without_repetition_and_evenly():

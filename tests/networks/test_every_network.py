@@ -23,6 +23,7 @@ from families import unlisted
 import lit_gen.networks
 import lit_gen.pretrained.specification as specification
 from lit_gen.networks import (
+    CodeTransformer,
     Decoder,
     Discriminator,
     Encoder,
@@ -41,7 +42,8 @@ conditional = [case for case in CASES if "num_classes" in case.values[1].keyword
 
 
 def test_every_public_network_is_listed():
-    assert not unlisted(lit_gen.networks, Network, [make for classes in CLASSES.values() for make in classes])
+    images = [make for classes in CLASSES.values() for make in classes]
+    assert not unlisted(lit_gen.networks, Network, [*images, CodeTransformer])  # of codes: test_every_code_network.py
     for base, classes in CLASSES.items():
         assert all(issubclass(make, base) for make in classes)
 

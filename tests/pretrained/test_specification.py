@@ -1,11 +1,13 @@
+import json
 from functools import partial
 
 import pytest
 
 from lit_gen.losses import GradientPenalty, LeastSquares
+from lit_gen.modules import ClassifierFeatures
 from lit_gen.networks import MLPGenerator, auto_generator
 from lit_gen.optimizers import GANAdam
-from lit_gen.pretrained.specification import describe
+from lit_gen.pretrained.specification import build, describe
 
 
 def test_descriptions():
@@ -18,6 +20,13 @@ def test_descriptions():
     assert penalty["init_args"]["weight"] == 3.0
     assert penalty["init_args"]["one_sided"] is True
     assert describe({"loss": LeastSquares()})["loss"]["class_path"].endswith("LeastSquares")
+
+
+def test_a_files_name_is_no_import_path():
+    """Though it has dots, as the description of a function has."""
+    loss = ClassifierFeatures(extractor="own/extractor.safetensors")
+    description = json.loads(json.dumps(describe(loss)))
+    assert build(description["class_path"], description["init_args"]) == loss
 
 
 @pytest.mark.parametrize("value", [lambda shape: None, object(), partial(MLPGenerator, 3)])

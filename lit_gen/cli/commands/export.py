@@ -77,6 +77,9 @@ def part_of(module: Any, part: str | None, source: str) -> Part:
         ValueError: the model doesn't have it.
     """
     has = parts_of(module)
+    if not has:
+        kind = type(module).__name__
+        raise ValueError(f"{source}: no network of a {kind} works by itself; --format safetensors writes the model")
     part = part or next((name for name in has if name != "encoder"), None)
     if part not in has:
         raise ValueError(f"--part {part}: the {type(module).__name__} of {source} has {', '.join(has) or 'none'}")

@@ -12,12 +12,14 @@ from torch import Tensor
 from lit_gen.class_grid import class_caption, class_grid
 from lit_gen.cli.commands.labels import labels_said
 from lit_gen.cli.words import CommandParser
+from lit_gen.distributions.categorical import check_sharpening
 from lit_gen.distributions.latents import lerp, slerp, truncated_normal
 from lit_gen.files import whole_file, whole_folder
-from lit_gen.models import LatentVariableModel
+from lit_gen.models import AutoencodingModel, LatentVariableModel
 from lit_gen.pictures import image_grid, save_png, to_uint8
 from lit_gen.pretrained.loading import from_pretrained
 
+SHARPENING: dict[str, Any] = {"temperature": 1.0, "top_k": None, "top_p": None}  # without any
 PATHS = {"spherical": slerp, "linear": lerp}
 
 
@@ -53,6 +55,11 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--truncation", type=float, help="draw latents from the normal distribution within this bound: less variety"
     )
+    command.add_argument("--temperature", type=float, help="of a VAE's latents or a CodePrior's logits, its own")
+    command.add_argument("--top_k", type=int, help="of a CodePrior: draw each code from so many most probable ones")
+    command.add_argument(
+        "--top_p", type=float, help="of a CodePrior: draw each code from the most probable ones of this share"
+    )
     return command
 
 
@@ -76,6 +83,7 @@ def run(arguments: list[str]) -> None:
             raise ValueError(f"--raw: {options.source} holds no weights beside averages, or keeps none")
         module.averages.clear()
     check_model(module, options, out, kind)
+    sharpen(module, options)
     options.labels = labels_said(options.labels, module, options.source)
     images, labels = draw(module, options)
     replaced = out.exists()
@@ -128,11 +136,28 @@ def check_model(module: Any, options: argparse.Namespace, out: Path, kind: str) 
     Raises:
         ValueError: naming the option.
     """
+    if isinstance(module, AutoencodingModel):
+        raise ValueError(f"{options.source}: {module.without_prior(options.source)}")
     if not isinstance(module, LatentVariableModel):
         raise ValueError(f"{options.source}: a {type(module).__name__} has no latents to sample")
     shape = module.picture_shape
     if kind != "arrays" and (len(shape) != 3 or shape[0] not in (1, 3)):
         raise ValueError(f"--out {out}: samples of shape {shape} are no pictures, write them to a .npz")
+
+
+def sharpen(module: Any, options: argparse.Namespace) -> None:
+    """Give the model the temperature and cuts that are asked for.
+
+    Raises:
+        ValueError: for one that it doesn't have, or out of range.
+    """
+    for name in SHARPENING:
+        if (value := getattr(options, name)) is None:
+            continue
+        if not hasattr(module, name):
+            raise ValueError(f"--{name} {value}: a {type(module).__name__} has no such option of its samples")
+        setattr(module, name, value)
+    check_sharpening(*(getattr(module, name, default) for name, default in SHARPENING.items()))
 
 
 def save_grid(out: Path, picture: Tensor, caption: str) -> None:
