@@ -37,7 +37,7 @@ def test_training_needs_no_rarely_used_library():
 
 
 def test_public_names():
-    modules = ["GAN", "IWAE", "VAE", "VQGAN", "VQVAE", "WGAN", "WGANGP", "Autoencoder", "AutoencoderKL", "CUT"]
+    modules = ["CUT", "GAN", "IWAE", "VAE", "VQGAN", "VQVAE", "WGAN", "WGANGP", "Autoencoder", "AutoencoderKL"]
     modules += ["CodePrior", "CycleGAN", "GenerativeModule", "HierarchicalVAE", "Pix2Pix"]
     functions = ["evaluate", "fit", "from_diffusers", "from_pretrained", "list_pretrained", "push_to_hub"]
     functions += ["save_pretrained"]
