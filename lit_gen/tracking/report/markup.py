@@ -27,8 +27,8 @@ def text(value: object) -> Markup:
 
 
 def alone(value: object) -> Markup:
-    """A value as HTML text whose direction of writing changes nothing around it."""
-    return value if isinstance(value, Markup) else Markup(f"<bdi>{text(value)}</bdi>")
+    """A value as HTML text from left to right, whatever it is written in, that changes no direction around it."""
+    return value if isinstance(value, Markup) else Markup(f'<bdi dir="ltr">{text(value)}</bdi>')
 
 
 def listing(items: Iterable[object]) -> Markup:

@@ -58,10 +58,11 @@ function draw(figure, name, range) {
   const few = lines.filter(({ run }) => run.curves[name].means).map(({ run }) => run.curves[name].of);
   figure.querySelector(".said").textContent = [
     missing ? "× marks values that are no finite numbers" : "",
-    dropped ? `${dropped} values ≤ 0 are not on a logarithmic axis` : "",
+    dropped ? "values ≤ 0 are not on a logarithmic axis" : "",
     few.length ? `thinned from ${Math.max(...few).toLocaleString("en")} values, extremes kept` : "",
   ].filter(Boolean).join("; ");
   figure.plot = { lines, left, right, width, toX };
+  figure.at = undefined; // where its values were told, perhaps of another axis
 }
 
 // The values nearest to a place of the axis, in a box beside it.

@@ -38,14 +38,7 @@ def write_report(runs: Sequence[Run], path: str | Path) -> None:
 def page(runs: Sequence[Run]) -> str:
     """The HTML of a report."""
     names = sections.names_of(runs)
-    found, notes = [], []
-    for number, run in enumerate(runs):
-        pictures, told = pictures_of(run)
-        content = {**curves_of(run), "pictures": pictures, "histograms": histograms_of(run)}
-        for part in ("curves", "pictures", "histograms"):
-            content[part] = {clean(name): value for name, value in content[part].items()}
-        found.append({"number": number, **content})
-        notes.append(told)
+    found, notes = _contents(runs)
     monitored = {run.monitor for run in runs}
     curves = sorted({name for run in found for name in run["curves"]}, key=lambda name: (name not in monitored, name))
     kinds = [[kind, [name for name in curves if kind_of(name) == kind]] for kind in KINDS]
@@ -73,7 +66,7 @@ def page(runs: Sequence[Run]) -> str:
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{text(policy).replace("&#x27;", "'")}">
+<meta http-equiv="Content-Security-Policy" content="{text(policy)}">
 <meta name="referrer" content="no-referrer">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{text(title)} – lit-gen</title>
@@ -92,6 +85,19 @@ def page(runs: Sequence[Run]) -> str:
 </body>
 </html>
 """
+
+
+def _contents(runs: Sequence[Run]) -> tuple[list[dict[str, Any]], list[list[str]]]:
+    """What the script draws of each run, and what of it is shown less of."""
+    found, notes = [], []
+    for number, run in enumerate(runs):
+        pictures, told = pictures_of(run)
+        content = {**curves_of(run), "pictures": pictures, "histograms": histograms_of(run)}
+        for part in ("curves", "pictures", "histograms"):
+            content[part] = {clean(name): value for name, value in content[part].items()}
+        found.append({"number": number, **content})
+        notes.append(told)
+    return found, notes
 
 
 def _controls(found: Sequence[dict[str, Any]], names: Sequence[str]) -> Markup:

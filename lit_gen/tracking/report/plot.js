@@ -28,7 +28,7 @@ function ticks(low, high, log, most) {
   } else {
     const rough = (high - low) / most, size = 10 ** Math.floor(Math.log10(rough));
     const step = [1, 2, 5, 10].map((factor) => factor * size).find((wide) => wide >= rough);
-    for (let i = Math.ceil(low / step); i * step <= high * (1 + 1e-12); i++) found.push(i * step);
+    for (let i = Math.ceil(low / step); i * step <= high * (1 + 1e-12) && found.length < 40; i++) found.push(i * step);
   }
   return found.filter((value) => value >= low * (1 - 1e-12) - 1e-300 && value <= high + Math.abs(high) * 1e-12);
 }
