@@ -25,12 +25,13 @@ use what is trained:
 
 look around:
   compare     runs side by side: scores over seeds, and the options that differ
+  report      runs as one HTML file: curves, pictures over time, alarms, configurations
   list        the shipped models and configs
   check       what a folder, archive or array of images holds, and every file that can't be read
   doctor      versions, devices, precisions, weights and accounts found
 
 lit-gen COMMAND --help tells the options of each."""
-WITHOUT_TORCH = ("compare", "list", "sweep")
+WITHOUT_TORCH = ("compare", "list", "report", "sweep")
 
 
 def take_own_datamodules() -> str | None:

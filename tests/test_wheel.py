@@ -11,7 +11,7 @@ import pytest
 from lit_gen.pretrained.shipped import list_configs, list_pretrained
 
 ROOT = Path(__file__).parent.parent
-SUFFIXES = {".py", ".typed", ".yaml", ".safetensors", ".json", ".md"}
+SUFFIXES = {".py", ".typed", ".yaml", ".safetensors", ".json", ".md", ".css", ".js"}
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {
     "CUDA_VISIBLE_DEVICES": "",
     "HF_HUB_OFFLINE": "1",

@@ -21,6 +21,7 @@ from lit_gen.callbacks import (
     TranslationGrid,
 )
 from lit_gen.cli.changed_optimizers import ChangedOptimizers
+from lit_gen.cli.commands.report import report_on
 from lit_gen.cli.errors import framework_errors
 from lit_gen.cli.going_on import GoOn, experiment_of, go_on
 from lit_gen.cli.imports import restrict_imports
@@ -146,24 +147,30 @@ class CLI(ConfiguredCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         """Run, and leave no folder behind that holds nothing but a failed start."""
         end: End = "failed"
+        facts: dict[str, str] = {}
         try:
             super()._run_subcommand(subcommand)
             end = "finished"
         except (KeyboardInterrupt, SystemExit):
             end = "stopped"
             raise
+        except Exception as error:
+            facts["error"] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise
         finally:
-            self._close(end)
+            self._close(end, facts)
+            if self.config[subcommand].get("report") and self.trainer.is_global_zero:
+                report_on(self.folder.path)
         if self.trainer.is_global_zero and self.folder.path.exists():
             print(f"lit-gen: results in {self.folder.path}")
 
-    def _close(self, end: End) -> None:
+    def _close(self, end: End, facts: dict[str, str]) -> None:
         """Finish the trackers and mark the folder."""
         first_step = 0 if self.source is None else self.source.stored.get("global_step", 0)
         self._finish_loggers(end)
         begun = self.trainer.global_step > first_step or (self.folder.path / "predictions").exists()
         if self.trainer.is_global_zero:
-            self.folder.close(end, self.trainer.global_step, keep=begun or end == "finished")
+            self.folder.close(end, self.trainer.global_step, keep=begun or end == "finished", **facts)
         self.folder.forget()
 
     def _finish_loggers(self, end: End) -> None:

@@ -47,6 +47,7 @@ OWN_COMMANDS = (
     "extractor",
     "statistics",
     "compare",
+    "report",
     "sweep",
     "push",
 )  # modules of lit_gen.cli.commands, without a Trainer
@@ -176,6 +177,12 @@ class ConfiguredCLI(LightningCLI):
                 type=bool,
                 default=False,
                 help="Whether a run that goes on from --ckpt_path does so in a new folder, and not in its own.",
+            )
+            parser.add_argument(
+                "--report",
+                type=bool,
+                default=False,
+                help="Whether to write report.html into the run's folder at its end, as lit-gen report does.",
             )
         else:
             parser.add_argument(

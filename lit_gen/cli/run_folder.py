@@ -146,13 +146,13 @@ class RunFolder:
                     folder.rmdir()
         self.made = ()
 
-    def close(self, end: End, step: int, keep: bool) -> None:
+    def close(self, end: End, step: int, keep: bool, **facts: Any) -> None:
         """Mark the end; take the folder away if it isn't to be kept, or nothing was written to it."""
         empty = {path.name for path in self.path.iterdir()} <= {MARK, LOCK}
         if (self.path in self.made and (empty or not keep)) or (self._sessions and not keep):
             self.remove()
         else:
-            self.mark(end, step=step)
+            self.mark(end, step=step, **facts)
 
     def forget(self) -> None:
         """Tell no later run of this process of it, and let other processes go on in it."""

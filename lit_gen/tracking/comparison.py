@@ -12,8 +12,8 @@ from lit_gen.tracking.score_names import of_kind
 
 # Where a run lies, what it is called and what it shows while it runs: nothing of this changes what is learned.
 PLACES = (
-    "seed_everything", "experiment", "ckpt_path", "weights_only", "trust", "config", "trainer.default_root_dir",
-    "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.logger",
+    "seed_everything", "experiment", "ckpt_path", "weights_only", "trust", "config", "report",
+    "trainer.default_root_dir", "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.logger",
 )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
-"""``metrics.csv`` of a run's folder, in which a run that goes on goes on."""
+"""``metrics.csv`` and ``times.csv`` of a run's folder, in which a run that goes on goes on."""
 
 import csv
 import io
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
 from lit_gen.files import whole_file
+from lit_gen.tracking.runs import TIMES
 
 COUNTERS = ("updates/", "skipped/")  # columns of every row; the others with a slash tell which kind of row it is
 
@@ -17,18 +19,22 @@ COUNTERS = ("updates/", "skipped/")  # columns of every row; the others with a s
 class MetricsFile(CSVLogger):
     """Losses, scores and counters, a row for each step that is logged, on the disk as soon as it is known.
 
+    ``times.csv`` beside it holds what the clock says of each of these steps, which no seed repeats: ``step,seconds``,
+    the seconds that the run has taken by then, without the time between the parts of one that went on.
+
     Args:
-        folder: The run's folder. Rows that a file there holds already stay.
+        folder: The run's folder. Rows that files there hold already stay.
     """
 
     def __init__(self, folder: str | Path) -> None:
         super().__init__(folder, name="", version="", flush_logs_every_n_steps=1)
+        self._began = time.monotonic()
 
     @property
     def experiment(self) -> Any:
         """What writes the rows."""
         if self._experiment is None:
-            self._experiment = _Rows(self.log_dir)
+            self._experiment = _Rows(self.log_dir, self._began)
         return self._experiment
 
     @rank_zero_only
@@ -42,8 +48,13 @@ class _Rows(ExperimentWriter):
 
     _again: int | None = None  # the step of a validation that may come again
 
+    def __init__(self, log_dir: str, began: float) -> None:
+        super().__init__(log_dir)
+        self._times = _Times(Path(log_dir) / TIMES, began)
+
     def go_on_from(self, step: int) -> None:
         cut_rows(Path(self.metrics_file_path), step)
+        self._times.go_on_from(step)
         self._again = step - 1  # by which the batch is known that the checkpoint was saved after
 
     def log_metrics(self, metrics_dict: dict[str, Any], step: int | None = None) -> None:
@@ -55,6 +66,8 @@ class _Rows(ExperimentWriter):
             if len(kept) < len(rows):
                 _write(Path(self.metrics_file_path), self.metrics_keys, kept)
         super().log_metrics(metrics_dict, step)
+        if step is not None:
+            self._times.add(step)
 
     def _check_log_dir_exists(self) -> None:
         if Path(self.metrics_file_path).is_file():
@@ -63,6 +76,30 @@ class _Rows(ExperimentWriter):
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
         path = Path(self.metrics_file_path)
         _write(path, fieldnames, _read(path))
+
+
+class _Times:
+    """Appends to ``times.csv``, once a step, from where an earlier part of the run has left it."""
+
+    def __init__(self, path: Path, began: float) -> None:
+        self.path, self._began = path, began
+        self._last, self._before = self._read_end()
+
+    def go_on_from(self, step: int) -> None:
+        cut_rows(self.path, step)
+        self._last, self._before = self._read_end()
+
+    def add(self, step: int) -> None:
+        if step <= self._last:
+            return
+        self._last = step
+        with self.path.open("a") as file:
+            file.write("" if file.tell() else "step,seconds\n")
+            file.write(f"{step},{self._before + time.monotonic() - self._began:.2f}\n")
+
+    def _read_end(self) -> tuple[int, float]:
+        rows = _read(self.path)
+        return (int(rows[-1]["step"]), float(rows[-1]["seconds"])) if rows else (-1, 0.0)
 
 
 def cut_rows(path: Path, step: int) -> None:

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import yaml
 from lit_gen.tracking.score_names import of_kind
 from lit_gen.yaml_text import read_yaml
 
-MARK, CONFIG, METRICS = "run.json", "config.yaml", "metrics.csv"
+MARK, CONFIG, METRICS, TIMES, ALARMS = "run.json", "config.yaml", "metrics.csv", "times.csv", "alarms"
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -34,6 +34,7 @@ class Run:
         config: The resolved configuration.
         version: The first line of ``config.yaml``: version and commit.
         rows: The lines of ``metrics.csv``, each with the values that it has; those of earlier parts first.
+        before: The folders of its earlier parts, the latest first, if it went on in a new one.
     """
 
     folder: Path
@@ -44,6 +45,7 @@ class Run:
     config: dict[str, Any] = field(repr=False)
     version: str = ""
     rows: tuple[dict[str, float], ...] = field(default=(), repr=False)
+    before: tuple[Path, ...] = ()
 
     @property
     def seed(self) -> Any:
@@ -111,7 +113,7 @@ def find_runs(places: Iterable[str | Path]) -> tuple[list[Run], dict[str, int]]:
                 found[run.folder.resolve()] = run
             else:
                 left_out[run.kind] = left_out.get(run.kind, 0) + 1
-    earlier = {before.resolve() for run in found.values() for before in _parts_before(run)}
+    earlier = {before.resolve() for run in found.values() for before in run.before}
     return [run for folder, run in found.items() if folder not in earlier], left_out
 
 
@@ -131,14 +133,15 @@ def read_run(folder: str | Path) -> Run:
         ValueError: for a damaged file.
     """
     run = _read_alone(Path(folder))
-    for before in _parts_before(run):
+    parts = tuple(_parts_before(run))
+    for before in parts:
         part = _read_alone(before)
         first = min((row["step"] for row in run.rows if "step" in row), default=math.inf)
         kept = tuple(row for row in part.rows if row.get("step", 0) < first)
         seconds = [time for time in (part.seconds, run.seconds) if time is not None]
-        told = {**vars(run), "rows": kept + run.rows, "seconds": sum(seconds) if seconds else None}
-        run = Run(**{**told, "steps": run.steps or part.steps})
-    return run
+        total = sum(seconds) if seconds else None
+        run = replace(run, rows=kept + run.rows, seconds=total, steps=run.steps or part.steps)
+    return replace(run, before=parts)
 
 
 def _parts_before(run: Run) -> list[Path]:

@@ -196,7 +196,7 @@ def test_the_command_line_scores_draws_and_translates_a_folder(tmp_path, monkeyp
     (run,) = Path("runs/a").iterdir()
     files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     assert files == {
-        "run.json", "config.yaml", "data.json", "hparams.yaml", "metrics.csv", "checkpoints/last.ckpt",
+        "run.json", "config.yaml", "data.json", "hparams.yaml", "metrics.csv", "times.csv", "checkpoints/last.ckpt",
         "translations/step_000000.png", "translations/step_000002.png", "translations/step_000004.png",
         *(f"histograms/{kind}_scores_{domain}.csv" for kind in ("real", "fake") for domain in "ab"),
         "model/config.json", "model/model.safetensors", "model/README.md",

@@ -45,7 +45,7 @@ def files(folder):
 def test_fit_without_yaml_leaves_one_folder_and_nothing_else(elsewhere, capsys):
     main(["fit", "--model", "WGANGP", *DIGITS, *SMALL, *QUICK])
     assert files(run_folder("wgangp-digits")) == {
-        "run.json", "config.yaml", "data.json", "metrics.csv", "hparams.yaml", "checkpoints/last.ckpt",
+        "run.json", "config.yaml", "data.json", "metrics.csv", "hparams.yaml", "times.csv", "checkpoints/last.ckpt",
         "samples/step_000000.png", "samples/step_000002.png", "samples/step_000004.png",
         "histograms/real_scores.csv", "histograms/fake_scores.csv",
         "model/config.json", "model/model.safetensors", "model/README.md",

@@ -89,7 +89,7 @@ def elsewhere(tmp_path, monkeypatch):
     gc.collect()  # exported programs hold copies of the networks' classes, which other tests would find by name
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["list"], ["compare", "."]])
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["list"], ["compare", "."], ["report", "."]])
 def test_looking_around_imports_no_torch(arguments):
     code = f"""
 import sys
@@ -101,8 +101,8 @@ assert not {{"torch", "lightning", "numpy"}} & {{*sys.modules}}
     Path("run.json").write_text('{"kind": "fit", "end": "failed"}')
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     commands = ("fit", "sample", "encode", "evaluate", "export", "compare", "doctor")
-    told = {"list": list_configs(), "compare": ("failed",)}.get("".join(arguments[:1]), commands)
-    assert all(name in done.stdout for name in told)
+    told = {"list": list_configs(), "compare": ("failed",), "report": ("1 run in report.html",)}
+    assert all(name in done.stdout for name in told.get("".join(arguments[:1]), commands))
 
 
 def test_doctor_tells_without_a_network(capsys, monkeypatch):

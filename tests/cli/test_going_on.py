@@ -15,7 +15,7 @@ from lit_gen.cli.app import main
 from lit_gen.cli.run_folder import LOCK
 from lit_gen.files import hold
 from lit_gen.tracking.metrics_file import MetricsFile, add_rows, cut_rows
-from lit_gen.tracking.runs import METRICS
+from lit_gen.tracking.runs import METRICS, TIMES
 
 OPTIONS = [
     "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu", "--trainer.log_every_n_steps=1",
@@ -253,4 +253,5 @@ def test_other_processes_cut_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("lightning.pytorch.utilities.rank_zero_only.rank", 1)
     MetricsFile(tmp_path).go_on_from(1)
     assert len((tmp_path / METRICS).read_text().split()) == 2
-    assert os.listdir(tmp_path) == [METRICS]
+    assert len((tmp_path / TIMES).read_text().split()) == 2
+    assert sorted(os.listdir(tmp_path)) == [METRICS, TIMES]

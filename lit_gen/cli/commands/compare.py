@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from lit_gen.cli.words import CommandParser, report
-from lit_gen.tracking.comparison import Group, Spread, chosen_scores, differences, grouped
+from lit_gen.tracking.comparison import Group, chosen_scores, differences, grouped
 from lit_gen.tracking.runs import find_runs
-
-NONE = "–"
+from lit_gen.tracking.tables import option_table, score_table
 
 
 def run(arguments: list[str]) -> None:
@@ -45,22 +44,10 @@ def print_comparison(groups: Sequence[Group], names: Sequence[str]) -> None:
         groups: A row each.
         names: Scores to show; of a group's monitored one its best value too.
     """
-    columns = [*(("best", name) for name in names if any(g.monitor == name for g in groups))]
-    columns = sorted([*columns, *(("last", name) for name in names)], key=lambda column: names.index(column[1]))
-    header = ["row", "n", "end", *(f"{when} {name.removeprefix('val/')}" for when, name in columns), "steps", "time"]
-    rows = [header]
-    for number, group in enumerate(groups, 1):
-        values = [_cell(group, when, name) for when, name in columns]
-        steps, time = group.of(lambda run: float(run.steps)), group.of(lambda run: run.seconds)
-        rows.append([str(number), str(len(group.runs)), group.end, *values, _steps(steps), _time(time)])
-    _print_columns(rows)
-    if differing := differences(groups):
+    _print_columns(score_table(groups, names))
+    if lines := option_table(groups):
         print("\noptions that differ:")
-        lines = [
-            ["", *(f"row {number}" for number in range(1, len(groups) + 1))],
-            *([name, *(_value(g.options[name]) if name in g.options else NONE for g in groups)] for name in differing),
-        ]
-        _print_columns(lines if len(differing) >= len(groups) else [*zip(*lines, strict=True)])
+        _print_columns(lines if len(lines) > len(groups) else [*zip(*lines, strict=True)])
     print("\nruns:")
     for number, group in enumerate(groups, 1):
         for member in group.runs:
@@ -83,35 +70,6 @@ def as_dict(groups: Sequence[Group], names: Sequence[str]) -> dict[str, Any]:
         monitored = {"monitor": group.monitor, "mode": group.mode}
         rows.append({"n": len(runs), "end": group.end, **monitored, "scores": scores, "runs": runs})
     return {"rows": rows, "differences": differences(groups)}
-
-
-def _cell(group: Group, when: str, name: str) -> str:
-    if when == "best" and group.monitor != name:
-        return NONE
-    value = group.best(name) if when == "best" else group.final(name)
-    if value is None:
-        return NONE
-    return str(value) if value.count == len(group.runs) else f"{value} ({value.count} of {len(group.runs)})"
-
-
-def _steps(steps: Spread | None) -> str:
-    assert steps is not None
-    return f"{steps.mean:.0f}" if not steps.deviation else f"{steps.mean:.0f} ± {steps.deviation:.0f}"
-
-
-def _time(seconds: Spread | None) -> str:
-    if seconds is None:
-        return NONE
-    whole = round(seconds.mean)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-
-
-def _value(value: Any) -> str:
-    """An option's value in a few letters: null as in YAML, of a class its name without the package."""
-    if value is None:
-        return "null"
-    text = str(value)
-    return text.rpartition(".")[2] if isinstance(value, str) and text.replace(".", "").isidentifier() else text
 
 
 def _print_columns(rows: Sequence[Sequence[str]]) -> None:
