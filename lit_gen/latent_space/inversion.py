@@ -233,11 +233,11 @@ def _searched(
             if step and step % STALLED_WITHIN == 0:
                 kept &= descent.value < (1 - STALLED) * before
             if step == search.steps or not kept.any():
-                return best, best_value
+                break
             descent.keep(kept)
             before = descent.value if step % STALLED_WITHIN == 0 else before[kept]
         descent.step()
-    raise AssertionError("the last step returns")
+    return best, best_value
 
 
 def _rank(groups: Tensor, values: Tensor) -> Tensor:
