@@ -116,6 +116,7 @@ def arguments(page: str, line: str) -> list[str]:
     given = shlex.split(line)[1:]
     given = [next((f"{NAMED[name]}.ckpt" for name in NAMED if f"/{name}/" in part), part) for part in given]
     given = [re.sub(r"^runs?/\S*\.ckpt$|^REAL$", run, part) for part in given]
+    given = [str(next(Path("runs", "vae").iterdir())) if part == "RUN" else part for part in given]
     if {"--data.a.image_size", "--data.image_size"} & set(given):
         given = ["16" if part == "128" else part for part in given]
     return [str(ROOT / part) if part.startswith("configs/") else part for part in given]

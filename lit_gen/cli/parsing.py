@@ -39,6 +39,9 @@ COMMANDS = ("fit", "validate", "test", "predict")
 OWN_COMMANDS = (
     "sample",
     "encode",
+    "invert",
+    "directions",
+    "video",
     "evaluate",
     "export",
     "list",

@@ -98,15 +98,15 @@ class AutoencodingModel(GenerativeModel):
         noise = torch.randn(len(images), *shape, generator=generator).to(images)
         return self._by_parts(self._encode, images, noise)
 
-    @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """The images ``(N, *image_shape)`` in [-1, 1] of latents ``(N, *latent_shape)``, in eval mode.
+        """The images ``(N, *image_shape)`` in [-1, 1] of latents ``(N, *latent_shape)``, in eval mode; differentiable.
 
         Raises:
             ValueError: for latents of another shape.
         """
         return self._by_parts(self._decode, self._checked("latents", latents, self.latent_shape))
 
+    @torch.no_grad()
     def reconstruct(self, images: Tensor) -> Tensor:
         """decode(encode(images))."""
         return self.decode(self.encode(images))

@@ -52,9 +52,8 @@ class Codec:
         mean, std = self._scale(latents)
         return (latents - mean) / std
 
-    @torch.no_grad()
     def decode(self, x: Tensor) -> Tensor:
-        """The pictures ``(N, C, H, W)`` in [-1, 1], in the codec's precision, of what a model draws.
+        """The pictures ``(N, C, H, W)`` in [-1, 1], in the codec's precision, of what a model draws; differentiable.
 
         Args:
             x: Normalised latents ``(N, C, h, w)``, or int64 codes ``(N, h, w)``.

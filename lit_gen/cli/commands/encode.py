@@ -7,32 +7,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from lit_gen.cli.commands.labels import labels_for
-from lit_gen.cli.commands.sources import add_reading, read_source, tell
+from lit_gen.cli.commands.embedding import add_embedding, labelled, load, read_for
+from lit_gen.cli.commands.sources import tell
 from lit_gen.cli.words import CommandParser
 from lit_gen.files import whole_file
 from lit_gen.models.autoencoding import AutoencodingModel
-from lit_gen.pretrained.loading import from_pretrained
-
-BATCH = 500  # images at once
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> CommandParser:
     """The command's options."""
-    text = "Embeds images as means of q(z|x), or as an autoencoder's latents."
-    command = CommandParser("encode", text)
+    command = CommandParser("encode", "Embeds images as means of q(z|x), or as an autoencoder's latents.")
+    add_embedding(command, "a VAE or an autoencoder", named=True)
     add = command.add_argument
-    add("source", help="a checkpoint of a VAE or an autoencoder, a folder of save_pretrained, or a shipped name")
-    add(
-        "data",
-        help="a folder, .zip or shards of images, an .npz or .npy file, or a checkpoint (its data); to write a folder "
-        "also digits, mnist, cifar10, or a class of datamodules",
-    )
     add("--root", help="folder or file of data that are named")
-    add("--split", choices=("train", "val", "test"), help="of data with splits (of an .npz test, of a folder all)")
-    add("--size", type=int, help="side to scale image files to (antialiased, centre crop); in a folder the model's")
-    add("--values", default="uint8", choices=("uint8", "unit", "signed"), help="range of the images")
-    add_reading(command)
     add("--flip", action="store_true", help="in a folder: encode the training images' mirror images too")
     add("--indices", action="store_true", help="in a folder: the numbers of codes, in the place of latents")
     add(
@@ -41,8 +28,6 @@ def parser() -> argparse.ArgumentParser:
         metavar="SEED",
         help="in a folder: samples of Gaussian latents, in the place of their means",
     )
-    add("--trust", nargs="+", default=[], help="packages of your own whose classes the model names")
-    add("--device", default="cpu", help="where the network runs, e.g. cuda (cpu)")
     add(
         "--out",
         default="latents.npz",
@@ -62,7 +47,7 @@ def run(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     folder = Path(options.out).suffix != ".npz"
     _check(options, folder)
-    module: Any = from_pretrained(options.source, trusted=options.trust, device=options.device, training=False)
+    module = load(options)
     if not hasattr(module, "encode"):
         raise ValueError(f"{options.source}: a {type(module).__name__} has no encoder")
     (_write_folder if folder else _write_arrays)(module, options)
@@ -111,17 +96,11 @@ def _write_folder(module: Any, options: argparse.Namespace) -> None:
 
 def _write_arrays(module: Any, options: argparse.Namespace) -> None:
     """Latents of one split as an .npz."""
-    split = options.split or "test"
-    data = read_source(options.data, split, options.values, options.size, (), options.alpha, options.white)
-    if tuple(data.image_shape) != module.image_shape:
-        raise ValueError(f"{options.data}: images of shape {tuple(data.image_shape)}, not {module.image_shape}")
-    own = labels_for(module, data, options.data)
-    dataset, latents, classes = data.dataset(split), [], []
-    for start in range(0, len(dataset), BATCH):
-        images, labels = dataset.__getitems__(list(range(start, min(start + BATCH, len(dataset)))))
-        images = data.to_float(images).to(module.device)
-        given = () if own is None else (own[labels].to(module.device),)
-        latents.append(module.encode(images, *given).float().cpu())
+    options.split = options.split or "test"
+    data = read_for(module, options)
+    latents, classes = [], []
+    for images, given, labels in labelled(data, module, options):
+        latents.append(module.encode(images.to(module.device), *(y.to(module.device) for y in given)).float().cpu())
         classes.append(labels)
     z = torch.cat(latents)
     with whole_file(options.out) as file:
