@@ -5,7 +5,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-WITHOUT_TRAINER = ("sample", "encode", "export")  # commands that import neither Lightning nor its parser
+WITHOUT_TRAINER = ("sample", "encode", "export", "explore")  # commands that import neither Lightning nor its parser
 
 OVERVIEW = """usage: lit-gen COMMAND [options]
 
@@ -19,6 +19,7 @@ train and measure, from options or YAML:
 use what is trained:
   sample      images from a model, as a grid, a folder or an array; paths between latents
   encode      embed images in a model's latent space
+  explore     look at a model on a page in the browser: seeds, sliders, paths, pictures of your own
   evaluate    scores of generated images against real ones, from folders, arrays or checkpoints
   export      a model or one of its networks as safetensors, ONNX or a torch.export program
   push        a model as a folder for the Hugging Face Hub, and the command that uploads it

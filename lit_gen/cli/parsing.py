@@ -38,6 +38,7 @@ COMMANDS = ("fit", "validate", "test", "predict")
 OWN_COMMANDS = (
     "sample",
     "encode",
+    "explore",
     "evaluate",
     "export",
     "list",
