@@ -73,14 +73,10 @@ class VAE(VariationalModel):
         condition = () if labels is None else (labels,)
         return self.network("likelihood").mean(self.network("decoder")(z, *condition))  # type: ignore[operator]
 
-    def from_prior(self, noise: Tensor) -> Tensor:
-        """Samples ``(N, latent_dim)`` of the prior, or of what is fitted in its place, from N(0, 1) of that shape."""
+    def latents(self, noise: Tensor) -> Tensor:
+        """A sample of the prior."""
         prior = self.network("prior").ex_post(self.network("encoder"))  # type: ignore[operator]
         return prior.sample(noise, self.temperature)
-
-    def from_noise(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The mean image at a sample of the prior."""
-        return self.decode(self.from_prior(noise), labels)
 
 
 class IWAE(VAE):

@@ -13,7 +13,6 @@ import numpy as np
 from lit_gen.cli.exploring.explorer import Explorer
 
 SILENCE = "<span></span>"
-RANDOM = "any"
 
 
 class Answers:
@@ -94,9 +93,14 @@ def download() -> Any:
     return gr.DownloadButton("Download latents (.npz)", size="sm")
 
 
-def class_choice(explorer: Explorer, random: bool) -> Any:
-    """A choice of class, hidden for a model without classes."""
+def class_choice(explorer: Explorer, none: str | None = None) -> Any:
+    """A choice of a class, whose value is its name, hidden for a model without classes.
+
+    Args:
+        explorer: The model.
+        none: What no class in particular is called, whose value is ""; None where one has to be chosen.
+    """
     names = list(explorer.class_names)
-    choices = [(RANDOM, RANDOM)] * random + [(name, name) for name in names]
-    value = RANDOM if random else next(iter(names), None)
+    choices = [*([] if none is None else [(none, "")]), *((name, name) for name in names)]
+    value = choices[0][1] if choices else None
     return gr.Dropdown(choices, value=value, label="Class", visible=bool(names), interactive=True)

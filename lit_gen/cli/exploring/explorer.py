@@ -97,7 +97,7 @@ class Explorer:
         Args:
             seed: A whole number from 0 to 2³² − 1.
             count: 1 to 64.
-            name: Of the class; None for random ones.
+            name: Of the class; none for random ones.
             truncation: 0 for none.
 
         Raises:
@@ -111,12 +111,17 @@ class Explorer:
         return self.grid(latents), latents
 
     def label(self, name: str | None) -> int | None:
-        """The number of a class.
+        """The number of a class; None for no name.
 
         Raises:
             ValueError: for none of the model's.
         """
-        return None if name is None else class_number(name, self.class_names)
+        return class_number(name, self.class_names) if name else None
+
+    def of_class(self, latents: Latents, name: str | None) -> Latents:
+        """The same z in another class; no name for their own."""
+        label = self.label(name)
+        return latents if label is None else Latents(latents.z, torch.full((len(latents),), label))
 
     def at(self, latents: Latents, x: float, y: float) -> Latents:
         """The latents of the picture at a pixel of the grid."""
@@ -188,7 +193,7 @@ class Explorer:
                 {"latents": latents.float().cpu().numpy()},
             )
         else:
-            if self.class_names and name is None:
+            if self.class_names and not name:
                 raise ValueError("class: a conditional model needs to be told that of the picture")
             labels = torch.tensor([self.label(name)]) if self.class_names else None
             given = () if labels is None else (labels,)
@@ -236,5 +241,5 @@ def whole(name: str, number: float | None, least: int, most: int) -> int:
         ValueError: naming it.
     """
     if number is None or not float(number).is_integer() or not least <= number <= most:
-        raise ValueError(f"{name} {number}: a whole number from {least} to {most}")
+        raise ValueError(f"{name} {number!s:.20}: a whole number from {least} to {most}")
     return int(number)

@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 import torch
 
-from lit_gen.cli.exploring.answers import RANDOM, Answers, class_choice, download, picture
+from lit_gen.cli.exploring.answers import Answers, class_choice, download, picture
 from lit_gen.cli.exploring.explorer import AXES, REACH, Explorer
 from lit_gen.cli.exploring.latents import MOST, PATHS, Latents, arrays
 
@@ -27,7 +27,7 @@ class Samples:
                 self.seed = gr.Number(0, label="Seed", precision=0, elem_id="seed")
                 self.next = gr.Button("Next seed", size="sm", elem_id="next-seed")
                 self.count = gr.Slider(1, MOST, 36, step=1, label="Pictures")
-                self.choice = class_choice(explorer, random=True)
+                self.choice = class_choice(explorer, none="any")
                 self.truncation = gr.Slider(0, 3, 0, step=0.05, label="Truncation (0: none)")
                 self.place = gr.Radio(PLACES, value=PLACES[0], label="A click on a picture puts it into")
                 self.file = download()
@@ -49,7 +49,7 @@ class Samples:
 
     def draw(self, seed: float | None, count: int, name: str | None, truncation: float) -> list[Any]:
         """The grid of the controls' values."""
-        grid, latents = self.explorer.samples(seed, count, None if name == RANDOM else name, truncation)
+        grid, latents = self.explorer.samples(seed, count, name, truncation)
         return [grid, latents, self.answers.file(arrays(latents, self.explorer.class_names))]
 
     def put(self, shown: Latents, place: str, event: gr.SelectData) -> list[Any]:
@@ -69,6 +69,7 @@ class Sliders:
             with gr.Column(scale=2, min_width=300):
                 self.kind = gr.Radio(AXES, value=AXES[0], label="Sliders move along")
                 self.first = gr.Number(1, label="Number of the first", precision=0)
+                self.choice = class_choice(explorer, none="its own")
                 self.amounts = [
                     gr.Slider(-REACH, REACH, 0, step=0.05, label=f"{k + 1}", elem_id=f"slider-{k + 1}")
                     for k in range(explorer.sliders)
@@ -89,38 +90,42 @@ class Sliders:
             tab: This one.
             start: The state of the start.
         """
-        where = [start, self.kind, self.first]
+        where = [start, self.kind, self.first, self.choice]
         pictures = [self.before, self.after, self.rows]
         begun = [*self.amounts, *pictures, self.end, self.begun, self.file]
         self.answers.on(
             [s.input for s in self.amounts], self.move, [*where, *self.amounts], [self.after, self.end], live=True
         )
         self.answers.on([slider.release for slider in self.amounts], self.keep, [self.end], [self.file])
-        self.answers.on([self.kind.change, self.first.change, self.reset.click], self.begin, where, begun)
+        self.answers.on(
+            [self.kind.change, self.first.change, self.choice.change, self.reset.click], self.begin, where, begun
+        )
         self.answers.on([tab.select], self.begin_if_new, [self.begun, *where], begun)
-        self.answers.on([self.go_on.click], self.begin_here, [self.end, self.kind, self.first], [start, *begun])
+        self.answers.on([self.go_on.click], self.begin_here, [self.end, *where[1:]], [start, *begun])
 
-    def begin_if_new(self, begun: Latents | None, start: Latents, kind: str, first: float | None) -> list[Any]:
+    def begin_if_new(self, begun: Latents | None, start: Latents, *where: Any) -> list[Any]:
         """As `begin`, but where the start is the one that was begun with everything stays as it is."""
         if begun is not None and torch.equal(begun.z, start.z):
             return [gr.skip()] * (len(self.amounts) + 6)
-        return self.begin(start, kind, first)
+        return self.begin(start, *where)
 
-    def begin_here(self, end: Latents, kind: str, first: float | None) -> list[Any]:
+    def begin_here(self, end: Latents, *where: Any) -> list[Any]:
         """The moved picture as the start, and as `begin`."""
-        return [end, *self.begin(end, kind, first)]
+        return [end, *self.begin(end, *where)]
 
-    def begin(self, start: Latents, kind: str, first: float | None) -> list[Any]:
+    def begin(self, start: Latents, kind: str, first: float | None, name: str | None) -> list[Any]:
         """Sliders at 0, and what they would do."""
         axes = self.explorer.axes(kind, first)
         word = "direction" if kind == AXES[0] else "z"
         sliders = [gr.Slider(value=0, label=f"{word} {int(first or 1) + k}") for k in range(len(axes))]
-        now = self.explorer.picture(start)
-        return [*sliders, now, now, self.explorer.rows(start, axes), start, start, *self.keep(start)]
+        end = self.explorer.of_class(start, name)
+        pictures = [self.explorer.picture(start), self.explorer.picture(end), self.explorer.rows(end, axes)]
+        return [*sliders, *pictures, end, start, *self.keep(end)]
 
-    def move(self, start: Latents, kind: str, first: float | None, *amounts: float) -> list[Any]:
+    def move(self, start: Latents, kind: str, first: float | None, name: str | None, *amounts: float) -> list[Any]:
         """The picture of the sliders' values."""
-        return list(self.explorer.slid(start, self.explorer.axes(kind, first), list(amounts)))
+        axes = self.explorer.axes(kind, first)
+        return list(self.explorer.slid(self.explorer.of_class(start, name), axes, list(amounts)))
 
     def keep(self, end: Latents) -> list[Any]:
         """The file of the latents."""

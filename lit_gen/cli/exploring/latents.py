@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lit_gen.distributions.latents import lerp, slerp, truncated_normal
-from lit_gen.models import VAE, HierarchicalVAE, LatentVariableModel
+from lit_gen.models import HierarchicalVAE, LatentVariableModel
 from lit_gen.models.sampling import SAMPLE_BATCH
 
 PATHS = {"spherical": slerp, "linear": lerp}
@@ -60,10 +60,10 @@ def draw(model: LatentVariableModel, seed: int, label: int | None = None, trunca
 @torch.no_grad()
 def from_noise(model: LatentVariableModel, noise: Tensor) -> Tensor:
     """z ``(N, D)`` on the CPU of samples from N(0, 1) ``(N, noise_dim)``."""
-    if isinstance(model, VAE):
-        with model.evaluating():
-            return model.from_prior(noise.to(model.device, model.dtype)).float().cpu()
-    return noise * getattr(model, "temperature", 1.0)
+    if isinstance(model, HierarchicalVAE):
+        return noise * model.temperature
+    with model.evaluating():
+        return model.latents(noise.to(model.device, model.dtype)).float().cpu()
 
 
 def from_code(model: LatentVariableModel, code: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from lit_gen.cli.exploring.explorer import Explorer
 from lit_gen.cli.exploring.latent_tabs import Paths, Samples, Sliders, first_states
 from lit_gen.cli.exploring.picture_tabs import Reconstruction, Translation
 
-KEPT = 3600  # seconds that pictures and files of a page stay on the disk
+HOUR, DAY = 3600, 86400  # seconds: how often pictures and files are looked through, and how old they become
 CSS = """
 .gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
 .gradio-container img { image-rendering: pixelated; }
@@ -31,7 +31,7 @@ THEME = gr.themes.Default(primary_hue="blue", **FONTS)
 def build(explorer: Explorer, folder: Path) -> gr.Blocks:
     """The page of a model, and a folder for the files that it hands out."""
     title = f"<h1>{html.escape(explorer.name)}</h1><p>{html.escape(explorer.told())}</p>"
-    with gr.Blocks(title=f"{explorer.name} · lit-gen", analytics_enabled=False, delete_cache=(KEPT, KEPT)) as page:
+    with gr.Blocks(title=f"{explorer.name} · lit-gen", analytics_enabled=False, delete_cache=(HOUR, DAY)) as page:
         gr.HTML(title, elem_id="title")
         answers = Answers(gr.HTML(SILENCE, elem_id="note"), folder)
         if explorer.draws:

@@ -31,7 +31,7 @@ class Reconstruction:
                 self.source = upload()
                 grey = explorer.channels == 1
                 self.negative = gr.Checkbox(False, label="Dark on light: swap black and white", visible=grey)
-                self.choice = class_choice(explorer, random=False)
+                self.choice = class_choice(explorer)
                 with gr.Row(visible=explorer.draws):
                     self.puts = [gr.Button(f"Into {place}", size="sm") for place in PLACES]
                 self.file = download()

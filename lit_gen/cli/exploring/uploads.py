@@ -51,7 +51,10 @@ def psnr(images: Tensor, others: Tensor) -> float:
 def _checked(path: str | Path | None) -> str:
     if path is None:
         raise ValueError("no picture yet")
-    size = Path(path).stat().st_size
+    try:
+        size = Path(path).stat().st_size
+    except FileNotFoundError:  # of a page left open for longer than files are kept
+        raise ValueError(f"{NAME}: no longer there, give it again") from None
     if size > MOST_BYTES:
         raise ValueError(f"{NAME}: a file of {size / 2**20:.0f} MiB; at most {MOST_BYTES // 2**20} are read")
     return str(path)

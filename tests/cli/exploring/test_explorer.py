@@ -12,6 +12,7 @@ from test_latents import MODELS, SHAPE
 import lit_gen
 from lit_gen.cli.exploring import uploads
 from lit_gen.cli.exploring.explorer import AXES, Explorer
+from lit_gen.cli.exploring.latents import images_of
 from lit_gen.models import AutoencoderKL, CycleGAN
 from lit_gen.networks import ConvDecoder, ConvEncoder, PatchGAN, ResNetTranslator
 
@@ -63,6 +64,8 @@ def test_a_grid_shows_the_samples_and_a_click_finds_them(digits):
         ((-1, 4, None, 0), "seed -1"),
         ((math.nan, 4, None, 0), "seed nan"),
         ((math.inf, 4, None, 0), "seed inf"),
+        ((1e300, 4, None, 0), "seed 1e.300: a whole number"),
+        ((10**300, 4, None, 0), "seed 10000000000000000000: a whole number"),
         ((0, 65, None, 0), "pictures 65: a whole number from 1 to 64"),
         ((0, 10**9, None, 0), "pictures 1000000000"),
         ((0, 4, "eleven", 0), "no class 'eleven'"),
@@ -90,6 +93,16 @@ def test_sliders_at_zero_are_the_start_and_rows_end_where_sliders_do(digits):
     assert torch.equal(digits.axes(AXES[1], 25), torch.eye(32)[24:])
     with pytest.raises(ValueError, match="first slider 26: a whole number from 1 to 25"):
         digits.axes(AXES[1], 26)
+
+
+def test_the_same_latents_in_another_class(digits):
+    _, latents = digits.samples(0, 3, "7", 0)
+    other = digits.of_class(latents, "2")
+    assert torch.equal(other.z, latents.z)
+    assert other.labels.tolist() == [2, 2, 2]
+    assert digits.of_class(latents, "") is latents
+    expected = digits.model.generate(latents.z, torch.tensor([2, 2, 2]))
+    torch.testing.assert_close(images_of(digits.model, other), expected)
 
 
 def test_a_path_begins_and_ends_with_its_pictures(digits):
@@ -176,6 +189,8 @@ def test_pictures_and_files_beyond_the_limits_are_not_unpacked(tmp_path):
         uploads.read_fitted(tmp_path / "large.png", SHAPE)
     with pytest.raises(ValueError, match="no picture yet"):
         uploads.read_fitted(None, SHAPE)
+    with pytest.raises(ValueError, match="no longer there"):
+        uploads.read_whole(tmp_path / "gone.png", 3)
 
 
 def test_psnr_by_its_formula():
