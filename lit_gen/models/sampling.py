@@ -82,8 +82,12 @@ class LatentVariableModel(GenerativeModel, ABC):
         return self.latent_dim
 
     def from_noise(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images from N(0, 1) of ``(N, noise_dim)``: ``decode`` where the latents are that noise themselves."""
-        return self.decode(noise, *(() if labels is None else (labels,)))
+        """Images from N(0, 1) of ``(N, noise_dim)``."""
+        return self.decode(self.latents(noise), *(() if labels is None else (labels,)))
+
+    def latents(self, noise: Tensor) -> Tensor:
+        """What ``decode`` takes, a sample of the prior, from N(0, 1), both ``(N, latent_dim)``: that noise itself."""
+        return noise
 
     @torch.no_grad()
     def sample(self, n: int, labels: Labels | None = None, generator: torch.Generator | None = None) -> Tensor:

@@ -73,10 +73,10 @@ class VAE(VariationalModel):
         condition = () if labels is None else (labels,)
         return self.network("likelihood").mean(self.network("decoder")(z, *condition))  # type: ignore[operator]
 
-    def from_noise(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The mean image at a sample of the prior."""
+    def latents(self, noise: Tensor) -> Tensor:
+        """A sample of the prior."""
         prior = self.network("prior").ex_post(self.network("encoder"))  # type: ignore[operator]
-        return self.decode(prior.sample(noise, self.temperature), labels)
+        return prior.sample(noise, self.temperature)
 
 
 class IWAE(VAE):
