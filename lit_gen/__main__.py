@@ -5,7 +5,8 @@ import importlib.util
 import sys
 from pathlib import Path
 
-WITHOUT_TRAINER = ("sample", "encode", "export", "explore")  # commands that import neither Lightning nor its parser
+# Commands that import neither Lightning nor its parser.
+WITHOUT_TRAINER = ("sample", "encode", "invert", "directions", "export", "explore")
 
 OVERVIEW = """usage: lit-gen COMMAND [options]
 
@@ -19,6 +20,9 @@ train and measure, from options or YAML:
 use what is trained:
   sample      images from a model, as a grid, a folder or an array; paths between latents
   encode      embed images in a model's latent space
+  invert      latents whose image is a given one, of GANs too
+  directions  latent directions in which a model's images change, for sample --direction
+  video       a run's pictures over time as one video
   explore     look at a model on a page in the browser: seeds, sliders, paths, pictures of your own
   evaluate    scores of generated images against real ones, from folders, arrays or checkpoints
   export      a model or one of its networks as safetensors, ONNX or a torch.export program
@@ -31,7 +35,7 @@ look around:
   doctor      versions, devices, precisions, weights and accounts found
 
 lit-gen COMMAND --help tells the options of each."""
-WITHOUT_TORCH = ("compare", "list", "sweep")
+WITHOUT_TORCH = ("compare", "list", "sweep", "video")
 
 
 def take_own_datamodules() -> str | None:

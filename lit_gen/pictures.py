@@ -49,6 +49,18 @@ def image_grid(images: Tensor, columns: int | None = None, cell: int = 48) -> Te
     return grid
 
 
+def paired_grid(images: Tensor, others: Tensor, columns: int = 8) -> Tensor:
+    """Rows of images, each above the row of what belongs to them, as a uint8 picture ``(C, H, W)``.
+
+    Args:
+        images: ``(N, C, H, W)`` in [-1, 1].
+        others: Of the same shape.
+        columns: Images in a row.
+    """
+    rows = zip(images.split(columns), others.to(images).split(columns), strict=True)
+    return image_grid(torch.cat([part for row in rows for part in row]), columns)
+
+
 def save_png(path: str | Path, image: Tensor, caption: str = "") -> None:
     """Write a uint8 picture ``(C, H, W)`` of 1 or 3 channels. The file appears whole or not at all.
 

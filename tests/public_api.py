@@ -6,7 +6,7 @@ import re
 
 PACKAGES = [
     "lit_gen", "lit_gen.models", "lit_gen.modules", "lit_gen.networks", "lit_gen.losses", "lit_gen.distributions",
-    "lit_gen.metrics", "lit_gen.callbacks", "datamodules",
+    "lit_gen.latent_space", "lit_gen.metrics", "lit_gen.callbacks", "datamodules",
 ]  # fmt: skip
 FOREIGN = ("lightning", "torch", "torchmetrics", "abc", "builtins", "typing")  # whose methods are theirs to list
 

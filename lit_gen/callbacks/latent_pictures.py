@@ -5,7 +5,7 @@ from torch import Tensor
 
 from lit_gen.modules.hierarchical_vae import HierarchicalVAE
 from lit_gen.modules.vae import VAE
-from lit_gen.pictures import image_grid
+from lit_gen.pictures import image_grid, paired_grid
 from lit_gen.training.randomness import mix
 
 COLUMNS = 8  # of a grid of reconstructions
@@ -28,8 +28,7 @@ def reconstruction_grid(images: Tensor, module: VAE, *labels: Tensor) -> Tensor:
     """
     with module.evaluating():
         reconstructions = module.decode(module.encode(images, *labels), *labels)
-    rows = zip(images.split(COLUMNS), reconstructions.split(COLUMNS), strict=True)
-    return image_grid(torch.cat([part for row in rows for part in row]), columns=COLUMNS)
+    return paired_grid(images, reconstructions, COLUMNS)
 
 
 @torch.no_grad()

@@ -38,6 +38,9 @@ COMMANDS = ("fit", "validate", "test", "predict")
 OWN_COMMANDS = (
     "sample",
     "encode",
+    "invert",
+    "directions",
+    "video",
     "explore",
     "evaluate",
     "export",

@@ -6,19 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from lit_gen.class_grid import class_caption, class_grid
+from lit_gen.cli.commands.drawing import add_drawing, check_direction, check_drawing, draw, draw_frames
 from lit_gen.cli.commands.labels import labels_said
 from lit_gen.cli.words import CommandParser
-from lit_gen.distributions.latents import lerp, slerp, truncated_normal
 from lit_gen.files import whole_file, whole_folder
 from lit_gen.models import LatentVariableModel
-from lit_gen.pictures import image_grid, save_png, to_uint8
+from lit_gen.pictures import channels_last, image_grid, save_png, to_uint8
 from lit_gen.pretrained.loading import from_pretrained
-
-PATHS = {"spherical": slerp, "linear": lerp}
+from lit_gen.videos import check_video, save_video
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,17 +40,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--device", default="cpu", help="where the network runs, e.g. cuda (cpu)")
     command.add_argument("--raw", action="store_true", help="by the weights as trained, not by their average")
-    command.add_argument(
-        "--interpolate",
-        nargs="?",
-        const="spherical",
-        choices=sorted(PATHS),
-        help="paths between pairs of latents, one a row: along great circles (the default) or straight lines",
-    )
-    command.add_argument("--steps", type=int, default=8, help="images of a path, its ends included (8)")
-    command.add_argument(
-        "--truncation", type=float, help="draw latents from the normal distribution within this bound: less variety"
-    )
+    add_drawing(command)
     return command
 
 
@@ -66,24 +54,28 @@ def run(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     if options.n < 1:
         raise ValueError(f"-n {options.n}: at least 1 image is needed")
-    if options.interpolate and (options.steps < 2 or options.n % options.steps):
-        raise ValueError(f"--steps {options.steps}: at least 2, and a divisor of -n {options.n}")
-    out = free_name(Path("samples.png")) if options.out is None else Path(options.out)
-    kind = kind_of(out)
+    check_drawing(options)
+    out, kind = target_of(options)
     module: Any = from_pretrained(options.source, trusted=options.trust, device=options.device, training=False)
     if options.raw:
         if not module.averages:
             raise ValueError(f"--raw: {options.source} holds no weights beside averages, or keeps none")
         module.averages.clear()
     check_model(module, options, out, kind)
+    check_direction(module, options)
     options.labels = labels_said(options.labels, module, options.source)
-    images, labels = draw(module, options)
     replaced = out.exists()
+    if kind == "video":
+        moving, labels = draw_frames(module, options)
+        save_video(out, [channels_last(grid_of(images, labels, module, options)) for images in moving], options.fps)
+        print(
+            f"lit-gen: {options.frames} frames of {options.n} samples of {options.source} in {out}{told_of(replaced)}"
+        )
+        return
+    images, labels = draw(module, options)
     if kind == "grid":
-        row = options.steps if options.interpolate else None
-        by_class = options.labels is not None
-        picture = class_grid(images, labels, module.class_names, row) if by_class else image_grid(images, columns=row)
-        save_grid(out, picture, class_caption(labels, module.class_names) if by_class else "")
+        caption = "" if options.labels is None else class_caption(labels, module.class_names)
+        save_grid(out, grid_of(images, labels, module, options), caption)
     elif kind == "arrays":
         array = images.numpy() if images.ndim == 2 else to_uint8(images).movedim(1, -1).numpy()
         with whole_file(out) as file:
@@ -91,8 +83,39 @@ def run(arguments: list[str]) -> None:
             np.savez_compressed(file, images=array, labels=labels.numpy(), class_names=names)
     else:
         write_folder(out, images)
-    told = ", in the place of the file that was there" if replaced else ""
-    print(f"lit-gen: {len(images)} samples of {options.source} in {out}{told}")
+    print(f"lit-gen: {len(images)} samples of {options.source} in {out}{told_of(replaced)}")
+
+
+def target_of(options: argparse.Namespace) -> tuple[Path, str]:
+    """Where to write, and what: a ``video``, or as `kind_of`.
+
+    Raises:
+        ValueError: for a file that can't be written, or two of them.
+    """
+    if options.video is None:
+        out = free_name(Path("samples.png")) if options.out is None else Path(options.out)
+        return out, kind_of(out)
+    if options.out is not None:
+        raise ValueError(f"--video {options.video}: in the place of --out {options.out}, leave one of them out")
+    try:
+        check_video(options.video, options.fps)
+    except ValueError as error:
+        raise ValueError(f"--video {error}") from None
+    return Path(options.video), "video"
+
+
+def grid_of(images: Tensor, labels: Tensor, module: Any, options: argparse.Namespace) -> Tensor:
+    """The images as one picture ``(C, H, W)``: paths in rows, and classes that were asked for in rows of their own."""
+    in_rows = options.interpolate or options.direction is not None
+    row = options.steps if in_rows and options.video is None else None
+    if options.labels is None:
+        return image_grid(images, columns=row)
+    return class_grid(images, labels, module.class_names, row)
+
+
+def told_of(replaced: bool) -> str:
+    """What to add where a file was there."""
+    return ", in the place of the file that was there" if replaced else ""
 
 
 def free_name(path: Path) -> Path:
@@ -153,25 +176,6 @@ def save_grid(out: Path, picture: Tensor, caption: str) -> None:
         if getattr(error, "errno", None):
             raise
         raise ValueError(f"--out {out}: {error}; .png holds any picture") from None
-
-
-def draw(module: LatentVariableModel, options: argparse.Namespace) -> tuple[Tensor, Tensor]:
-    """Images ``(n, *image_shape)`` and their labels ``(n,)``, zeros for an unconditional model."""
-    generator = torch.Generator().manual_seed(options.seed)
-    paths = options.n // options.steps if options.interpolate else options.n
-    latents = 2 * paths if options.interpolate else paths
-    if options.truncation is None:
-        z = torch.randn(latents, module.noise_dim, generator=generator)
-    else:
-        z = truncated_normal(latents, module.noise_dim, options.truncation, generator)
-    given = None if options.labels is None else torch.tensor(options.labels).repeat(-(-paths // len(options.labels)))
-    labels = module.classes(paths, None if given is None else given[:paths], generator)
-    if options.interpolate:
-        places = torch.linspace(0, 1, options.steps)
-        z = PATHS[options.interpolate](z[:paths, None], z[paths:, None], places).flatten(0, 1)
-        labels = tuple(y.repeat_interleave(options.steps) for y in labels)
-    images = module.generate(z, *labels).float().cpu()
-    return images, labels[0] if labels else torch.zeros(len(images), dtype=torch.int64)
 
 
 def write_folder(folder: Path, images: Tensor) -> None:

@@ -1,0 +1,220 @@
+"""Latents whose image is a given one."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lit_gen.latent_space.lbfgs import BatchedLBFGS
+from lit_gen.models import AutoencodingModel, GenerativeModel, LatentVariableModel, VariationalModel
+from lit_gen.models.sampling import SAMPLE_BATCH, Labels
+
+IMAGES_AT_ONCE = 64
+PRUNED_EVERY = 25  # steps, after which the worse half of an image's starts is given up
+CHECKED_EVERY = 5  # steps, after which what has arrived is taken out
+STALLED_WITHIN, STALLED = 50, 1e-3  # a search that falls by a smaller share in so many steps is over
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """Latents, the images that they give, and how near these are.
+
+    Args:
+        latents: What ``decode`` takes, ``(N, latent_dim)``; ``(N, channels, h, w)`` of an autoencoder.
+        images: Their images ``(N, *image_shape)`` in [-1, 1].
+        psnr: 10 log₁₀(4 / mean square error) of each image in dB, ``(N,)``; infinite for an equal one.
+    """
+
+    latents: Tensor
+    images: Tensor
+    psnr: Tensor
+
+
+@dataclass(frozen=True)
+class Search:
+    """How latents are looked for.
+
+    Args:
+        starts: Points from which each image is searched at once, the nearest of the model's own samples; of a VAE
+            the first is the encoder's. After every 25 steps the worse half of them is given up, until one is left.
+        candidates: Own samples among which the starts are, of all classes that are asked for together.
+        steps: Of the search, each a pass forward and back; 0 keeps the best start.
+        target_psnr: dB at which an image is done.
+        prior_weight: w in the loss, mean((G(z) − x)²) + w mean(z²).
+        seed: Of the own samples.
+
+    Raises:
+        ValueError: for numbers out of range.
+    """
+
+    starts: int = 4
+    candidates: int = 2048
+    steps: int = 600
+    target_psnr: float = 50.0
+    prior_weight: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.starts <= self.candidates:
+            raise ValueError(f"starts={self.starts}: from 1 to candidates={self.candidates}")
+        if self.steps < 0:
+            raise ValueError(f"steps={self.steps}: a number of steps, at least 0")
+        if not 0 < self.target_psnr < math.inf:
+            raise ValueError(f"target_psnr={self.target_psnr}: a positive, finite number of dB")
+        if not 0 <= self.prior_weight < math.inf:
+            raise ValueError(f"prior_weight={self.prior_weight}: a finite number, at least 0")
+
+
+def check_invertible(model: GenerativeModel) -> None:
+    """Refuse a model that has no latents.
+
+    Raises:
+        ValueError: naming its class.
+    """
+    if not isinstance(model, (LatentVariableModel, AutoencodingModel)):
+        raise ValueError(f"a {type(model).__name__} has no latents to find")
+
+
+def invert(
+    model: GenerativeModel,
+    images: Tensor,
+    labels: Labels | None = None,
+    search: Search = Search(),
+    told: Callable[[int], object] | None = None,
+) -> Inversion:
+    """Find latents whose images under the model are the given ones, or as near as may be.
+
+    The mean square error is minimised in z by L-BFGS, all images and starts in one batch: Adam, which is the custom
+    (Abdal et al. 2019, arXiv:1904.03189), stays below 40 dB for most of a DCGAN's own samples (docs/latents.md). The
+    latents of an autoencoder are its encoder's.
+
+    Args:
+        model: A GAN, a VAE or an autoencoder.
+        images: ``(N, *image_shape)`` in [-1, 1].
+        labels: Of a conditional model, as its ``sample`` takes them.
+        search: How.
+        told: Is called with the number of images that are done, after every 64.
+
+    Raises:
+        ValueError: for a model without latents, images of another shape, or labels that don't suit.
+    """
+    check_invertible(model)
+    if tuple(images.shape[1:]) != model.image_shape:
+        kind = type(model).__name__
+        raise ValueError(f"images of shape {tuple(images.shape)}: this {kind} makes {model.image_shape}")
+    images = images.to(model.device, model.dtype)
+    if isinstance(model, LatentVariableModel):
+        classes = tuple(y.to(model.device) for y in _classes(model, labels, len(images)))
+        latents = _found(model, images, classes, search, told)
+        found = decoded(model, latents, *classes)
+    else:
+        assert isinstance(model, AutoencodingModel)
+        if labels is not None:
+            raise ValueError(f"labels given: this {type(model).__name__} is unconditional")
+        latents = model.encode(images)
+        found = model.decode(latents)
+    error = (found - images).square().flatten(1).mean(1)
+    return Inversion(latents, found, psnr(error))
+
+
+def psnr(mean_square_error: Tensor) -> Tensor:
+    """dB of images in [-1, 1]."""
+    return 10 * torch.log10(4 / mean_square_error)
+
+
+@torch.no_grad()
+def decoded(model: LatentVariableModel, latents: Tensor, *labels: Tensor) -> Tensor:
+    """Images ``(N, *image_shape)`` of latents ``(N, latent_dim)`` in eval mode, a bounded number at once."""
+    inputs = latents.to(model.device, model.dtype), *(y.to(model.device) for y in labels)
+    parts = zip(*(x.split(SAMPLE_BATCH) for x in inputs), strict=True)
+    with model.evaluating():
+        return torch.cat([model.decode(*part) for part in parts])
+
+
+def _classes(model: LatentVariableModel, labels: Labels | None, n: int) -> tuple[Tensor, ...]:
+    if model.conditional and labels is None:
+        raise ValueError(f"labels=None: this {type(model).__name__} is conditional and needs the class of each image")
+    return model.classes(n, labels, None)
+
+
+@torch.no_grad()
+def _found(
+    model: LatentVariableModel,
+    images: Tensor,
+    labels: tuple[Tensor, ...],
+    search: Search,
+    told: Callable[[int], object] | None,
+) -> Tensor:
+    """The best latents ``(N, latent_dim)``."""
+    starts, found = _starts(model, images, labels, search), []
+    with model.evaluating():
+        for x, z, *ys in zip(*(part.split(IMAGES_AT_ONCE) for part in (images, starts, *labels)), strict=True):
+            found.append(_searched(model, x, z, tuple(ys), search))
+            if told is not None:
+                told(sum(map(len, found)))
+    return torch.cat(found)
+
+
+def _starts(model: LatentVariableModel, images: Tensor, labels: tuple[Tensor, ...], search: Search) -> Tensor:
+    """Where each image's search starts, ``(N, starts, latent_dim)``."""
+    generator = torch.Generator().manual_seed(search.seed)
+    starts = images.new_empty(len(images), search.starts, model.latent_dim)
+    classes = labels[0].unique().tolist() if labels else [None]
+    count = max(search.starts, search.candidates // max(1, len(classes)))
+    for label in classes:
+        of_class = labels[0] == label if labels else torch.ones(len(images), dtype=torch.bool, device=images.device)
+        noise = torch.randn(count, model.latent_dim, generator=generator).to(images)
+        with model.evaluating():
+            latents = model.latents(noise)
+        same = () if label is None else (torch.full((count,), label),)
+        samples = decoded(model, latents, *same)
+        distances = torch.cdist(images[of_class].flatten(1), samples.flatten(1))
+        starts[of_class] = latents[distances.topk(search.starts, largest=False).indices]
+    if isinstance(model, VariationalModel):
+        starts[:, 0] = model.encode(images, *labels)
+    return starts
+
+
+def _searched(
+    model: LatentVariableModel, images: Tensor, starts: Tensor, labels: tuple[Tensor, ...], search: Search
+) -> Tensor:
+    """The best latents of some images, ``(n, latent_dim)``, each from its starts ``(n, starts, latent_dim)``."""
+    per_image = search.starts
+    owner = torch.arange(len(images), device=images.device).repeat_interleave(per_image)
+
+    def objective(z: Tensor, rows: Tensor) -> Tensor:
+        mine = owner[rows]
+        error = (model.decode(z, *(y[mine] for y in labels)) - images[mine]).square().flatten(1).mean(1)
+        return error + search.prior_weight * z.square().mean(1)
+
+    descent = BatchedLBFGS(objective, starts.flatten(0, 1))
+    best, best_value = starts[:, 0].clone(), images.new_full((len(images),), math.inf)
+    before = descent.value
+    for step in range(search.steps + 1):
+        if step % CHECKED_EVERY == 0 or step == search.steps:
+            mine = owner[descent.rows]
+            rank = _rank(mine, descent.value)
+            leading = (rank == 0) & (descent.value < best_value[mine])
+            best[mine[leading]], best_value[mine[leading]] = descent.x[leading], descent.value[leading]
+            error = best_value - search.prior_weight * best.square().mean(1)
+            kept = (rank < max(1, per_image >> step // PRUNED_EVERY)) & (psnr(error) < search.target_psnr)[mine]
+            if step and step % STALLED_WITHIN == 0:
+                kept &= descent.value < (1 - STALLED) * before
+            if step == search.steps or not kept.any():
+                return best
+            descent.keep(kept)
+            before = descent.value if step % STALLED_WITHIN == 0 else before[kept]
+        descent.step()
+    raise AssertionError("the last step returns")
+
+
+def _rank(groups: Tensor, values: Tensor) -> Tensor:
+    """The place of each value among those of its group, from 0 for the least."""
+    order = values.argsort()
+    order = order[groups[order].argsort(stable=True)]
+    first = torch.searchsorted(groups[order].contiguous(), groups[order].contiguous())
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device) - first
+    return rank
