@@ -153,21 +153,19 @@ def look(browser: Browser, explorer: Explorer, page: Any) -> None:
         browser.find("#other-pair").click()
         browser.changed("strip", strip)
         browser.shot(f"{name}_paths")
-        if explorer.encodes:
-            browser.tab("Your picture")
-    if explorer.encodes or explorer.translates:
-        file = browser.folder / "picture.png"
-        drawing(shape, explorer.translates).save(file)
-        browser.upload(file)
-        browser.changed("made")
-        browser.shot(f"{name}_picture")
-        file = browser.folder / "no_picture.png"
-        file.write_bytes(b"<script>alert(1)</script>")
-        browser.find("#upload button[aria-label*=lear]").click()
-        browser.upload(file)
-        told = browser.find("#note [role=alert]").text
-        assert told.startswith("the picture: not a readable image"), told
-        browser.shot(f"{name}_no_picture")
+        browser.tab("Your picture")
+    file = browser.folder / "picture.png"
+    drawing(shape, explorer.translates).save(file)
+    browser.upload(file)
+    browser.changed("made")
+    browser.shot(f"{name}_picture")
+    file = browser.folder / "no_picture.png"
+    file.write_bytes(b"<script>alert(1)</script>")
+    browser.find("#upload button[aria-label*=lear]").click()
+    browser.upload(file)
+    told = browser.find("#note [role=alert]").text
+    assert told.startswith("the picture: not a readable image"), told
+    browser.shot(f"{name}_no_picture")
     complaints = browser.complaints(page.local_url)
     assert not complaints, "\n".join(complaints)
 

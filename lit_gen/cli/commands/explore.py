@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from lit_gen.cli.commands.embedding import load
 from lit_gen.cli.exploring.explorer import Explorer
 from lit_gen.cli.exploring.serving import require_gradio, serve
 from lit_gen.cli.exploring.space import write_space
 from lit_gen.cli.words import CommandParser
-from lit_gen.pretrained.loading import from_pretrained
 from lit_gen.pretrained.stored import stored_facts
 
 
@@ -16,6 +16,7 @@ def parser() -> CommandParser:
     command = CommandParser("explore", text)
     add = command.add_argument
     add("source", help="a checkpoint, a folder of save_pretrained, or a shipped name")
+    add("--directions", metavar="FOLDER", help="of lit-gen directions, for the sliders")
     add("--port", type=int, help="of 127.0.0.1 (the first free one from 7860)")
     add("--no-browser", action="store_true", help="print the page's address, and don't open it")
     add(
@@ -47,10 +48,10 @@ def run(arguments: list[str]) -> None:
         require_gradio()
     elif options.port is not None or options.no_browser:
         raise ValueError(f"--space {options.space}: writes a folder, and serves at no --port and in no browser")
-    model = from_pretrained(options.source, trusted=options.trust, device=options.device, training=False)
-    explorer = Explorer(model, name_of(Path(options.source).absolute()))
+    model = load(options)
+    explorer = Explorer(model, name_of(Path(options.source).absolute()), options.directions)
     if options.space is not None:
-        write_space(explorer, options.space, stored_facts(options.source), options.trust)
+        write_space(explorer, options.space, stored_facts(options.source), options.trust, options.directions)
         own = f"; put {', '.join(options.trust)} beside app.py" if options.trust else ""
         print(
             f"lit-gen: {options.space} is ready: python {options.space}/app.py serves it here{own}; to upload it: "

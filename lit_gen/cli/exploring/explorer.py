@@ -1,27 +1,29 @@
 """What the page's controls ask of a model, as uint8 pictures ``(H, W[, 3])`` and latents. Knows no Gradio."""
 
-import functools
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lit_gen.cli.exploring.axes import Axes
 from lit_gen.cli.exploring.latents import (
     MOST,
     Latents,
-    Path,
+    PathKind,
+    arrays,
     draw,
-    first_axes,
     from_code,
     images_of,
     moved,
     path,
-    principal_axes,
     traversal,
 )
-from lit_gen.cli.exploring.uploads import psnr, read_fitted, read_whole
+from lit_gen.cli.exploring.uploads import read_fitted, read_whole
+from lit_gen.latent_space import Directions, Search, invert
+from lit_gen.latent_space.inversion import psnr
 from lit_gen.models import CycleGAN, GenerativeModel, LatentVariableModel
 from lit_gen.models.class_names import class_number
 from lit_gen.pictures import GAP, channels_last, image_grid
@@ -30,7 +32,8 @@ SLIDERS = 8
 REACH = 4.0  # of a slider, to either side
 STEPS = 7  # pictures in a row of a traversal
 SMALL, LARGE = 88, 320  # pixels to which small images are magnified at least, in grids and alone
-AXES = ("principal directions", "entries of z")
+MOST_STEPS = 600
+CANDIDATES = 512  # of a search: fewer than by default, for one picture at a time
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,14 @@ class Explorer:
     Args:
         model: A trained model.
         name: By which the page calls it.
+        directions: A folder of ``lit-gen directions`` for the sliders.
 
     Raises:
-        ValueError: for a model whose samples are no pictures.
+        FileNotFoundError: if there are no directions.
+        ValueError: for a model whose samples are no pictures, or directions that aren't the model's.
     """
 
-    def __init__(self, model: GenerativeModel, name: str) -> None:
+    def __init__(self, model: GenerativeModel, name: str, directions: str | Path | None = None) -> None:
         shape = model.image_shape
         if len(shape) != 3 or shape[0] not in (1, 3):
             raise ValueError(f"{name}: samples of shape {shape} are no pictures, which a page could show")
@@ -73,7 +78,11 @@ class Explorer:
         self.encodes = hasattr(model, "encode")
         self.translates = isinstance(model, CycleGAN)
         self.class_names: tuple[str, ...] = tuple(getattr(model, "class_names", ()))
-        self.sliders = min(SLIDERS, model.noise_dim) if isinstance(model, LatentVariableModel) else 0
+        if isinstance(model, LatentVariableModel):
+            self.directions = Axes(model, directions)
+            self.sliders = min(SLIDERS, model.noise_dim)
+        elif directions is not None:
+            raise ValueError(f"--directions {directions}: a {type(model).__name__} has no latents to move along them")
 
     def told(self) -> str:
         """What the model is, in a line."""
@@ -133,74 +142,75 @@ class Explorer:
 
     # ---- sliders and paths
 
-    def axes(self, kind: str, first: float | None) -> Tensor:
-        """The directions of the sliders ``(K, D)``.
+    def axes(self, kind: str, first: float | None) -> Directions:
+        """The directions of the sliders, at most ``sliders`` of them.
 
         Args:
-            kind: One of ``AXES``.
+            kind: One of those of ``directions``.
             first: Number of the first, from 1.
 
         Raises:
             ValueError: for one out of range.
         """
-        start = whole("first slider", first, 1, self.model.noise_dim - self.sliders + 1) - 1
-        if kind == AXES[0]:
-            return self._principal[start : start + self.sliders]
-        return first_axes(self.model, start, self.sliders)
+        found = self.directions.of(kind)
+        count = min(self.sliders, len(found.names))
+        start = whole("first slider", first, 1, len(found.names) - count + 1) - 1
+        shown = slice(start, start + count)
+        return Directions(found.names[shown], found.vectors[shown], found.weights[shown])
 
-    @functools.cached_property
-    def _principal(self) -> Tensor:
-        return principal_axes(self.model)
-
-    def slid(self, start: Latents, axes: Tensor, amounts: list[float]) -> tuple[np.ndarray, Latents]:
-        """The picture of a start after the sliders have moved, and its latents."""
-        end = moved(start, axes, [float(amount) for amount in amounts])
+    def slid(self, start: Latents, axes: Directions, amounts: list[float]) -> tuple[np.ndarray, Latents]:
+        """The picture of a start after the sliders have moved, and its latents; those beyond the axes are idle."""
+        end = moved(start, axes.vectors, [float(amount) for amount in amounts[: len(axes.names)]])
         return self.picture(end), end
 
-    def rows(self, start: Latents, axes: Tensor) -> np.ndarray:
+    def rows(self, start: Latents, axes: Directions) -> np.ndarray:
         """What each slider does to a start: a row each, from its one end to the other."""
-        return self.grid(traversal(start, axes, torch.linspace(-REACH, REACH, STEPS)), STEPS)
+        return self.grid(traversal(start, axes.vectors, torch.linspace(-REACH, REACH, STEPS)), STEPS)
 
-    def path(self, start: Latents, end: Latents, kind: Path, steps: int) -> tuple[np.ndarray, Latents]:
+    def path(self, start: Latents, end: Latents, kind: PathKind, steps: int) -> tuple[np.ndarray, Latents]:
         """A row of pictures from one to the other, ends included, and their latents."""
         places = torch.linspace(0, 1, whole("steps", steps, 2, MOST))
         latents = path(start, end, kind, places)
         return self.grid(latents, min(len(latents), 8)), latents
 
-    def place(self, start: Latents, end: Latents, kind: Path, place: float) -> np.ndarray:
+    def place(self, start: Latents, end: Latents, kind: PathKind, place: float) -> np.ndarray:
         """The picture at a place from 0 to 1 of the path."""
         return self.picture(path(start, end, kind, torch.tensor([float(place)])))
 
     # ---- pictures from elsewhere
 
-    def reconstruct(self, file: str | None, name: str | None, negative: bool) -> Reconstruction:
-        """Encode and decode a picture.
+    def reconstruct(self, file: str | None, name: str | None, negative: bool, steps: int = 0) -> Reconstruction:
+        """The model's picture that is nearest to a given one, by its encoder or by a search.
 
         Args:
-            file: Its path.
+            file: Path of the picture.
             name: Of its class, if the model is conditional.
             negative: Whether black and white change places first.
+            steps: Of a search, which models without an encoder need; 0 for what the encoder says.
 
         Raises:
-            ValueError: for no picture, or no class where one is needed.
+            ValueError: for no picture, no class where one is needed, or steps out of range.
         """
         images = read_fitted(file, self.model.image_shape, negative)
         if not self.draws:
             latents = self.model.encode(images)
-            made, start, kept = (
-                self.model.decode(latents).float().cpu(),
-                None,
-                {"latents": latents.float().cpu().numpy()},
-            )
+            made, start = self.model.decode(latents).float().cpu(), None
+            kept = {"latents": latents.float().cpu().numpy()}
         else:
             if self.class_names and not name:
                 raise ValueError("class: a conditional model needs to be told that of the picture")
             labels = torch.tensor([self.label(name)]) if self.class_names else None
-            given = () if labels is None else (labels,)
-            start = Latents(from_code(self.model, self.model.encode(images, *given)), labels)
-            made, kept = images_of(self.model, start), {"latents": start.z.numpy()}
-        told = f"The reconstruction's PSNR is {psnr(images, made):.1f} dB."
-        return Reconstruction(self.alone(images), self.alone(made), told, start, kept)
+            start = Latents(from_code(self.model, self._code(images, labels, steps)), labels)
+            made, kept = images_of(self.model, start), arrays(start, self.class_names)
+        near = psnr((made - images).square().mean()).item()
+        return Reconstruction(self.alone(images), self.alone(made), f"PSNR {near:.1f} dB", start, kept)
+
+    def _code(self, images: Tensor, labels: Tensor | None, steps: int) -> Tensor:
+        """Latents ``(1, latent_dim)`` of a picture."""
+        steps = whole("steps", steps, 0, MOST_STEPS)
+        if self.encodes and steps == 0:
+            return self.model.encode(images, *(() if labels is None else (labels,)))
+        return invert(self.model, images, labels, Search(candidates=CANDIDATES, steps=steps)).latents
 
     def translate(self, file: str | None, to: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """A picture at its own size, its translation to the domain ``a`` or ``b``, and that one's way back.

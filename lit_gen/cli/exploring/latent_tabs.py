@@ -6,7 +6,7 @@ import gradio as gr
 import torch
 
 from lit_gen.cli.exploring.answers import Answers, class_choice, download, picture
-from lit_gen.cli.exploring.explorer import AXES, REACH, Explorer
+from lit_gen.cli.exploring.explorer import REACH, Explorer
 from lit_gen.cli.exploring.latents import MOST, PATHS, Latents, arrays
 
 PLACES = ("Sliders", "Paths: from", "Paths: to")
@@ -67,7 +67,8 @@ class Sliders:
         self.end, self.begun = gr.State(), gr.State()
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
-                self.kind = gr.Radio(AXES, value=AXES[0], label="Sliders move along")
+                kinds = explorer.directions.kinds
+                self.kind = gr.Dropdown(list(kinds), value=kinds[0], label="Sliders move along", interactive=True)
                 self.first = gr.Number(1, label="Number of the first", precision=0)
                 self.choice = class_choice(explorer, none="its own")
                 self.amounts = [
@@ -116,8 +117,8 @@ class Sliders:
     def begin(self, start: Latents, kind: str, first: float | None, name: str | None) -> list[Any]:
         """Sliders at 0, and what they would do."""
         axes = self.explorer.axes(kind, first)
-        word = "direction" if kind == AXES[0] else "z"
-        sliders = [gr.Slider(value=0, label=f"{word} {int(first or 1) + k}") for k in range(len(axes))]
+        labels = [*axes.names, *[""] * (len(self.amounts) - len(axes.names))]
+        sliders = [gr.Slider(value=0, label=label, visible=bool(label)) for label in labels]
         end = self.explorer.of_class(start, name)
         pictures = [self.explorer.picture(start), self.explorer.picture(end), self.explorer.rows(end, axes)]
         return [*sliders, *pictures, end, start, *self.keep(end)]

@@ -5,18 +5,18 @@ hierarchy, whose ``decode`` takes the top layer alone, all of its layers' noise.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lit_gen.distributions.latents import lerp, slerp, truncated_normal
+from lit_gen.latent_space import decoded
 from lit_gen.models import HierarchicalVAE, LatentVariableModel
-from lit_gen.models.sampling import SAMPLE_BATCH
 
 PATHS = {"spherical": slerp, "linear": lerp}
-Path = Literal["spherical", "linear"]
+PathKind = Literal["spherical", "linear"]
 MOST = 64  # pictures of a seed: as many as `lit-gen sample` draws by default, which makes them the same
 
 
@@ -75,12 +75,9 @@ def from_code(model: LatentVariableModel, code: Tensor) -> Tensor:
 @torch.no_grad()
 def images_of(model: LatentVariableModel, latents: Latents) -> Tensor:
     """Images ``(N, *image_shape)`` in [-1, 1] on the CPU."""
-    inputs = [latents.z.to(model.device, model.dtype)]
-    if latents.labels is not None:
-        inputs.append(latents.labels.to(model.device))
-    parts = zip(*(x.split(SAMPLE_BATCH) for x in inputs), strict=True)
-    with model.evaluating():
-        return torch.cat([decode(model, *part).float().cpu() for part in parts])
+    if isinstance(model, HierarchicalVAE):
+        return model.generate(latents.z / model.temperature).float().cpu()
+    return decoded(model, latents.z, *(() if latents.labels is None else (latents.labels,))).float().cpu()
 
 
 def decode(model: LatentVariableModel, z: Tensor, *labels: Tensor) -> Tensor:
@@ -88,38 +85,6 @@ def decode(model: LatentVariableModel, z: Tensor, *labels: Tensor) -> Tensor:
     if isinstance(model, HierarchicalVAE):
         return model.from_noise(z / model.temperature)
     return model.decode(z, *labels)
-
-
-def first_axes(model: LatentVariableModel, first: int, count: int) -> Tensor:
-    """Unit vectors ``(count, D)`` of the entries of z from number ``first`` on, the first of all being 0."""
-    return torch.eye(model.noise_dim)[first : first + count]
-
-
-def principal_axes(model: LatentVariableModel, probes: int = 256, seed: int = 0) -> Tensor:
-    """Orthonormal directions ``(D, D)`` of z in which images change most, by falling change.
-
-    They are the eigenvectors of E_z[Jᵀ J], J the Jacobian of the image in z (Constantine 2015, Active subspaces,
-    chapter 3), which is estimated as the mean of g gᵀ, g = Jᵀ u, over samples z and random u ~ N(0, I).
-
-    Args:
-        model: The model.
-        probes: Pairs of z and u.
-        seed: Of both, and of labels.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    second = torch.zeros(model.noise_dim, model.noise_dim, dtype=torch.float64)
-    for part in torch.arange(probes).split(64):
-        noise = torch.randn(len(part), model.noise_dim, generator=generator)
-        labels = model.classes(len(part), None, generator)
-        z = from_noise(model, noise).to(model.device, model.dtype).requires_grad_()
-        with torch.enable_grad(), model.evaluating():
-            images = decode(model, z, *(y.to(model.device) for y in labels))
-            u = torch.randn(images.shape, generator=generator).to(images)
-            (gradients,) = torch.autograd.grad((images * u).sum(), z)
-        g = gradients.double().cpu()
-        second += g.T @ g
-    vectors = torch.linalg.eigh(second).eigenvectors.flip(1).T
-    return cast(Tensor, vectors.float())
 
 
 def moved(start: Latents, axes: Tensor, amounts: list[float]) -> Latents:
@@ -139,7 +104,7 @@ def traversal(start: Latents, axes: Tensor, amounts: Tensor) -> Latents:
     return Latents(z.flatten(0, 1), None if start.labels is None else start.labels.expand(z.shape[0] * z.shape[1]))
 
 
-def path(start: Latents, end: Latents, kind: Path, places: Tensor) -> Latents:
+def path(start: Latents, end: Latents, kind: PathKind, places: Tensor) -> Latents:
     """Points between two, of the class of the first.
 
     Args:

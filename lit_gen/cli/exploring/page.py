@@ -52,9 +52,8 @@ def _latents(page: gr.Blocks, explorer: Explorer, answers: Answers) -> None:
         Sliders(explorer, answers).join(tab, states[0])
     with gr.Tab("Paths") as tab:
         Paths(explorer, answers).join(tab, states[1:])
-    if explorer.encodes:
-        with gr.Tab("Your picture"):
-            Reconstruction(explorer, answers).join(states)
+    with gr.Tab("Your picture"):
+        Reconstruction(explorer, answers).join(states)
     samples.join(states)
     answers.on([page.load], samples.draw, samples.controls, samples.outputs)
     answers.on([page.load], lambda: first_states(explorer), [], states)

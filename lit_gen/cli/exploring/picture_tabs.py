@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from lit_gen.cli.exploring.answers import Answers, class_choice, download, picture
-from lit_gen.cli.exploring.explorer import Explorer
+from lit_gen.cli.exploring.explorer import MOST_STEPS, Explorer
 from lit_gen.cli.exploring.latent_tabs import PLACES, tell_place
 from lit_gen.cli.exploring.latents import Latents
 from lit_gen.cli.exploring.uploads import MOST_BYTES, MOST_PIXELS
@@ -22,7 +22,7 @@ def upload() -> Any:
 
 
 class Reconstruction:
-    """A picture, and what an autoencoder makes of it."""
+    """A picture, and the nearest of the model's own."""
 
     def __init__(self, explorer: Explorer, answers: Answers) -> None:
         self.explorer, self.answers, self.start = explorer, answers, gr.State()
@@ -32,12 +32,20 @@ class Reconstruction:
                 grey = explorer.channels == 1
                 self.negative = gr.Checkbox(False, label="Dark on light: swap black and white", visible=grey)
                 self.choice = class_choice(explorer)
+                self.steps = gr.Slider(
+                    0,
+                    MOST_STEPS,
+                    0 if explorer.encodes else 100,
+                    step=10,
+                    label="Steps of a search" + (" (0: the encoder)" if explorer.encodes else ""),
+                    visible=explorer.draws,
+                )
                 with gr.Row(visible=explorer.draws):
                     self.puts = [gr.Button(f"Into {place}", size="sm") for place in PLACES]
                 self.file = download()
             with gr.Column(scale=3):
                 with gr.Row():
-                    self.seen, self.made = picture("As the model takes it", "seen"), picture("Reconstruction", "made")
+                    self.seen, self.made = picture("As the model takes it", "seen"), picture("The model's own", "made")
                 self.told = gr.HTML(elem_classes="caption", padding=False)
 
     def join(self, states: list[Any]) -> None:
@@ -47,16 +55,17 @@ class Reconstruction:
             states: Those that a picture can be put into; none for latents that are no vectors.
         """
         outputs = [self.seen, self.made, self.told, self.start, self.file]
-        changes = [self.source.change, self.negative.change, self.choice.change]
-        self.answers.on(changes, self.reconstruct, [self.source, self.choice, self.negative], outputs, clears=True)
+        changes = [self.source.change, self.negative.change, self.choice.change, self.steps.release]
+        controls = [self.source, self.choice, self.negative, self.steps]
+        self.answers.on(changes, self.reconstruct, controls, outputs, clears=True)
         for place, button, state in zip(PLACES, self.puts, states, strict=False):
             self.answers.on([button.click], functools.partial(self.put, place), [self.start], [state])
 
-    def reconstruct(self, file: str | None, name: str | None, negative: bool) -> list[Any]:
+    def reconstruct(self, file: str | None, name: str | None, negative: bool, steps: int) -> list[Any]:
         """Both pictures, and how near they are."""
         if file is None:  # taken away again
             return [None, None, "", None, None]
-        found = self.explorer.reconstruct(file, name, negative)
+        found = self.explorer.reconstruct(file, name, negative, steps)
         return [found.seen, found.made, found.told, found.latents, self.answers.file(found.arrays)]
 
     def put(self, place: str, start: Latents | None) -> list[Any]:

@@ -11,6 +11,7 @@ import datamodules
 import lit_gen
 from lit_gen.cli.exploring.explorer import Explorer
 from lit_gen.files import whole_folder
+from lit_gen.latent_space.stored import DESCRIPTION, VECTORS
 from lit_gen.pretrained.saving import save_pretrained
 from lit_gen.pretrained.stored import CARD
 
@@ -28,7 +29,7 @@ from lit_gen.pretrained.loading import from_pretrained
 
 if __name__ == "__main__":
     model = from_pretrained(Path(__file__).parent / "model", trusted={trusted}, training=False)
-    serve(Explorer(model, {name}), host=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
+    serve(Explorer(model, {name}{directions}), host=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
 '''
 README = """---
 title: {title}
@@ -46,7 +47,11 @@ reads.
 
 
 def write_space(
-    explorer: Explorer, folder: str | Path, facts: dict[str, Any] | None = None, trusted: Sequence[str] = ()
+    explorer: Explorer,
+    folder: str | Path,
+    facts: dict[str, Any] | None = None,
+    trusted: Sequence[str] = (),
+    directions: str | Path | None = None,
 ) -> None:
     """Write ``app.py``, ``requirements.txt``, ``README.md``, the model and the code that runs it; whole or not at all.
 
@@ -55,6 +60,7 @@ def write_space(
         folder: A new folder, or an empty one.
         facts: What the card says of the model.
         trusted: Packages of the user's that the model names, which have to be put beside ``app.py``.
+        directions: The folder of those that the page has.
 
     Raises:
         ValueError: if the folder holds something.
@@ -68,7 +74,16 @@ def write_space(
         card = card.replace(f'from_pretrained("{explorer.name}")', 'from_pretrained("model")')
         told = {"title": json.dumps(explorer.name), "licence": facts.get("licence", "other"), "card": card}
         (unfinished / "README.md").write_text(README.format(gradio=GRADIO, version=lit_gen.__version__, **told))
-        (unfinished / "app.py").write_text(APP.format(trusted=list(trusted), name=repr(explorer.name)))
+        given = ""
+        if directions is not None:
+            place = unfinished / Path(directions).name
+            place.mkdir()
+            for name in (DESCRIPTION, VECTORS):
+                shutil.copyfile(Path(directions) / name, place / name)
+            given = f", Path(__file__).parent / {place.name!r}"
+        (unfinished / "app.py").write_text(
+            APP.format(trusted=list(trusted), name=repr(explorer.name), directions=given)
+        )
         (unfinished / "requirements.txt").write_text("\n".join([CPU, *REQUIREMENTS, ""]))
         (unfinished / "LICENSE").write_text(_licence())
         for package in (lit_gen, datamodules):

@@ -1,6 +1,5 @@
 """Pictures from elsewhere, as a model takes them; what is wrong with one is told in a line."""
 
-import math
 from pathlib import Path
 
 import torch
@@ -8,7 +7,6 @@ from torch import Tensor
 
 from datamodules.datasets import to_float
 from datamodules.decoding import Reading, decode, decode_whole
-from lit_gen.pictures import to_uint8
 
 MOST_BYTES = 50 * 2**20  # of a file
 MOST_PIXELS = 24_000_000  # a camera's picture; more would take the page's processor for minutes
@@ -40,12 +38,6 @@ def read_whole(path: str | Path | None, channels: int) -> Tensor:
         ValueError: no file, too large a one, or none that is a picture.
     """
     return to_float(torch.from_numpy(decode_whole(_checked(path), channels, NAME, READING).copy())[None])
-
-
-def psnr(images: Tensor, others: Tensor) -> float:
-    """10 log10(255² / mean squared difference) in dB on 256 levels, as ``psnr_8bit_db``; infinite for equal images."""
-    error = (to_uint8(images).double() - to_uint8(others).double()).square().mean().item()
-    return 10 * math.log10(255**2 / error) if error else math.inf
 
 
 def _checked(path: str | Path | None) -> str:

@@ -14,6 +14,8 @@ import lit_gen
 from lit_gen.cli.app import main
 from lit_gen.cli.commands.explore import name_of
 from lit_gen.cli.exploring import space
+from lit_gen.cli.exploring.explorer import Explorer
+from lit_gen.latent_space import save_directions, sefa
 
 PROJECT = (Path(__file__).parents[3] / "pyproject.toml").read_text()
 
@@ -69,10 +71,20 @@ assert not {{"lightning", "matplotlib", "scipy"}} & set(sys.modules)
     environment["OMP_NUM_THREADS"] = "1"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    from lit_gen.cli.exploring.explorer import Explorer
-
     expected = Explorer(lit_gen.from_pretrained("vae_digits", training=False), "x").samples(0, 4, None, 0)[0]
     assert np.array_equal(np.load(tmp_path / "grid.npy"), expected)
+
+
+def test_directions_go_along(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = lit_gen.from_pretrained("vae_digits", training=False)
+    Path("found").mkdir()
+    save_directions("found", model, "vae_digits", [sefa(model, 2)])
+    main(["explore", "vae_digits", "--directions", "found", "--space", "space"])
+    saved = lit_gen.from_pretrained("space/model", training=False)
+    axes = Explorer(saved, "x", "space/found").directions.of("found")
+    assert axes.names == ("sefa_0", "sefa_1")
+    assert "Path(__file__).parent / 'found'" in Path("space/app.py").read_text()
 
 
 def test_a_folder_that_holds_something_stays(folder, capsys):

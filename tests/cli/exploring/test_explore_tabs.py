@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from test_explorer import autoencoder, cyclegan
-from test_latents import MODELS
+from explore_models import MODELS, autoencoder, cyclegan
 
 from lit_gen.cli.exploring.explorer import Explorer
 
@@ -20,9 +19,9 @@ def test_every_kind_of_model_has_its_tabs(kind, tmp_path):
     page = build(explorer, tmp_path)
     tabs = [block.label for block in page.blocks.values() if isinstance(block, gradio.Tab)]
     expected = ["Samples", "Sliders", "Paths"] if explorer.draws else []
-    assert tabs == [*expected, *(["Your picture"] if explorer.draws and explorer.encodes else [])]
+    assert tabs == [*expected, *(["Your picture"] if explorer.draws else [])]
     uploads = [block for block in page.blocks.values() if isinstance(block, gradio.File)]
-    assert len(uploads) == (explorer.encodes or explorer.translates)
+    assert len(uploads) == 1
     assert all(function.api_visibility == "private" for function in page.fns.values())
     title = next(block for block in page.blocks.values() if block.elem_id == "title")
     assert "&lt;b&gt;name" in title.value

@@ -1,45 +1,21 @@
 """Latents of ``lit-gen explore``: the same samples as elsewhere, and axes and paths by their closed forms."""
 
-from functools import partial
-
 import pytest
 import torch
+from explore_models import MODELS, SHAPE
 
 from lit_gen.cli.commands import sample
 from lit_gen.cli.exploring.latents import (
     Latents,
     arrays,
     draw,
-    first_axes,
     from_code,
     from_noise,
     images_of,
     moved,
     path,
-    principal_axes,
     traversal,
 )
-from lit_gen.distributions import GaussianMixture
-from lit_gen.models import GAN, VAE, HierarchicalVAE
-from lit_gen.networks import Ladder, MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator
-
-PLAYERS = {"generator": partial(MLPGenerator, width=8), "discriminator": partial(MLPDiscriminator, width=8)}
-CODERS = {"encoder": partial(MLPEncoder, width=8), "decoder": partial(MLPDecoder, width=8)}
-SHAPE = (1, 4, 4)
-MODELS = {
-    "GAN": lambda: GAN(SHAPE, 6, **PLAYERS),
-    "conditional GAN": lambda: GAN(SHAPE, 6, **PLAYERS, num_classes=3, conditional=True),
-    "VAE": lambda: VAE(SHAPE, 5, **CODERS, temperature=0.7),
-    "conditional VAE": lambda: VAE(SHAPE, 5, **CODERS, num_classes=3, conditional=True),
-    "VAE with a mixture": lambda: VAE(SHAPE, 5, **CODERS, prior=partial(GaussianMixture, components=3)),
-    "hierarchy": lambda: HierarchicalVAE(SHAPE, partial(Ladder, latent_dims=(4, 3), widths=(8, 8)), temperature=0.8),
-}
-
-
-@pytest.fixture(params=MODELS)
-def model(request):
-    torch.manual_seed(0)
-    return MODELS[request.param]()
 
 
 def test_a_seed_draws_what_sampling_does(model):
@@ -69,29 +45,6 @@ def test_what_is_encoded_is_decoded_as_by_the_model(model):
     torch.testing.assert_close(found, expected)
 
 
-def test_principal_axes_of_a_linear_model_are_its_singular_vectors(monkeypatch):
-    torch.manual_seed(0)
-    u, _ = torch.linalg.qr(torch.randn(16, 5))
-    v, _ = torch.linalg.qr(torch.randn(5, 5))
-    matrix = u @ torch.diag(torch.tensor([16.0, 8, 4, 2, 1])) @ v.T
-    model = GAN(SHAPE, 5, **PLAYERS)
-    monkeypatch.setattr(model, "decode", lambda z: (z @ matrix.T).view(-1, *SHAPE))
-    axes = principal_axes(model, probes=20_000)
-    torch.testing.assert_close(axes @ axes.T, torch.eye(5))
-    # Of 20,000 rank-one terms: neighbouring eigenvectors, of a ratio of 4, mix by about sqrt(4 / 20,000) / 3 = 0.005.
-    torch.testing.assert_close((axes @ v).abs(), torch.eye(5), atol=0.02, rtol=0)
-
-
-def test_principal_axes_leave_the_model_as_it_was(model):
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    modes = [module.training for module in model.modules()]
-    axes = principal_axes(model, probes=8)
-    assert axes.shape == (model.noise_dim, model.noise_dim)
-    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    assert all(p.grad is None for p in model.parameters())
-    assert [module.training for module in model.modules()] == modes
-
-
 def test_moves_add_up_and_traversals_are_rows_of_them():
     start, axes = Latents(torch.randn(1, 4), torch.tensor([2])), torch.randn(2, 4)
     end = moved(start, axes, [1.0, -3.0])
@@ -103,11 +56,6 @@ def test_moves_add_up_and_traversals_are_rows_of_them():
             torch.testing.assert_close(rows.z[3 * k + i], start.z[0] + amount * axes[k])
     assert rows.labels.tolist() == [2] * 6
     assert len(rows) == 6
-
-
-def test_first_axes_are_entries_from_a_number_on():
-    model = GAN(SHAPE, 6, **PLAYERS)
-    assert torch.equal(first_axes(model, 2, 3), torch.eye(6)[2:5])
 
 
 @pytest.mark.parametrize("kind", ["spherical", "linear"])

@@ -1,20 +1,20 @@
 """What the page's controls ask for: pictures, and one line for what is wrong."""
 
 import math
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from explore_models import MODELS, SHAPE, autoencoder, cyclegan
 from PIL import Image
-from test_latents import MODELS, SHAPE
 
 import lit_gen
 from lit_gen.cli.exploring import uploads
-from lit_gen.cli.exploring.explorer import AXES, Explorer
+from lit_gen.cli.exploring.axes import ENTRIES
+from lit_gen.cli.exploring.explorer import Explorer
 from lit_gen.cli.exploring.latents import images_of
-from lit_gen.models import AutoencoderKL, CycleGAN
-from lit_gen.networks import ConvDecoder, ConvEncoder, PatchGAN, ResNetTranslator
+from lit_gen.latent_space import Directions, save_directions
+from lit_gen.pictures import to_uint8
 
 
 @pytest.fixture
@@ -27,17 +27,6 @@ def photo(tmp_path):
     path = tmp_path / "photo.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (21, 34, 3), np.uint8)).save(path)
     return str(path)
-
-
-def autoencoder():
-    small = {"widths": [8, 8], "blocks": 1, "groups": 4, "attention": False}
-    networks = {"encoder": partial(ConvEncoder, **small), "decoder": partial(ConvDecoder, **small)}
-    return AutoencoderKL((3, 8, 8), **networks, discriminator=partial(PatchGAN, width=4, receptive_field=16))
-
-
-def cyclegan():
-    translator = partial(ResNetTranslator, width=4, blocks=1, norm="none")
-    return CycleGAN((3, 8, 8), translator, partial(PatchGAN, width=4, receptive_field=16))
 
 
 def test_a_grid_shows_the_samples_and_a_click_finds_them(digits):
@@ -81,18 +70,30 @@ def test_what_is_out_of_range_is_one_line(digits, values, told):
 
 def test_sliders_at_zero_are_the_start_and_rows_end_where_sliders_do(digits):
     _, latents = digits.samples(0, 1, "7", 0)
-    for kind in AXES:
+    for kind in digits.directions.kinds:
         axes = digits.axes(kind, 1)
-        assert axes.shape == (8, 32)
+        assert axes.vectors.shape == (8, 32)
         still, end = digits.slid(latents, axes, [0] * 8)
         assert torch.equal(end.z, latents.z)
         assert np.array_equal(still, digits.picture(latents))
         rows = digits.rows(latents, axes)
         last = digits.grid(digits.slid(latents, axes, [0] * 7 + [4])[1])
         assert np.array_equal(rows[-last.shape[0] :, -last.shape[1] :], last)
-    assert torch.equal(digits.axes(AXES[1], 25), torch.eye(32)[24:])
+    last = digits.axes(ENTRIES, 25)
+    assert torch.equal(last.vectors, torch.eye(32)[24:])
+    assert last.names[0] == "z 24"
     with pytest.raises(ValueError, match="first slider 26: a whole number from 1 to 25"):
-        digits.axes(AXES[1], 26)
+        digits.axes(ENTRIES, 26)
+
+
+def test_fewer_directions_than_sliders_leave_some_idle(tmp_path, digits):
+    vectors = torch.nn.functional.normalize(torch.randn(2, 32), dim=1)
+    save_directions(tmp_path, digits.model, "x", [Directions(("a", "b"), vectors, torch.ones(2))])
+    explorer = Explorer(digits.model, "x", tmp_path)
+    axes = explorer.axes(tmp_path.name, 1)
+    _, latents = explorer.samples(0, 1, "7", 0)
+    _, end = explorer.slid(latents, axes, [1, 2, 3, 4, 4, 4, 4, 4])
+    torch.testing.assert_close(end.z, latents.z + vectors[:1] + 2 * vectors[1:])
 
 
 def test_the_same_latents_in_another_class(digits):
@@ -133,6 +134,25 @@ def test_a_picture_becomes_a_place_to_start_from(name, photo):
     assert explorer.path(found.latents, drawn, "spherical", 3)[1].z.shape == (3, explorer.model.noise_dim)
 
 
+def test_a_gans_own_picture_is_found_again(digits, tmp_path):
+    _, latents = digits.samples(3, 1, "4", 0)
+    own = to_uint8(images_of(digits.model, latents))
+    Image.fromarray(own[0, 0].numpy()).save(tmp_path / "own.png")
+    found = digits.reconstruct(str(tmp_path / "own.png"), "4", negative=False, steps=300)
+    assert float(found.told.split()[1]) > 40
+    assert found.latents.labels.tolist() == [4]
+    assert np.abs(found.made.astype(int) - found.seen).mean() < 2
+    with pytest.raises(ValueError, match="steps 601: a whole number from 0 to 600"):
+        digits.reconstruct(str(tmp_path / "own.png"), "4", negative=False, steps=601)
+
+
+def test_a_search_comes_nearer_than_the_encoder(photo):
+    torch.manual_seed(0)
+    explorer = Explorer(MODELS["VAE"](), "VAE")
+    by_encoder, by_search = (explorer.reconstruct(photo, None, False, steps) for steps in (0, 50))
+    assert float(by_search.told.split()[1]) > float(by_encoder.told.split()[1])
+
+
 def test_the_class_of_a_picture_has_to_be_told(photo):
     with pytest.raises(ValueError, match="class: a conditional model"):
         Explorer(MODELS["conditional VAE"](), "x").reconstruct(photo, None, negative=False)
@@ -147,7 +167,8 @@ def test_an_autoencoder_reconstructs_and_has_no_sliders(photo):
     assert np.array_equal(found.made, explorer.alone(explorer.model.reconstruct(images)))
     assert found.latents is None
     assert found.arrays["latents"].shape == (1, *explorer.model.latent_shape)
-    assert f"{uploads.psnr(images, explorer.model.reconstruct(images)):.1f} dB" in found.told
+    error = (explorer.model.reconstruct(images) - images).square().mean().item()
+    assert found.told == f"PSNR {10 * math.log10(4 / error):.1f} dB"
 
 
 def test_a_translation_has_the_pictures_own_size(photo):
@@ -160,6 +181,11 @@ def test_a_translation_has_the_pictures_own_size(photo):
         assert np.array_equal(seen, explorer.alone(images))
         assert np.array_equal(made, explorer.alone(expected))
         assert np.array_equal(back, explorer.alone(explorer.model.translate(expected, to=way_back)))
+
+
+def test_a_model_without_latents_takes_no_directions():
+    with pytest.raises(ValueError, match="--directions x: a CycleGAN has no latents"):
+        Explorer(cyclegan(), "cycle", "x")
 
 
 def test_points_have_no_page():
@@ -191,11 +217,3 @@ def test_pictures_and_files_beyond_the_limits_are_not_unpacked(tmp_path):
         uploads.read_fitted(None, SHAPE)
     with pytest.raises(ValueError, match="no longer there"):
         uploads.read_whole(tmp_path / "gone.png", 3)
-
-
-def test_psnr_by_its_formula():
-    a, b = torch.full((1, 1, 2, 2), -1.0), torch.full((1, 1, 2, 2), 1.0)
-    assert uploads.psnr(a, a) == math.inf
-    assert uploads.psnr(a, b) == 0
-    b[0, 0, 0, 0] = b[0, 0, 0, 1] = -1
-    assert uploads.psnr(a, b) == pytest.approx(10 * math.log10(2))
