@@ -30,7 +30,7 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1280,1000",
 )  # fmt: skip
-PATIENCE = 60  # seconds
+PATIENCE = 180  # seconds, of a machine that has other things to do
 
 
 class Browser:
