@@ -5,6 +5,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def save_video(path: str | Path, frames: Sequence[np.ndarray], fps: float, hold:
     each = max(unit, round(1000 / fps / unit) * unit)
     durations = [each] * (len(frames) - 1) + [each + round(1000 * hold / unit) * unit]
     pictures = [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
-    options = {"format": "GIF", "optimize": False} if is_gif else {"format": "WEBP", "lossless": True}
+    options: dict[str, Any] = {"format": "GIF", "optimize": False} if is_gif else {"format": "WEBP", "lossless": True}
     with whole_file(path) as file:
         pictures[0].save(file, save_all=True, append_images=pictures[1:], duration=durations, loop=0, **options)
 

@@ -100,6 +100,7 @@ def arguments(page: str, line: str) -> list[str]:
     run = f"{RUNS.get(page, 'vae')}.ckpt"
     given = shlex.split(line)[1:]
     given = [re.sub(r"^runs?/\S*\.ckpt$|^REAL$", run, part) for part in given]
+    given = [str(next(Path("runs", "vae").iterdir())) if part == "RUN" else part for part in given]
     if "--data.a.image_size" in given:
         given = ["16" if part == "128" else part for part in given]
     return [str(ROOT / part) if part.startswith("configs/") else part for part in given]

@@ -156,6 +156,9 @@ print(*sys.modules)
 COMMANDS = {
     "sample": ["sample", "gan_digits", "-n", "4", "--out", "grid.png"],
     "encode": ["encode", "vae_digits", "images.npz"],
+    "invert": ["invert", "vae_digits", "images.npz", "--steps", "2"],
+    "directions": ["directions", "gan_digits", "--out", "found"],
+    "sample a video": ["sample", "gan_digits", "-n", "4", "--interpolate", "--frames", "3", "--video", "paths.gif"],
     "encode files": ["encode", "vae_digits", "images"],
     "export": ["export", "vae_digits", "--format", "safetensors"],
     "export a network": ["export", "gan_digits", "--format", "torch_export"],

@@ -66,14 +66,15 @@ def first_affine(model: GenerativeModel) -> Tensor:
     Raises:
         ValueError: for a model without such a layer.
     """
-    network, found = network_of_latents(model), []
+    network = network_of_latents(model)
+    found: list[Tensor] = []
     assert isinstance(model, LatentVariableModel)
     z, labels = _noise(model, 2, 0)
 
     def look(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         x = inputs[0]
         if x.ndim == 2 and x.shape[1] >= z.shape[1] and torch.equal(x[:, : z.shape[1]], z):
-            found.append(layer.weight)
+            found.append(layer.get_parameter("weight"))
 
     hooks = [layer.register_forward_pre_hook(look) for layer in network.modules() if isinstance(layer, nn.Linear)]
     try:
@@ -84,8 +85,7 @@ def first_affine(model: GenerativeModel) -> Tensor:
             hook.remove()
     if not found:
         raise ValueError(f"the latents of this {type(network).__name__} meet no linear layer first")
-    weight: Tensor = found[0]
-    return weight.detach()[:, : z.shape[1]]
+    return found[0].detach()[:, : z.shape[1]]
 
 
 @torch.no_grad()
@@ -141,7 +141,7 @@ def of_groups(first: Tensor, second: Tensor, method: str = "means") -> tuple[Ten
     Args:
         first: ``(N, D)``.
         second: ``(M, D)``.
-        method: ``means`` for the difference of means; ``svm`` for the normal of the plane that separates the groups best,
+        method: ``means`` for the difference of means; ``svm`` for the normal of the plane that separates them best,
             by a linear support vector machine of balanced classes (InterFaceGAN, Shen et al. 2020, arXiv:1907.10786).
 
     Returns:

@@ -1,5 +1,6 @@
 """Latents whose image is a given one."""
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from torch import Tensor
 from lit_gen.latent_space.lbfgs import BatchedLBFGS
 from lit_gen.models import AutoencodingModel, GenerativeModel, LatentVariableModel, VariationalModel
 from lit_gen.models.sampling import SAMPLE_BATCH, Labels
+
+Bank = Callable[[int, int | None], tuple[Tensor, Tensor]]
 
 IMAGES_AT_ONCE = 64
 PRUNED_EVERY = 25  # steps, after which the worse half of an image's starts is given up
@@ -39,8 +42,9 @@ class Search:
     Args:
         starts: Points from which each image is searched at once, the nearest of the model's own samples; of a VAE
             the first is the encoder's. After every 25 steps the worse half of them is given up, until one is left.
-        candidates: Own samples among which the starts are, of all classes that are asked for together.
-        steps: Of the search, each a pass forward and back; 0 keeps the best start.
+        rounds: An image that isn't done is searched again from the nearest of further samples; the best is kept.
+        candidates: Own samples of a round among which the starts are, of all classes that are asked for together.
+        steps: Of a round, at most, each a pass forward and back; 0 keeps the best start.
         target_psnr: dB at which an image is done.
         prior_weight: w in the loss, mean((G(z) − x)²) + w mean(z²).
         seed: Of the own samples.
@@ -50,15 +54,18 @@ class Search:
     """
 
     starts: int = 4
+    rounds: int = 2
     candidates: int = 2048
     steps: int = 600
-    target_psnr: float = 50.0
+    target_psnr: float = 45.0
     prior_weight: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= self.starts <= self.candidates:
             raise ValueError(f"starts={self.starts}: from 1 to candidates={self.candidates}")
+        if self.rounds < 1:
+            raise ValueError(f"rounds={self.rounds}: at least 1")
         if self.steps < 0:
             raise ValueError(f"steps={self.steps}: a number of steps, at least 0")
         if not 0 < self.target_psnr < math.inf:
@@ -148,39 +155,62 @@ def _found(
     told: Callable[[int], object] | None,
 ) -> Tensor:
     """The best latents ``(N, latent_dim)``."""
-    starts, found = _starts(model, images, labels, search), []
+    classes = len(labels[0].unique()) if labels else 1
+    bank: Bank = functools.cache(functools.partial(_own_samples, model, search, classes))
+    found: list[Tensor] = []
     with model.evaluating():
-        for x, z, *ys in zip(*(part.split(IMAGES_AT_ONCE) for part in (images, starts, *labels)), strict=True):
-            found.append(_searched(model, x, z, tuple(ys), search))
+        for x, *ys in zip(*(part.split(IMAGES_AT_ONCE) for part in (images, *labels)), strict=True):
+            found.append(_in_rounds(model, x, tuple(ys), search, bank))
             if told is not None:
                 told(sum(map(len, found)))
-    return torch.cat(found)
+    return torch.cat(found) if found else images.new_empty(0, model.latent_dim)
 
 
-def _starts(model: LatentVariableModel, images: Tensor, labels: tuple[Tensor, ...], search: Search) -> Tensor:
-    """Where each image's search starts, ``(N, starts, latent_dim)``."""
-    generator = torch.Generator().manual_seed(search.seed)
-    starts = images.new_empty(len(images), search.starts, model.latent_dim)
-    classes = labels[0].unique().tolist() if labels else [None]
-    count = max(search.starts, search.candidates // max(1, len(classes)))
-    for label in classes:
-        of_class = labels[0] == label if labels else torch.ones(len(images), dtype=torch.bool, device=images.device)
-        noise = torch.randn(count, model.latent_dim, generator=generator).to(images)
-        with model.evaluating():
-            latents = model.latents(noise)
-        same = () if label is None else (torch.full((count,), label),)
-        samples = decoded(model, latents, *same)
-        distances = torch.cdist(images[of_class].flatten(1), samples.flatten(1))
-        starts[of_class] = latents[distances.topk(search.starts, largest=False).indices]
-    if isinstance(model, VariationalModel):
-        starts[:, 0] = model.encode(images, *labels)
-    return starts
+def _own_samples(
+    model: LatentVariableModel, search: Search, classes: int, turn: int, label: int | None
+) -> tuple[Tensor, Tensor]:
+    """Latents of the model's own samples of a class in a round, and their images, flat."""
+    count = max(search.starts, search.candidates // classes)
+    generator = torch.Generator().manual_seed(search.seed + turn)
+    noise = torch.randn(count, model.latent_dim, generator=generator).to(model.device, model.dtype)
+    latents = model.latents(noise)
+    labels = () if label is None else (torch.full((count,), label),)
+    return latents, decoded(model, latents, *labels).flatten(1)
+
+
+def _in_rounds(
+    model: LatentVariableModel, images: Tensor, labels: tuple[Tensor, ...], search: Search, bank: Bank
+) -> Tensor:
+    """The best latents of some images, ``(n, latent_dim)``."""
+    best, value = images.new_zeros(len(images), model.latent_dim), images.new_full((len(images),), math.inf)
+    for turn in range(search.rounds):
+        undone = (psnr(_error(value, best, search)) < search.target_psnr).nonzero().flatten()
+        if len(undone) == 0:
+            break
+        x, ys = images[undone], tuple(y[undone] for y in labels)
+        starts = x.new_empty(len(x), search.starts, model.latent_dim)
+        for label in ys[0].unique().tolist() if ys else [None]:
+            chosen = ys[0] == label if ys else slice(None)
+            latents, samples = bank(turn, label)
+            nearest = torch.cdist(x[chosen].flatten(1), samples).topk(search.starts, largest=False).indices
+            starts[chosen] = latents[nearest]
+        if turn == 0 and isinstance(model, VariationalModel):
+            starts[:, 0] = model.encode(x, *ys)
+        z, reached = _searched(model, x, starts, ys, search)
+        better = reached < value[undone]
+        best[undone[better]], value[undone[better]] = z[better], reached[better]
+    return best
+
+
+def _error(value: Tensor, latents: Tensor, search: Search) -> Tensor:
+    """The mean square error in values of the loss."""
+    return value - search.prior_weight * latents.square().mean(1)
 
 
 def _searched(
     model: LatentVariableModel, images: Tensor, starts: Tensor, labels: tuple[Tensor, ...], search: Search
-) -> Tensor:
-    """The best latents of some images, ``(n, latent_dim)``, each from its starts ``(n, starts, latent_dim)``."""
+) -> tuple[Tensor, Tensor]:
+    """The best latents of some images from their starts ``(n, starts, latent_dim)``, and their losses ``(n,)``."""
     per_image = search.starts
     owner = torch.arange(len(images), device=images.device).repeat_interleave(per_image)
 
@@ -198,16 +228,16 @@ def _searched(
             rank = _rank(mine, descent.value)
             leading = (rank == 0) & (descent.value < best_value[mine])
             best[mine[leading]], best_value[mine[leading]] = descent.x[leading], descent.value[leading]
-            error = best_value - search.prior_weight * best.square().mean(1)
-            kept = (rank < max(1, per_image >> step // PRUNED_EVERY)) & (psnr(error) < search.target_psnr)[mine]
+            undone = psnr(_error(best_value, best, search)) < search.target_psnr
+            kept = (rank < max(1, per_image >> step // PRUNED_EVERY)) & undone[mine]
             if step and step % STALLED_WITHIN == 0:
                 kept &= descent.value < (1 - STALLED) * before
             if step == search.steps or not kept.any():
-                return best
+                break
             descent.keep(kept)
             before = descent.value if step % STALLED_WITHIN == 0 else before[kept]
         descent.step()
-    raise AssertionError("the last step returns")
+    return best, best_value
 
 
 def _rank(groups: Tensor, values: Tensor) -> Tensor:

@@ -8,6 +8,7 @@
     python scripts/benchmark sampling
     python scripts/benchmark startup
     python scripts/benchmark augmentation --rounds 5
+    python scripts/benchmark inversion --rounds 1
 
 Both sides take turns in short stretches on one thread, and the clock counts the processor time of this process alone,
 so that other work on the machine hits them alike and as little as can be; the figures are medians.
@@ -21,6 +22,7 @@ import torch
 
 from augmentation import augmentation
 from extractors import extractors
+from inversion import inversion
 from rows import ROWS
 from sampling import sampling
 from scores import scores
@@ -36,6 +38,7 @@ BENCHMARKS = {
     "sampling": lambda arguments: sampling(arguments.rounds),
     "startup": lambda arguments: startup(arguments.rounds),
     "augmentation": lambda arguments: augmentation(arguments.rounds),
+    "inversion": lambda arguments: inversion(arguments.rounds),
 }
 
 

@@ -12,7 +12,7 @@ from lit_gen.latent_space.inversion import _rank
 from lit_gen.models import GAN, AutoencoderKL, CycleGAN
 from lit_gen.networks import MLPDiscriminator, MLPGenerator
 
-FEW = Search(candidates=256)
+FEW = Search(candidates=256, target_psnr=42.0)
 
 
 def linear(points, latent_dim):
@@ -37,7 +37,7 @@ def shipped(name, n):
 def test_of_a_linear_generator_the_latents_are_least_squares(weight):
     model, a, b = linear(20, 5)
     x = torch.randn(7, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    found = invert(model, x, search=Search(steps=200, target_psnr=500.0, prior_weight=weight, candidates=16))
+    found = invert(model, x, search=Search(steps=200, rounds=1, target_psnr=500.0, prior_weight=weight, candidates=16))
     normal = a.T @ a / 20 + weight / 5 * torch.eye(5, dtype=torch.float64)
     expected = torch.linalg.solve(normal, ((x - b) @ a / 20).T).T
     torch.testing.assert_close(found.latents, expected, rtol=0, atol=1e-6)
@@ -57,14 +57,14 @@ def test_own_samples_are_found_again(name):
 
 def test_labels_say_which_images_can_be_made():
     model, images, labels = shipped("cgan_digits", 10)
-    right = invert(model, images, labels, FEW)
-    wrong = invert(model, images, (labels + 1) % 10, FEW)
+    few = Search(candidates=256, rounds=1, steps=100)
+    right, wrong = (invert(model, images, y, few) for y in (labels, (labels + 1) % 10))
     assert right.psnr.median() > wrong.psnr.median() + 10
 
 
 def test_no_search_is_worse_than_its_best_start_and_the_target_ends_it():
     model, images, _ = shipped("gan_digits", 6)
-    starts = invert(model, images, search=Search(steps=0))
+    starts = invert(model, images, search=Search(steps=0, rounds=1))
     near = invert(model, images, search=Search(target_psnr=25.0))
     far = invert(model, images, search=Search(target_psnr=45.0))
     assert (near.psnr >= 25).all()
@@ -79,16 +79,18 @@ def test_no_search_is_worse_than_its_best_start_and_the_target_ends_it():
 def test_a_vae_starts_from_its_encoder_and_gains():
     model = lit_gen.from_pretrained("vae_digits", training=False)
     images = model.sample(4, generator=torch.Generator().manual_seed(2)).round().clamp(-1, 1)
-    encoded = invert(model, images, search=Search(starts=1, steps=0))
+    encoded = invert(model, images, search=Search(starts=1, rounds=1, steps=0))
     torch.testing.assert_close(encoded.latents, model.encode(images))
-    refined = invert(model, images, search=Search(starts=1))
+    refined = invert(model, images, search=Search(starts=1, rounds=1, steps=100))
     assert (refined.psnr > encoded.psnr).all()
 
 
 def test_the_prior_keeps_latents_small():
     model, images, _ = shipped("gan_digits", 4)
     noisy = (images + 0.3 * torch.randn(images.shape, generator=torch.Generator().manual_seed(3))).clamp(-1, 1)
-    free, kept = (invert(model, noisy, search=Search(prior_weight=w, candidates=256)) for w in (0.0, 0.1))
+    free, kept = (
+        invert(model, noisy, search=Search(prior_weight=w, candidates=256, rounds=1, steps=200)) for w in (0.0, 0.1)
+    )
     assert (kept.latents.norm(dim=1) < free.latents.norm(dim=1)).all()
     assert (kept.psnr <= free.psnr + 0.1).all()
 
@@ -110,6 +112,13 @@ def test_ranks_are_those_within_each_group():
     assert _rank(groups, values).tolist() == expected
 
 
+def test_a_second_round_starts_from_other_samples_and_keeps_the_best():
+    model, images, _ = shipped("gan_digits", 12)
+    one, two = (invert(model, images, search=Search(starts=1, rounds=n, steps=15, candidates=64)) for n in (1, 2))
+    assert (two.psnr >= one.psnr).all()
+    assert (two.psnr > one.psnr).any()
+
+
 def test_nothing_is_inverted_to_nothing():
     model, images, _ = shipped("gan_digits", 1)
     assert invert(model, images[:0]).latents.shape == (0, model.latent_dim)
@@ -119,6 +128,7 @@ def test_nothing_is_inverted_to_nothing():
     ("change", "told"),
     [
         ({"starts": 0}, "starts=0: from 1 to candidates=2048"),
+        ({"rounds": 0}, "rounds=0"),
         ({"steps": -1}, "steps=-1"),
         ({"target_psnr": math.inf}, "target_psnr=inf"),
         ({"prior_weight": -0.1}, "prior_weight=-0.1"),

@@ -144,7 +144,7 @@ def found(method: str, module: Any, options: argparse.Namespace, groups: list[di
             raise ValueError(f"--{error}".replace("=", " ", 1)) from None
     latents = [torch.from_numpy(group["latents"]).float() for group in groups]
     if len(groups) == 2:
-        vector, weight = of_groups(*latents, method)
+        vector, weight = of_groups(latents[0], latents[1], method)
         return Directions((method,), vector[None], torch.tensor([weight]))
     labels = torch.from_numpy(np.asarray(groups[0].get("labels", np.zeros(len(latents[0]), int))))
     names = [str(name) for name in groups[0].get("class_names", ())]

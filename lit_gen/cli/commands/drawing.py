@@ -97,7 +97,7 @@ def draw(module: LatentVariableModel, options: argparse.Namespace) -> tuple[Tens
     z = _noise(module, 2 * rows if options.interpolate else rows, options, generator)
     labels = _labels(module, rows, options, generator)
     if options.direction is not None:
-        images = _along(module, z, options.direction, torch.linspace(*options.strength, options.steps), labels)
+        images = _along(module, z, options.direction, _strengths(options), labels)
     else:
         if options.interpolate:
             places = torch.linspace(0, 1, options.steps)
@@ -143,6 +143,11 @@ def _labels(
 ) -> tuple[Tensor, ...]:
     given = None if options.labels is None else torch.tensor(options.labels).repeat(-(-n // len(options.labels)))
     return module.classes(n, None if given is None else given[:n], generator)
+
+
+def _strengths(options: argparse.Namespace) -> Tensor:
+    low, high = options.strength
+    return torch.linspace(low, high, options.steps)
 
 
 def _along(

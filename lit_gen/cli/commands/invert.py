@@ -26,9 +26,14 @@ def parser() -> CommandParser:
     command = CommandParser("invert", "Latents whose image under a model is a given one, or as near as may be.")
     add_embedding(command, "a GAN, a VAE or an autoencoder")
     command.add_argument("-n", type=int, help="the first so many images (all)")
-    command.add_argument("--label", help="class of all images, by name or number, where the data don't say")
+    command.add_argument(
+        "--labels", nargs="+", help="classes of the images, by name or number, taken in turn, where the data don't say"
+    )
     command.add_argument("--starts", type=int, default=Search.starts, help="starts of each image (%(default)s)")
-    command.add_argument("--steps", type=int, default=Search.steps, help="of the search, at most (%(default)s)")
+    command.add_argument(
+        "--rounds", type=int, default=Search.rounds, help="searches of an image that isn't done (%(default)s)"
+    )
+    command.add_argument("--steps", type=int, default=Search.steps, help="of a round, at most (%(default)s)")
     command.add_argument(
         "--psnr", type=float, default=Search.target_psnr, help="dB at which an image is done (%(default)g)"
     )
@@ -87,8 +92,8 @@ def search_of(options: argparse.Namespace) -> Search:
     named = {"target_psnr": "psnr", "prior_weight": "prior"}
     try:
         return Search(
-            starts=options.starts, steps=options.steps, target_psnr=options.psnr, prior_weight=options.prior,
-            seed=options.seed,
+            starts=options.starts, rounds=options.rounds, steps=options.steps, target_psnr=options.psnr,
+            prior_weight=options.prior, seed=options.seed,
         )  # fmt: skip
     except ValueError as error:
         name, _, told = str(error).partition("=")
@@ -97,13 +102,13 @@ def search_of(options: argparse.Namespace) -> Search:
 
 def select(data: Any, module: Any, options: argparse.Namespace) -> tuple[Tensor, Tensor | None, Tensor, Sequence[str]]:
     """Images in [-1, 1], the labels that the model takes, those that are written, and the names of these."""
-    said = labels_said(None if options.label is None else [options.label], module, options.source)
+    said = labels_said(options.labels, module, options.source)
     if said is None:
         images, given, labels = joined(list(labelled(data, module, options)))
         names = data.class_names
     else:
         images, _, labels = joined(list(batches(data, options)))
-        given = labels = torch.full_like(labels, said[0])
+        given = labels = torch.tensor(said).repeat(-(-len(images) // len(said)))[: len(images)]
         names = module.class_names
     part = slice(options.n)
     return images[part], None if given is None else given[part], labels[part], names
