@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 # Commands that import neither Lightning nor its parser.
-WITHOUT_TRAINER = ("sample", "encode", "invert", "directions", "export")
+WITHOUT_TRAINER = ("sample", "encode", "invert", "directions", "export", "explore")
 
 OVERVIEW = """usage: lit-gen COMMAND [options]
 
@@ -23,6 +23,7 @@ use what is trained:
   invert      latents whose image is a given one, of GANs too
   directions  latent directions in which a model's images change, for sample --direction
   video       a run's pictures over time as one video
+  explore     look at a model on a page in the browser: seeds, sliders, paths, pictures of your own
   evaluate    scores of generated images against real ones, from folders, arrays or checkpoints
   export      a model or one of its networks as safetensors, ONNX or a torch.export program
   push        a model as a folder for the Hugging Face Hub, and the command that uploads it

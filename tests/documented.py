@@ -27,6 +27,8 @@ NOT_RUN = {
     "tensorboard --logdir": "serves pages until it is stopped",
     "wandb": "needs a login",
     "torchrun": "needs the other hosts; test_distributed.py runs two nodes on one",
+    "lit-gen explore vae_mnist": "serves a page until it is stopped; test_explore_page.py does",
+    "python scripts/check_explore_page.py": "needs a browser; test_explore_page.py runs it where there is one",
     "lit-gen sweep": "trains many times in processes of their own; test_sweep.py does",
     "sbatch": "needs a cluster; test_distributed.py runs the script's options",
 }

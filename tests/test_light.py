@@ -162,6 +162,7 @@ COMMANDS = {
     "encode files": ["encode", "vae_digits", "images"],
     "export": ["export", "vae_digits", "--format", "safetensors"],
     "export a network": ["export", "gan_digits", "--format", "torch_export"],
+    "explore as a folder": ["explore", "vae_digits", "--space", "space"],
     "list": ["list"],
 }
 

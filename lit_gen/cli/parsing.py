@@ -42,6 +42,7 @@ OWN_COMMANDS = (
     "invert",
     "directions",
     "video",
+    "explore",
     "evaluate",
     "export",
     "list",

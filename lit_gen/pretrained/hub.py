@@ -1,6 +1,5 @@
 """Models for the Hugging Face Hub: a folder that can be uploaded as it is, and the upload where it is asked for."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from lit_gen.modules import GenerativeModule
 from lit_gen.pretrained.loading import from_pretrained
 from lit_gen.pretrained.saving import save_pretrained
-from lit_gen.pretrained.stored import CONFIG, checkpoint_config, is_repository, locate
+from lit_gen.pretrained.stored import is_repository, stored_facts
 
 
 def push_to_hub(
@@ -45,7 +44,7 @@ def push_to_hub(
     if not is_repository(repository):
         raise ValueError(f"repository={repository}: owner/name, of letters, digits and -_.")
     token = _token() if upload else None
-    known = {} if isinstance(model, GenerativeModule) else _facts(model)
+    known = {} if isinstance(model, GenerativeModule) else stored_facts(model)
     module = model if isinstance(model, GenerativeModule) else from_pretrained(model, trusted=trusted)
     place = Path(folder if folder is not None else repository.rpartition("/")[2])
     save_pretrained(module, place, {**known, **(facts or {})}, repository)
@@ -80,17 +79,3 @@ def _upload(repository: str, folder: Path, token: str, private: bool) -> None:
     except Exception as error:  # of the client and of the network below it, of many kinds
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise OSError(f"{repository}: not uploaded ({reason}); {folder} is whole") from error
-
-
-def _facts(source: str | Path) -> dict[str, Any]:
-    """What a model's file says of its training."""
-    path = locate(source)
-    if path.is_dir():
-        try:
-            facts = json.loads((path / CONFIG).read_text()).get("facts")
-        except (OSError, ValueError, RecursionError, AttributeError):  # which loading tells
-            facts = None
-        return facts if isinstance(facts, dict) else {}
-    stored = checkpoint_config(path, option="")
-    data = str(stored.get("data", {}).get("class_path", "")).rpartition(".")[2].removesuffix("DataModule")
-    return {**({"data": data} if data else {}), "steps": stored["global_step"]}

@@ -210,3 +210,14 @@ def _download(name: str, revision: str | None) -> Path:
         raise FileNotFoundError(
             f"{name}: neither a file nor a folder, and not to be had from the Hugging Face Hub ({reason})"
         ) from None
+
+
+def stored_facts(source: str | Path) -> dict[str, Any]:
+    """What a model's file says of its training."""
+    path = locate(source)
+    if path.is_dir():
+        facts = read_json(path / CONFIG).get("facts")
+        return facts if isinstance(facts, dict) else {}
+    stored = checkpoint_config(path, option="")
+    data = str(stored.get("data", {}).get("class_path", "")).rpartition(".")[2].removesuffix("DataModule")
+    return {**({"data": data} if data else {}), "steps": stored["global_step"]}
