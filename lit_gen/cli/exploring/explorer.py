@@ -69,7 +69,7 @@ class Explorer:
     """
 
     def __init__(self, model: GenerativeModel, name: str, directions: str | Path | None = None) -> None:
-        shape = model.image_shape
+        shape = model.picture_shape
         if len(shape) != 3 or shape[0] not in (1, 3):
             raise ValueError(f"{name}: samples of shape {shape} are no pictures, which a page could show")
         self.model: Any = model
@@ -86,7 +86,7 @@ class Explorer:
 
     def told(self) -> str:
         """What the model is, in a line."""
-        channels, height, width = self.model.image_shape
+        channels, height, width = self.model.picture_shape
         parts = [f"{type(self.model).__name__} of {width} × {height} pixels in {'grey' if channels == 1 else 'colour'}"]
         if self.draws:
             parts.append(f"{self.model.noise_dim} latent dimensions")
@@ -134,7 +134,7 @@ class Explorer:
 
     def at(self, latents: Latents, x: float, y: float) -> Latents:
         """The latents of the picture at a pixel of the grid."""
-        size = image_grid(torch.zeros(1, *self.model.image_shape), cell=SMALL).shape
+        size = image_grid(torch.zeros(1, *self.model.picture_shape), cell=SMALL).shape
         columns = grid_columns(len(latents))
         row, column = (int(place // (side + GAP)) for place, side in zip((y, x), size[1:], strict=True))
         number = min(row * columns + min(column, columns - 1), len(latents) - 1)
@@ -191,7 +191,7 @@ class Explorer:
         Raises:
             ValueError: for no picture, no class where one is needed, or steps out of range.
         """
-        images = read_fitted(file, self.model.image_shape, negative)
+        images = read_fitted(file, self.model.picture_shape, negative)
         if not self.draws:
             latents = self.model.encode(images)
             made, start = self.model.decode(latents).float().cpu(), None

@@ -74,7 +74,7 @@ def from_code(model: LatentVariableModel, code: Tensor) -> Tensor:
 
 @torch.no_grad()
 def images_of(model: LatentVariableModel, latents: Latents) -> Tensor:
-    """Images ``(N, *image_shape)`` in [-1, 1] on the CPU."""
+    """Images ``(N, *picture_shape)`` in [-1, 1] on the CPU."""
     if isinstance(model, HierarchicalVAE):
         return model.generate(latents.z / model.temperature).float().cpu()
     return decoded(model, latents.z, *(() if latents.labels is None else (latents.labels,))).float().cpu()
@@ -84,7 +84,7 @@ def decode(model: LatentVariableModel, z: Tensor, *labels: Tensor) -> Tensor:
     """Images of z ``(N, D)`` on the model's device, with a gradient where one is asked for."""
     if isinstance(model, HierarchicalVAE):
         return model.from_noise(z / model.temperature)
-    return model.decode(z, *labels)
+    return model.pictures(model.decode(z, *labels))
 
 
 def moved(start: Latents, axes: Tensor, amounts: list[float]) -> Latents:
