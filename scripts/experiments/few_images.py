@@ -4,12 +4,12 @@
     python scripts/experiments/few_images.py --config rpgan_mnist --images 1000 --data.root data --rows none ADA \\
         --trainer.max_steps 2500 --trainer.val_check_interval 500
 
-The few images are spread evenly over the config's training split. Scores are of as many samples of the averaged weights as
-there are held-out images, at each validation: the data's test split if it has 5,000 or more, else all training, validation
-and test images but the few, at most 10,000 of them. Beside them what GameMonitor measures: how far the discriminator takes
-held-out images for generated ones (1 is as far as can be), and how much nearer samples lie to the few than held-out images
-do. Every run is `lit-gen fit`, to which options go that this script doesn't know. Runs that are in `--root` are read, not
-repeated, so that the table can be printed once more.
+The few images are spread evenly over the config's training split. Scores are of as many samples of the averaged weights
+as there are held-out images, at each validation: the data's test split if it has 5,000 or more, else all training,
+validation and test images but the few, at most 10,000 of them. Beside them what GameMonitor measures: how far the
+discriminator takes held-out images for generated ones (1 is for such), and how near samples lie to the few (0 are
+copies, 1 is as near as held-out images). Every run is `lit-gen fit`, to which options go that this script doesn't know.
+Runs that are in `--root` are read, not repeated, so that the table can be printed once more.
 """
 
 import argparse
@@ -31,9 +31,9 @@ from lit_gen.pretrained.shipped import configs_folder
 
 MOST = 10_000  # held-out images
 ENOUGH = 5_000  # test images
-# Of grey images, as digits, which are none when they are mirrored; p moves ten times as fast as by default in short runs.
+# Of grey images, such as digits, which are none when they are mirrored.
 GREY = {"DiffAugment": "policy=translation,cutout", "ADA": "categories=geom"}
-FAST = "--model.augmentation.speed_images=50000"
+FAST = "--model.augmentation.speed_images=50000"  # ten times as fast as by default, for runs as short as these
 COLUMNS = ("row", "images", "batches", "fd after each", "best", "last", "overfitting", "copy ratio", "p")
 
 
@@ -74,7 +74,8 @@ def write(data: DataModule, count: int, path: Path) -> int:
     number = min(MOST, len(others[0]))
     held = torch.tensor([i * len(others[0]) // number for i in range(number)])
     arrays = {"train": (images[few], labels[few]), "val": (others[0][held], others[1][held])}
-    named = {f"{split}_{what}": x.numpy() for split, pair in arrays.items() for what, x in zip(("images", "labels"), pair)}
+    named = {f"{split}_images": images.numpy() for split, (images, _) in arrays.items()}
+    named |= {f"{split}_labels": labels.numpy() for split, (_, labels) in arrays.items()}
     np.savez(path, **named, class_names=np.array(data.class_names))
     return number
 
@@ -96,17 +97,17 @@ def read(folder: Path) -> dict[str, list[float]]:
     """The columns of a run's validations, by their names without the split, the extractor and the number of samples."""
     (run,) = folder.iterdir()
     with (run / "metrics.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if any(row[name] for name in row if name.startswith("val/fd_"))]
-    found: dict[str, list[float]] = {"batches": [float(row["step"]) + 1 for row in rows]}
-    for name in rows[0]:
-        values = [float(row[name]) for row in rows if row[name]]
-        if name.startswith("val/fd_"):
-            found["fd"] = values
-        elif name in ("game/overfitting", "game/copy_ratio"):
-            found[name.removeprefix("game/")] = values
-    with (run / "metrics.csv").open() as file:
-        found["p"] = [float(row[name]) for row in csv.DictReader(file) for name in row if "augmentation_p" in name and row[name]]
-    return found
+        rows = list(csv.DictReader(file))
+
+    def column(beginning: str) -> list[float]:
+        """The values of the first column whose name begins so."""
+        name = next((name for name in rows[0] if name.startswith(beginning)), "")
+        return [float(row[name]) for row in rows if row.get(name)]
+
+    distance = next(name for name in rows[0] if name.startswith("val/fd_"))
+    names = {"fd": distance, "overfitting": "game/overfitting", "copy_ratio": "game/copy_ratio"}
+    found = {name: column(beginning) for name, beginning in {**names, "p": "train/augmentation_p"}.items()}
+    return {**found, "batches": [float(row["step"]) + 1 for row in rows if row[distance]]}
 
 
 def line(row: str, images: int, found: dict[str, list[float]]) -> str:
