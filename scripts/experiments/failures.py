@@ -5,7 +5,7 @@
 `good`: the shipped rpgan_mnist. `collapse`: MLPs without batch norm or penalty, whose generator learns 25 times as
 fast as the discriminator. `copies`: 30 images, for so long that they are known by heart; below each row of samples are
 the training images nearest to them. `grey`: minimax, and a discriminator that learns a hundred times as fast as the
-generator. `checkerboard`: DCGAN's transposed convolutions, early. One seed, batches of 32 or 30. Pictures: gan_NAME.png.
+generator. `checkerboard`: DCGAN's transposed convolutions, early. One seed, batches of 32 or 30. Files: gan_NAME.png.
 """
 
 import argparse
