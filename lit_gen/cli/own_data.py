@@ -79,7 +79,7 @@ def choose(data: Mapping[str, Any], sized: bool, accelerated: bool) -> Choice | 
     shape = module.image_shape
     choice = Choice({"data": {"class_path": data["class_path"], "init_args": {}}})
     if isinstance(module, ImageFolderDataModule) and not sized:
-        side = _fitting_side(module, accelerated)
+        side = fitting_side(module, accelerated)
         choice.config["data"]["init_args"]["image_size"] = side
         choice.reasons.append(("data.image_size", f"pictures of {side} x {side}, cropped at the centre"))
         shape = (shape[0], side, side)
@@ -152,7 +152,7 @@ def _made(data: Mapping[str, Any]) -> DataModule:
     return made
 
 
-def _fitting_side(module: ImageFolderDataModule, accelerated: bool) -> int:
+def fitting_side(module: ImageFolderDataModule, accelerated: bool) -> int:
     """The largest side that the typical picture covers, and that the machine can train."""
     sizes = module.found(LOOKED).sizes
     shorter = [min(size) for size, count in sizes.items() for _ in range(count)]

@@ -113,3 +113,14 @@ def test_only_what_holds_is_told(photos, capsys):
     _, told = printed(capsys, [*data, *changed])
     assert not any(f"(--{option})" in told for option in options)
     assert "(--data.image_size)" in told
+
+
+def test_check_takes_the_size_that_fit_would(tmp_path, capsys):
+    for i in range(12):
+        Image.new("RGB", (40, 50), (i, 0, 0)).save(tmp_path / f"{i}.png")
+    main(["check", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert "3 x 32 x 32" in out
+    assert "smaller than" not in out
+    main(["check", str(tmp_path), "--image_size", "64"])
+    assert "12 images are smaller than 64 x 64" in capsys.readouterr().out

@@ -2,12 +2,16 @@
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
 
 import datamodules
 from datamodules.checking import check
 from datamodules.decoding import MAX_PIXELS
+from lit_gen.cli.own_data import fitting_side
 from lit_gen.cli.words import CommandParser
 
 
@@ -19,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     command = CommandParser("check", text)
     add = command.add_argument
     add("data", help="a folder or .zip of images, a folder of shards (.tar), an .npz or .npy file")
-    add("--image_size", type=int, help="side that pictures are to be scaled to; smaller ones are told")
+    add("--image_size", type=int, help="side that pictures are to be scaled to (fit's choice); smaller ones are told")
     add("--channels", type=int, default=3, choices=(1, 3), help="of pictures (3)")
     add("--white", type=float, help="the stored value that becomes white")
     add("--alpha", default="white", choices=("white", "drop"), help="what becomes of transparent pixels (white)")
@@ -69,17 +73,17 @@ def data_at(options: argparse.Namespace) -> datamodules.DataModule:
     if path.is_dir() and any(path.glob("*.tar")):
         return datamodules.StreamingDataModule(str(path), options.image_size, options.channels, **files)
     if path.is_dir() or path.suffix.lower() == ".zip":
-        data = datamodules.ImageFolderDataModule(
+        read = partial(
+            datamodules.ImageFolderDataModule,
             str(path),
-            options.image_size or 64,
-            options.channels,
+            channels=options.channels,
             pages=options.pages,
             splits=options.splits,
             labels=options.labels or "auto",
             **files,
             **whole,
         )
-        return data
+        return read(image_size=options.image_size or fitting_side(read(), torch.accelerator.is_available()))
     if path.suffix in (".npz", ".npy"):
         keys = {"images": options.images, "labels": options.labels, "white": options.white}
         return datamodules.ArrayDataModule(str(path), **keys, **whole)

@@ -13,10 +13,9 @@ from torch import Tensor
 
 from lit_gen.losses import AdversarialLoss
 from lit_gen.precision import float32_or_better
-from lit_gen.training.augmentation import geometry
 from lit_gen.training.augmentation.base import Augmentation, Numbers, names, normal, select
-from lit_gen.training.augmentation.colour import POWER, amplify, grey, hue, mix, normalised_gains
-from lit_gen.training.augmentation.geometry import cut_out, linear, positions, rotation, scaling, warp
+from lit_gen.training.augmentation.colour import POWER, about_greys, amplify, mix, normalised_gains
+from lit_gen.training.augmentation.geometry import Affine, cut_out, positions, warp
 from lit_gen.training.memory import Memory
 
 Stage = Callable[[Tensor, Numbers], tuple[Tensor, Tensor]]  # images, and which of them were chosen for a change
@@ -167,67 +166,51 @@ def followed(
 
 
 def _move(x: Tensor, drawn: Numbers, blit: bool, geom: bool) -> tuple[Tensor, Tensor]:
-    """All changes of place as one map, and one interpolation."""
-    height, width = x.shape[2:]
-    one = torch.ones(len(x), dtype=x.dtype, device=x.device)
-    maps, moved = linear(one, 0 * one, 0 * one, one), torch.zeros_like(one, dtype=torch.bool)
-
-    def add(chosen: Tensor, more: Tensor) -> None:
-        nonlocal maps, moved
-        maps, moved = select(chosen, _product(maps, more), maps), moved | chosen
-
+    """All changes of place as one map, and one interpolation; one that isn't chosen is a change by nothing."""
+    (height, width), maps, moved = x.shape[2:], Affine(x), []
     if blit:
         flip = drawn.gate() & (drawn.integer(2) == 1)
-        add(flip, scaling(-one, one))
-        turn, turns = drawn.gate(), drawn.integer(4)
-        cos, sin = (turns == 0) * one - (turns == 2) * one, (turns == 1) * one - (turns == 3) * one
-        add(turn & (turns > 0), linear(cos, -sin, sin, cos))
-        shifted, right, down = drawn.gate(), *((2 * drawn.uniforms(2) - 1) / 8).unbind(1)
-        add(shifted, geometry.translation(-(right * width).round(), -(down * height).round()))
+        maps.scale(1 - 2.0 * flip, torch.ones_like(x[:, 0, 0, 0]))
+        turns = drawn.gate() * drawn.integer(4)
+        maps.turn((1 - turns) * (turns % 2 == 0), (2 - turns) * (turns % 2 == 1))
+        shifted, by = drawn.gate(), (2 * drawn.uniforms(2) - 1) / 8
+        right, down = (shifted[:, None] * by).unbind(1)
+        maps.shift(-(right * width).round(), -(down * height).round())
+        moved += [flip, turns > 0, shifted]
     if geom:
         p_turn = 1 - (1 - torch.as_tensor(drawn.p, dtype=x.dtype, device=x.device)).sqrt()  # of either of two rotations
-        scaled, scale = drawn.gate(), 2 ** (0.2 * drawn.normal())
-        add(scaled, scaling(1 / scale, 1 / scale))
-        add(drawn.gate(p_turn), rotation(math.pi * (2 * drawn.uniform() - 1)))
-        stretched, scale = drawn.gate(), 2 ** (0.2 * drawn.normal())
-        add(stretched, scaling(1 / scale, scale))
-        add(drawn.gate(p_turn), rotation(math.pi * (2 * drawn.uniform() - 1)))
+        for stretch in (False, True):
+            scaled, exponent = drawn.gate(), 0.2 * drawn.normal()
+            smaller, larger = torch.exp2(-(scaled * exponent)), torch.exp2(scaled * exponent)
+            maps.scale(smaller, larger if stretch else smaller)
+            turned, angle = drawn.gate(p_turn), math.pi * (2 * drawn.uniform() - 1)
+            maps.turn((turned * angle).cos(), (turned * angle).sin())
+            moved += [scaled, turned]
         shifted, right, down = drawn.gate(), drawn.normal() / 8, drawn.normal() / 8
-        add(shifted, geometry.translation(-right * width, -down * height))
-    return warp(x, maps), moved
-
-
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """a b of small matrices, added up in float32 whatever a GPU's products are rounded to."""
-    return (a[..., :, :, None] * b[..., None, :, :]).sum(-2)
+        maps.shift(-(shifted * right * width), -(shifted * down * height))
+        moved.append(shifted)
+    return warp(x, maps.matrices()), torch.stack(moved).any(0)
 
 
 def _colour(x: Tensor, drawn: Numbers) -> tuple[Tensor, Tensor]:
-    """Brightness, contrast, lightness, hue and saturation as one linear map of the channels."""
-    count, channels = len(x), x.shape[1]
-    eye, axis = torch.eye(channels, dtype=x.dtype, device=x.device), grey(channels, x)
-    maps, offset = eye.expand(count, -1, -1), x.new_zeros(count, channels)
-    changed = torch.zeros(count, dtype=torch.bool, device=x.device)
+    """Brightness, contrast, inverted lightness, hue and saturation as one linear map of the channels.
 
-    def add(chosen: Tensor, more: Tensor, also: Tensor | None = None) -> None:
-        nonlocal maps, offset, changed
-        maps = select(chosen, _product(more, maps), maps)
-        offset = select(chosen, _product(more, offset[:, :, None])[:, :, 0], offset)
-        offset = offset if also is None else offset + also
-        changed = changed | chosen
-
-    chosen, brightness = drawn.gate(), 0.2 * drawn.normal()
-    add(chosen, eye.expand(count, -1, -1), (chosen * brightness)[:, None].expand(-1, channels))
-    chosen, contrast = drawn.gate(), 2 ** (0.5 * drawn.normal())
-    add(chosen, contrast[:, None, None] * eye)
-    add(drawn.gate() & (drawn.integer(2) == 1), (eye - 2 * axis).expand(count, -1, -1))
-    chosen, angle = drawn.gate(), math.pi * (2 * drawn.uniform() - 1)
-    if channels == 3:
-        add(chosen, hue(angle))
-    chosen, saturation = drawn.gate(), 2 ** drawn.normal()
-    if channels > 1:
-        add(chosen, axis + saturation[:, None, None] * (eye - axis))
-    return mix(x, maps, offset), changed
+    Each scales pixels' parts along the axis of greys or turns and scales those across it, so that their product does.
+    """
+    channels = x.shape[1]
+    lighter, brightness = drawn.gate(), 0.2 * drawn.normal()
+    contrasted, contrast = drawn.gate(), torch.exp2(0.5 * drawn.normal())
+    inverted = drawn.gate() & (drawn.integer(2) == 1)
+    turned, angle = drawn.gate(), math.pi * (2 * drawn.uniform() - 1)
+    saturated, saturation = drawn.gate(), torch.exp2(drawn.normal())
+    across = torch.where(contrasted, contrast, 1)
+    along = across * (1 - 2.0 * inverted)
+    across = across * torch.where(saturated, saturation, 1)
+    maps = about_greys(channels, along, across, turned * angle)
+    chosen = [lighter, contrasted, inverted]
+    chosen += [saturated] if channels > 1 else []
+    chosen += [turned] if channels == 3 else []
+    return mix(x, maps, (along * lighter * brightness)[:, None].expand(-1, channels)), torch.stack(chosen).any(0)
 
 
 def _filter(x: Tensor, drawn: Numbers) -> tuple[Tensor, Tensor]:

@@ -12,17 +12,25 @@ POWER = (10.0, 1.0, 1.0, 1.0)  # of an image's bands, from coarse to fine: the p
 _SMOOTH = (0.25, 0.5, 0.25)
 
 
-def grey(channels: int, like: Tensor) -> Tensor:
-    """The projection ``(C, C)`` of a pixel on the axis of greys."""
-    return like.new_full((channels, channels), 1 / channels)
+def about_greys(channels: int, along: Tensor, across: Tensor, hue: Tensor) -> Tensor:
+    """Maps ``(N, C, C)`` that scale a pixel's part along the axis of greys, and its part across it.
 
+    That of RGB is also turned about the axis, by Rodrigues' formula.
 
-def hue(angle: Tensor) -> Tensor:
-    """Rotations ``(N, 3, 3)`` of RGB about the axis of greys, by Rodrigues' formula."""
+    Args:
+        channels: C.
+        along: ``(N,)``.
+        across: ``(N,)``.
+        hue: Angles ``(N,)``, of no meaning for other numbers of channels than three.
+    """
+    along, across, hue = (each[:, None, None] for each in (along, across, hue))
+    axis = along.new_full((channels, channels), 1 / channels)  # the projection on it
+    other = torch.eye(channels, dtype=axis.dtype, device=axis.device) - axis
+    if channels != 3:
+        return along * axis + across * other
     side = 1 / math.sqrt(3)
-    cross = angle.new_tensor([[0, -side, side], [side, 0, -side], [-side, side, 0]])
-    axis, cos, sin = grey(3, angle), angle.cos()[:, None, None], angle.sin()[:, None, None]
-    return cos * torch.eye(3, dtype=angle.dtype, device=angle.device) + (1 - cos) * axis + sin * cross
+    cross = along.new_tensor([[0, -side, side], [side, 0, -side], [-side, side, 0]])
+    return along * axis + across * (hue.cos() * other + hue.sin() * cross)
 
 
 def mix(x: Tensor, maps: Tensor, offset: Tensor) -> Tensor:

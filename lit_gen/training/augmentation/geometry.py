@@ -1,4 +1,4 @@
-"""Moving pixels: affine maps, shifts, holes. Maps ``(N, 3, 3)`` go from output to input, in pixels from the centre."""
+"""Moving pixels: affine maps, shifts, holes. Maps ``(N, 2, 3)`` go from output to input, in pixels from the centre."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ def shift(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
     """Images moved by whole numbers of pixels ``(N,)``; zeros come in."""
     (height, width), (rows, columns) = x.shape[2:], positions(x)
     y_at, x_at = (2 * (rows - down[:, None]) + 1) / height - 1, (2 * (columns - right[:, None]) + 1) / width - 1
-    grid = torch.stack([x_at[:, None, :].expand(-1, height, -1), y_at[:, :, None].expand(-1, -1, width)], -1)
-    return _grid_sample(x, grid, "nearest", "zeros")
+    at = x.new_empty(len(x), 2, height, width)
+    at[:, 0], at[:, 1] = x_at[:, None, :], y_at[:, :, None]
+    return _grid_sample(x, at, "nearest", "zeros")
 
 
 def cut_out(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -31,35 +32,44 @@ def warp(x: Tensor, maps: Tensor) -> Tensor:
     height, width = x.shape[2:]
     rows, columns = positions(x)
     rows, columns = rows - (height - 1) / 2, columns - (width - 1) / 2
-    of_x, of_y = 2 / width * maps[:, 0, :, None], 2 / height * maps[:, 1, :, None]  # to [-1, 1] from border to border
-    x_at, y_at = ((to[:, 1] * rows + to[:, 2])[:, :, None] + (to[:, 0] * columns)[:, None, :] for to in (of_x, of_y))
-    return _grid_sample(x, torch.stack([x_at, y_at], -1), "bilinear", "reflection")
+    maps = torch.stack([2 / width * maps[:, 0], 2 / height * maps[:, 1]], 1)  # to [-1, 1] from border to border
+    from_x, from_y, offset = maps[..., None].unbind(2)
+    at = (from_y * rows + offset)[:, :, :, None] + (from_x * columns)[:, :, None, :]
+    return _grid_sample(x, at, "bilinear", "reflection")
 
 
-def _grid_sample(x: Tensor, grid: Tensor, mode: str, border: str) -> Tensor:
-    return F.grid_sample(x, grid, mode=mode, padding_mode=border, align_corners=False)
+def _grid_sample(x: Tensor, at: Tensor, mode: str, border: str) -> Tensor:
+    """Images at points ``(N, 2, H, W)`` in [-1, 1], each coordinate in a plane of its own, which is made fastest."""
+    return F.grid_sample(x, at.permute(0, 2, 3, 1), mode=mode, padding_mode=border, align_corners=False)
 
 
-def linear(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
-    """The map (x, y) → (a x + b y, c x + d y)."""
-    zero = torch.zeros_like(a)
-    rows = [torch.stack([a, b, zero], -1), torch.stack([c, d, zero], -1), torch.stack([zero, zero, zero + 1], -1)]
-    return torch.stack(rows, -2)
+class Affine:
+    """Maps of points, identities at first, before each of which others are put, one after the other.
 
+    What these do is said by numbers ``(N,)``; turns by no angle, scalings by 1 and shifts by 0 change nothing, exactly.
 
-def rotation(angle: Tensor) -> Tensor:
-    """By an angle ``(N,)`` in radians."""
-    return linear(angle.cos(), -angle.sin(), angle.sin(), angle.cos())
+    Args:
+        like: As many images, of the same type.
+    """
 
+    def __init__(self, like: Tensor) -> None:
+        axes = torch.eye(2, dtype=like.dtype, device=like.device).expand(len(like), 2, 2)
+        self._x, self._y = axes.unbind(1)  # where the axes go
+        self._origin = torch.zeros_like(self._x)
 
-def scaling(x: Tensor, y: Tensor) -> Tensor:
-    """By factors ``(N,)``."""
-    return linear(x, torch.zeros_like(x), torch.zeros_like(x), y)
+    def scale(self, x: Tensor, y: Tensor) -> None:
+        """Scale both axes first."""
+        self._x, self._y = self._x * x[:, None], self._y * y[:, None]
 
+    def turn(self, cos: Tensor, sin: Tensor) -> None:
+        """Rotate first, by an angle that is given by its cosine and sine."""
+        cos, sin = cos[:, None], sin[:, None]
+        self._x, self._y = self._x * cos + self._y * sin, self._y * cos - self._x * sin
 
-def translation(x: Tensor, y: Tensor) -> Tensor:
-    """By pixels ``(N,)``."""
-    one = torch.ones_like(x)
-    maps = scaling(one, one)
-    maps[:, 0, 2], maps[:, 1, 2] = x, y
-    return maps
+    def shift(self, x: Tensor, y: Tensor) -> None:
+        """Move first, by pixels."""
+        self._origin = self._x * x[:, None] + self._y * y[:, None] + self._origin
+
+    def matrices(self) -> Tensor:
+        """The map's first two rows, ``(N, 2, 3)``."""
+        return torch.stack([self._x, self._y, self._origin], 2)
