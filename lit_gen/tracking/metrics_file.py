@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
@@ -25,8 +26,9 @@ class MetricsFile(CSVLogger):
         super().__init__(folder, name="", version="", flush_logs_every_n_steps=1)
 
     @property
+    @rank_zero_experiment
     def experiment(self) -> Any:
-        """What writes the rows."""
+        """What writes the rows, in the first process."""
         if self._experiment is None:
             self._experiment = _Rows(self.log_dir)
         return self._experiment
