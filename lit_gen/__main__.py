@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -65,6 +66,8 @@ def take_own_datamodules() -> str | None:
 
 def main() -> None:
     """Answer, or hand on to the command."""
+    # Of a process that is gone the others would print stacks of C++ frames.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     arguments = sys.argv[1:]
     if not arguments or arguments in (["-h"], ["--help"], ["help"]):
         print(OVERVIEW)

@@ -17,6 +17,9 @@ try:
 except ImportError:  # Windows: leftovers stay, and nobody is kept out
     flock = lockf = None  # type: ignore[assignment]
 
+UMASK = os.umask(0)  # can only be read by changing it, which isn't for one of several threads
+os.umask(UMASK)
+
 
 @contextmanager
 def whole_file(path: str | Path, previous: str | Path | None = None) -> Iterator[IO[bytes]]:
@@ -36,9 +39,7 @@ def whole_file(path: str | Path, previous: str | Path | None = None) -> Iterator
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(temporary, 0o666 & ~mask)  # mkstemp's files are private
+            os.chmod(temporary, 0o666 & ~UMASK)  # mkstemp's files are private
             os.fsync(file.fileno())
             if previous is not None and path.exists():
                 _keep(path, Path(previous))

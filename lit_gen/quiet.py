@@ -23,6 +23,8 @@ def quieten(first: bool = True) -> None:
     if not first:
         for package in ("torch", "lightning", "torchmetrics", "lit_gen"):
             warnings.filterwarnings("ignore", module=rf"{package}(\.|$)")
+        for package in ("lightning.fabric", "lightning.pytorch"):
+            logging.getLogger(package).setLevel(logging.WARNING)
 
 
 def no_advertisement(record: logging.LogRecord) -> bool:

@@ -1,6 +1,7 @@
 """What happens around training: scores, sample grids, checkpoints, progress."""
 
-from lit_gen.callbacks.checkpoint import AtomicCheckpointIO, RunCheckpoint
+from lit_gen.callbacks.checkpoint import RunCheckpoint
+from lit_gen.callbacks.checkpoint_io import AtomicCheckpointIO
 from lit_gen.callbacks.collapse import CollapseWarning, PosteriorCollapse
 from lit_gen.callbacks.evaluate import Evaluate
 from lit_gen.callbacks.faults import FaultPolicy

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent, and resumable from any batch."""
+"""When a run is saved: checkpoints that are resumable from any batch."""
 
 import math
 import signal
@@ -8,36 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as L
-import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint, LambdaCallback
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 
+from lit_gen.callbacks.checkpoint_io import AtomicCheckpointIO
 from lit_gen.callbacks.monitors import LATER, find_score, monitoring, resolve_monitors, take_names_of
-from lit_gen.files import whole_file
 from lit_gen.metrics.scores import SCORES
-from lit_gen.pretrained.resume import LAST, PREVIOUS
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, flushes to disk and renames: a reader never sees half a file."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write ``checkpoint`` to ``path``; the ``last.ckpt`` that it replaces stays as ``previous.ckpt``.
-
-        Raises:
-            OSError: if it can't be written, as on a full disk; the file at ``path`` is then as it was.
-        """
-        path = Path(path)
-        try:
-            with whole_file(path, path.with_name(PREVIOUS) if path.name == LAST else None) as file:
-                torch.save(checkpoint, file)
-        except (OSError, RuntimeError) as error:  # torch turns a failed write into a RuntimeError
-            cause = error if isinstance(error, OSError) else error.__context__ or error
-            reason = getattr(cause, "strerror", None) or str(cause).splitlines()[0]
-            held = f"; the checkpoint before it, {path}, is whole" if path.exists() else ""
-            raise OSError(f"{path}: this checkpoint can't be written: {reason}{held}") from error
+from lit_gen.pretrained.resume import LAST
 
 
 class RunCheckpoint(Checkpoint):
@@ -47,7 +25,7 @@ class RunCheckpoint(Checkpoint):
     So does stopping: the first Ctrl-C or SIGTERM finishes the batch and saves, a second one stops at once. The exit
     status is the conventional one, 130 or 143. ``max_time`` and early stopping save like ``max_steps``. An error
     saves what has been trained, if it is finite; after one in the middle of a batch the run goes on with that batch,
-    some of whose updates have been made. Of several processes an error leaves what was saved before it.
+    some of whose updates have been made.
 
     Args:
         every_n_steps: Training batches between two ``last.ckpt``.
@@ -56,24 +34,37 @@ class RunCheckpoint(Checkpoint):
             for no ``best.ckpt``. A mistaken one is refused before training where all names can be known, for which a
             batch is validated; else afterwards. So is the monitor of an ``EarlyStopping`` or ``ModelCheckpoint``.
         mode: Whether the best score is the smallest or the largest.
+        background_gb: Gigabytes (10⁹ bytes) from which a checkpoint is written while the training goes on, from a copy
+            in the CPU's memory; null writes all at once. Needs the plugin :class:`AtomicCheckpointIO`, as runs have.
     """
 
     def __init__(
-        self, every_n_steps: int = 500, monitor: str | None = None, mode: Literal["min", "max"] = "min"
+        self,
+        every_n_steps: int = 500,
+        monitor: str | None = None,
+        mode: Literal["min", "max"] = "min",
+        background_gb: float | None = 1.0,
     ) -> None:
         if every_n_steps < 1:
             raise ValueError(f"every_n_steps={every_n_steps}: at least 1 batch between two checkpoints")
+        if background_gb is not None and background_gb < 0:
+            raise ValueError(f"background_gb={background_gb}: gigabytes, or null to write every checkpoint at once")
         self.every_n_steps, self.monitor, self.mode = every_n_steps, monitor, mode
+        self.background_gb = background_gb
         self.best_score = math.inf if mode == "min" else -math.inf
         self._early = False  # whether the monitor is judged before training
         self._seen: set[str] | None = None  # names that the module has logged by then
         self._received: int | None = None
+        self._stop: BaseException | None = None
         self._usual: dict[int, Any] = {}
         self._first = self._saved = 0  # steps where this fit began and of what was saved last
+        self._folder: Path | None = None  # found in time, as that is a collective
         self._late = False  # whether what is being saved is saved after a batch's end
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Have a batch validated before training, which shows the module's names, where no callback is unknown."""
+        if isinstance(plugin := trainer.strategy.checkpoint_io, AtomicCheckpointIO):
+            plugin.background_gb = self.background_gb
         parts = trainer.callbacks  # type: ignore[attr-defined]
         known = all(map(_known, parts)) and not trainer.fast_dev_run  # type: ignore[attr-defined]
         judged = self.monitor is not None or bool(monitoring(parts))
@@ -84,6 +75,8 @@ class RunCheckpoint(Checkpoint):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Refuse a monitor that nothing will log; take over Ctrl-C and SIGTERM."""
         self._first = self._saved = trainer.global_step
+        run, fast = trainer.log_dir, trainer.fast_dev_run  # type: ignore[attr-defined]
+        self._folder = None if run is None or fast else Path(run) / "checkpoints"
         parts = trainer.callbacks  # type: ignore[attr-defined]
         scored: list[Any] = [getattr(part, "logged", set()) for part in parts]
         self._drop_without_scores(scored)
@@ -92,6 +85,7 @@ class RunCheckpoint(Checkpoint):
             if self.monitor is not None and not self.monitor.startswith(LATER):
                 find_score(self.monitor, names)
             resolve_monitors(parts, names)
+        self._stop = None
         self._received = signal.SIGTERM if trainer.received_sigterm else None
         if threading.current_thread() is not threading.main_thread():
             return
@@ -130,23 +124,42 @@ class RunCheckpoint(Checkpoint):
         stops = self._anywhere(trainer, self._received is not None)
         if ends or stops or trainer.should_stop or trainer.global_step % self.every_n_steps == 0:
             self._save(trainer, LAST)
-        if stops and self._anywhere(trainer, self._received == signal.SIGINT):
-            raise KeyboardInterrupt
         if stops:
-            raise SystemExit(128 + signal.SIGTERM)
+            interrupted = self._anywhere(trainer, self._received == signal.SIGINT)
+            self._stop = KeyboardInterrupt() if interrupted else SystemExit(128 + signal.SIGTERM)
+
+    def _stop_if_asked(self) -> None:
+        """Stop at the first hook after a batch whose losses have been logged by then."""
+        if self._stop is not None:
+            raise self._stop
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop by a signal."""
+        self._stop_if_asked()
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop by a signal, before the validation that was due."""
+        self._stop_if_asked()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save if the epoch's end has ended the run, as an early stopping by its mean loss does."""
+        """Stop by a signal; save if the epoch's end has ended the run, as an early stopping by its mean loss does."""
+        self._stop_if_asked()
         self._save_if_stopped(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop by a signal during the last batch."""
+        self._stop_if_asked()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Save what has been trained when an error ends the run; nothing that happens here hides the error."""
         asked = isinstance(exception, (KeyboardInterrupt, SystemExit))  # saved already, or to stop at once
-        if asked or trainer.world_size > 1 or trainer.state.fn != TrainerFn.FITTING:
+        if asked or not trainer.is_global_zero or trainer.state.fn != TrainerFn.FITTING:
             return
         if trainer.global_step > max(self._first, self._saved) and _finite(pl_module):
             with suppress(Exception):
-                self._save(trainer, LAST, late=True)
+                self._save(trainer, LAST, late=True, alone=True)
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Find the states of callbacks that name a kind of score."""
@@ -183,11 +196,17 @@ class RunCheckpoint(Checkpoint):
         if trainer.should_stop and trainer.global_step > self._saved:
             self._save(trainer, LAST, late=True)
 
-    def _save(self, trainer: L.Trainer, name: str, late: bool = False) -> None:
+    def _save(self, trainer: L.Trainer, name: str, late: bool = False, alone: bool = False) -> None:
+        """Save a checkpoint, a collective unless this process is alone, the others being gone."""
         self._late = late
         try:
-            if trainer.log_dir is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-                trainer.save_checkpoint(Path(trainer.log_dir) / "checkpoints" / name, weights_only=False)
+            if self._folder is None:
+                return
+            path = self._folder / name
+            if alone:
+                trainer.strategy.save_checkpoint(trainer._checkpoint_connector.dump_checkpoint(False), path)
+            else:
+                trainer.save_checkpoint(path, weights_only=False)
         finally:
             self._late = False
         self._saved = trainer.global_step if name == LAST else self._saved

@@ -1,5 +1,6 @@
 """One progress bar over the whole run, with the losses and the last scores."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -163,10 +164,15 @@ class RunProgress(ProgressBar):
     @staticmethod
     def _total(trainer: L.Trainer) -> int:
         """Batches of the whole run; 0 where only the clock ends it."""
-        if trainer.max_steps > 0:
-            return trainer.max_steps
-        epochs = trainer.max_epochs or 0
-        return int(trainer.num_training_batches * epochs) if epochs > 0 else 0
+        total = batches_of_run(trainer)
+        return int(total) if total < math.inf else 0
+
+
+def batches_of_run(trainer: L.Trainer) -> float:
+    """Batches of a whole fit, by its steps and epochs; infinity where only the clock ends it."""
+    epochs = trainer.max_epochs
+    by_epochs = trainer.num_training_batches * epochs if epochs is not None and epochs >= 0 else math.inf
+    return min(by_epochs, trainer.max_steps if trainer.max_steps >= 0 else math.inf)
 
 
 def _place(step: int, total: int, seconds: float) -> str:

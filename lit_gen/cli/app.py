@@ -23,16 +23,19 @@ from lit_gen.callbacks import (
 from lit_gen.cli.changed_optimizers import ChangedOptimizers
 from lit_gen.cli.commands.report import report_on
 from lit_gen.cli.errors import framework_errors
+from lit_gen.cli.final_validation import FinalValidation
 from lit_gen.cli.going_on import GoOn, experiment_of, go_on
 from lit_gen.cli.imports import restrict_imports
-from lit_gen.cli.mistakes import guarded
+from lit_gen.cli.mistakes import exit_status, guarded
 from lit_gen.cli.parsing import COMMANDS, OWN_COMMANDS, ConfiguredCLI
+from lit_gen.cli.peers import Peers, ended_by_sigterm
 from lit_gen.cli.run_folder import Agree, End, RunFolder, check_experiment, is_first_process
 from lit_gen.cli.support import put_wholes_first, rank_zero_note, resolve_configs
 from lit_gen.cli.trainer_options import complete, loggers_of, place_logger, refuse_misplaced, refuse_unlaunched
 from lit_gen.cli.words import report, suggest
 from lit_gen.files import remove_leftovers
 from lit_gen.modules import GAN, CycleGAN
+from lit_gen.pretrained.resume import LAST
 from lit_gen.quiet import quieten
 from lit_gen.tracking.loggers import WandbRun, require_tensorboard
 from lit_gen.tracking.metrics_file import MetricsFile
@@ -56,6 +59,17 @@ class CLI(ConfiguredCLI):
                 require_tensorboard()
         if self.source is not None:
             self.source.check()
+            self._require_steps_left(config.trainer.max_steps)
+
+    def _require_steps_left(self, max_steps: int) -> None:
+        """Refuse to train up to a step that lies behind; to one that has been reached there is nothing to do."""
+        assert self.source is not None
+        trained = self.source.stored["global_step"]
+        if self.subcommand == "fit" and not self.source.weights_alone and 0 <= max_steps < trained:
+            raise ValueError(
+                f"trainer.max_steps={max_steps}: {self.source.path} has been trained for {trained} steps already; "
+                "max_steps counts all of them, so give more"
+            )
 
     def _require_step(self, model: type) -> None:
         """Refuse to measure a model that says nothing of a split's batches."""
@@ -124,7 +138,7 @@ class CLI(ConfiguredCLI):
         plugins = trainer.plugins if isinstance(trainer.plugins, list) else [trainer.plugins]
         kwargs["plugins"] = [*filter(None, plugins), AtomicCheckpointIO()]
         kwargs["default_root_dir"] = self.folder.path
-        own: list[Any] = [PredictionWriter(), *self.further_callbacks()]
+        own: list[Any] = [PredictionWriter(), FinalValidation(), *self.further_callbacks()]
         if trainer.enable_progress_bar is not False:
             own.append(RunProgress())
         callbacks = trainer.callbacks if isinstance(trainer.callbacks, list) else [trainer.callbacks]
@@ -146,32 +160,44 @@ class CLI(ConfiguredCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run, and leave no folder behind that holds nothing but a failed start."""
-        end: End = "failed"
-        facts: dict[str, str] = {}
-        try:
-            super()._run_subcommand(subcommand)
-            end = "finished"
-        except (KeyboardInterrupt, SystemExit):
-            end = "stopped"
-            raise
-        except Exception as error:
-            facts["error"] = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            raise
-        finally:
-            self._close(end, facts)
-            if self.config[subcommand].get("report") and self.trainer.is_global_zero:
-                report_on(self.folder.path)
+        peers, status, of_another = Peers(self._close, self._how_to_go_on), 0, None
+        self._facts: dict[str, str] = {}
+        peers.watch(self.trainer)
+        with ended_by_sigterm(self.trainer):
+            try:
+                super()._run_subcommand(subcommand)
+            except BaseException as error:
+                status = exit_status(error)
+                of_another = peers.settle(error, status)
+                if of_another is None:
+                    if isinstance(error, Exception):
+                        self._facts["error"] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                    raise
+            finally:
+                try:
+                    self._close(status if of_another is None else of_another)
+                    if self.config[subcommand].get("report") and self.trainer.is_global_zero:
+                        report_on(self.folder.path)
+                finally:
+                    peers.end()
+        if of_another is not None:
+            sys.exit(of_another)
         if self.trainer.is_global_zero and self.folder.path.exists():
             print(f"lit-gen: results in {self.folder.path}")
 
-    def _close(self, end: End, facts: dict[str, str]) -> None:
+    def _close(self, status: int) -> None:
         """Finish the trackers and mark the folder."""
+        end: End = "finished" if status == 0 else "stopped" if status > 128 else "failed"
         first_step = 0 if self.source is None else self.source.stored.get("global_step", 0)
         self._finish_loggers(end)
         begun = self.trainer.global_step > first_step or (self.folder.path / "predictions").exists()
         if self.trainer.is_global_zero:
-            self.folder.close(end, self.trainer.global_step, keep=begun or end == "finished", **facts)
+            self.folder.close(end, self.trainer.global_step, keep=begun or end == "finished", **self._facts)
         self.folder.forget()
+
+    def _how_to_go_on(self) -> str:
+        last = self.folder.path / "checkpoints" / LAST
+        return f"go on with --ckpt_path {last}" if last.exists() else "there is no checkpoint yet"
 
     def _finish_loggers(self, end: End) -> None:
         for logger in self.trainer.loggers:

@@ -27,18 +27,27 @@ def guarded(run: Callable[[], object]) -> None:
     """
     try:
         run()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        sys.exit(exit_status(stop))
     except SystemExit as stop:
-        if type(stop).__name__ == "SIGTERMException":  # outside of training, where there is nothing to save
-            sys.exit(128 + signal.SIGTERM)
-        # Lightning ends an interrupted run with status 1.
-        sys.exit(130 if isinstance(stop.__context__, KeyboardInterrupt) else stop.code)
+        sys.exit(stop.code if isinstance(stop.code, str) else exit_status(stop))
     except Exception as error:
         message = users_error(error)
         if message is None or os.environ.get("LIT_GEN_TRACEBACK"):
             raise
         sys.exit(report(message))
+
+
+def exit_status(error: BaseException) -> int:
+    """The status with which an error ends the command."""
+    if isinstance(error, KeyboardInterrupt):
+        return 128 + signal.SIGINT
+    if isinstance(error, SystemExit):
+        # Lightning ends an interrupted run with status 1.
+        if isinstance(error.__context__, KeyboardInterrupt):
+            return 128 + signal.SIGINT
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    return 1 if users_error(error) is None or os.environ.get("LIT_GEN_TRACEBACK") else 2
 
 
 def users_error(error: BaseException) -> str | None:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
@@ -31,8 +32,9 @@ class MetricsFile(CSVLogger):
         self._began = time.monotonic()
 
     @property
+    @rank_zero_experiment
     def experiment(self) -> Any:
-        """What writes the rows."""
+        """What writes the rows, in the first process."""
         if self._experiment is None:
             self._experiment = _Rows(self.log_dir, self._began)
         return self._experiment

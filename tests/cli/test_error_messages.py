@@ -12,10 +12,23 @@ from PIL import Image
 
 from lit_gen.cli.app import main
 from lit_gen.cli.support import put_wholes_first
+from lit_gen.modules import GenerativeModule
 
 DATA = ["--data", "DigitsDataModule", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
 GAN = ["fit", "--model", "GAN", *DATA]
 STOP = '{"class_path": "EarlyStopping", "init_args": {"monitor": "val/fd"}}'
+
+
+class Unmeasured(GenerativeModule):
+    """Says nothing of held-out batches."""
+
+    def __init__(self, image_shape: tuple[int, ...], num_classes: int) -> None:
+        super().__init__(image_shape, None)
+
+    def training_step(self, batch, batch_idx):
+        pass
+
+
 CASES = [
     (["fitt"], "unknown command fitt; did you mean fit.*sample, encode, evaluate, export, list, doctor"),
     ([*GAN, "--modell.x", "3"], "unknown option --modell.x; did you mean --model"),
@@ -42,6 +55,10 @@ CASES = [
     (["test", "--config", "gan_digits"], "test without --ckpt_path.*--untrained true"),
     (["predict", *GAN[1:]], "predict without --ckpt_path"),
     (["fit", "--ckpt_path", "vae_digits"], "weights alone.*--model.init_from vae_digits"),
+    (["test", "--model", "test_error_messages.Unmeasured", *DATA, "--untrained", "true"],
+     "Unmeasured: test needs its test_step; `test_step = validation_step` takes what validation measures"),
+    (["validate", "--model", "test_error_messages.Unmeasured", *DATA, "--untrained", "true"],
+     "Unmeasured: validate needs its validation_step$"),
     (["test", "--ckpt_path", "vae_digit"], "--ckpt_path vae_digit: .*did you mean vae_digits?"),
 ]  # fmt: skip
 

@@ -255,3 +255,28 @@ def test_other_processes_cut_nothing(tmp_path, monkeypatch):
     assert len((tmp_path / METRICS).read_text().split()) == 2
     assert len((tmp_path / TIMES).read_text().split()) == 2
     assert sorted(os.listdir(tmp_path)) == [METRICS, TIMES]
+
+
+def test_steps_that_lie_behind_are_refused(first, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--ckpt_path", str(first / "checkpoints/last.ckpt"), *OPTIONS, "--trainer.max_steps=7"])
+    assert stop.value.code == 2
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "error" in line)
+    assert "trainer.max_steps=7: " in line
+    assert "last.ckpt has been trained for 8 steps already; max_steps counts all of them, so give more" in line
+
+
+def test_a_run_that_ends_before_its_first_evaluation_is_evaluated_at_its_end(caplog):
+    def evaluated(*options):
+        caplog.clear()
+        main(["fit", *SMALL, "--trainer.val_check_interval=500", *OPTIONS, *options, "--experiment=short"])
+        run = max(Path("runs/short").iterdir())
+        rows = list(csv.DictReader((run / METRICS).open()))
+        return [int(row["step"]) for row in rows if row.get("val/fd_digits_20")], caplog.text
+
+    steps, told = evaluated("--trainer.max_steps=3")
+    assert steps == [0, 2]
+    assert "The run ends after 3 batches, before trainer.val_check_interval=500, and is evaluated at its end." in told
+    assert (max(Path("runs/short").iterdir()) / "checkpoints/best.ckpt").exists()
+    config = yaml.safe_load((max(Path("runs/short").iterdir()) / "config.yaml").read_text())
+    assert config["trainer"]["val_check_interval"] == 500  # with which the run goes on
