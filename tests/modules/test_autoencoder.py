@@ -25,6 +25,7 @@ BOTTLENECKS = {
     "gaussian": partial(GaussianBottleneck, channels=2, kl_weight=0.1),
     "vq": partial(VectorQuantizer, codes=16, channels=3, restart_below=0.5),
     "fsq": partial(FSQ, levels=(4, 3)),
+    "whitened": partial(FSQ, levels=(4, 3), whiten=True),
     "lfq": partial(LFQ, bits=3, temperature=0.5),
 }
 
