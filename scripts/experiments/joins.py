@@ -3,10 +3,11 @@
     python scripts/experiments/joins.py --seeds 20
     python scripts/experiments/joins.py --seeds 3 --steps 600 --precisions 32-true --json joins.json
 
-A small `AutoencoderKL` on the embedded digits, of 2 x 2 positions and 2 channels, which are too few for sharp images. The
-discriminator joins after half of the steps, over a ramp of a quarter; the autoencoders of a seed are the same until then. "never" has none, which tells what the second
-half brings by itself. Scores are of the 300 validation images: rfd_digits_300 when it joins and at the end, their
-ratio (geometric mean over seeds), and in how many seeds the distance has fallen, and fallen below that of "never".
+A small `AutoencoderKL` on the embedded digits, of 2 x 2 positions and 2 channels, which are too few for sharp images.
+The discriminator joins after half of the steps, over a ramp of a quarter; the autoencoders of a seed are the same until
+then. "never" has none, which tells what the second half brings by itself. Scores are of the 300 validation images:
+rfd_digits_300 when it joins and at the end, mean ± standard deviation over seeds, their ratio (geometric mean), in how
+many seeds it has fallen, and is below that of "never" at the end, and how many runs have a value that is not finite.
 """
 
 import argparse

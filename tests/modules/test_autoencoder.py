@@ -11,6 +11,7 @@ from torch import nn
 from lit_gen import VQGAN, VQVAE, Autoencoder, AutoencoderKL, from_pretrained, save_pretrained
 from lit_gen.cli.app import main
 from lit_gen.losses import R1, NonSaturating
+from lit_gen.models.perceptual import _frozen
 from lit_gen.modules import ClassifierFeatures, DiscriminatorFeatures
 from lit_gen.networks import FSQ, LFQ, ConvDecoder, ConvEncoder, GaussianBottleneck, PatchGAN, VectorQuantizer
 
@@ -188,6 +189,15 @@ def test_features_of_a_classifier_stay_out_of_checkpoints():
     other = IMAGES.flip(0).requires_grad_()
     (gradient,) = torch.autograd.grad(model.perceptual(other, IMAGES, None), other)
     assert gradient.abs().sum() > 0
+
+
+def test_a_classifier_has_weights_though_first_asked_for_without_memory():
+    """As where a trained model is read: it is built on "meta"."""
+    _frozen.cache_clear()
+    with torch.device("meta"):
+        small(perceptual=ClassifierFeatures(1.0, "digits"))
+    images = torch.rand(2, 2, *SHAPE) * 2 - 1
+    assert float(ClassifierFeatures(1.0, "digits")(*images, None)) > 0
 
 
 @pytest.mark.parametrize(
