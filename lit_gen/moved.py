@@ -12,7 +12,7 @@ MOVED = {
     **{f"metrics.{name}": f"metrics.likelihood.{name}" for name in ("annealed", "importance", "information", "latent")},
     **{name: f"pretrained.{name}" for name in ("resume", "shipped", "specification", "stored")},
     **{name: f"tracking.{name}" for name in ("code_version", "loggers")},
-    **{f"modules.{name}": f"models.{name}" for name in ("judge", "unrolled")},
+    **{f"modules.{name}": f"models.{name}" for name in ("judge", "perceptual", "unrolled")},
     "cli_errors": "cli.errors",
     "metrics.inputs": "value_ranges",
     "cli_support": "cli.support",

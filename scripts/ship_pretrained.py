@@ -43,7 +43,7 @@ def ship(name: str, run: Path, commit: str) -> None:
     shutil.rmtree(PRETRAINED / name, ignore_errors=True)
     model = from_pretrained(run / "checkpoints" / "last.ckpt")
     size = sum(4 * p.numel() for p in model.parameters())
-    save_pretrained(model, PRETRAINED / name, facts, torch.float16 if size > HALF_BEYOND else None)
+    save_pretrained(model, PRETRAINED / name, facts, dtype=torch.float16 if size > HALF_BEYOND else None)
     size = sum(path.stat().st_size for path in (PRETRAINED / name).iterdir())
     if size > LARGEST:
         shutil.rmtree(PRETRAINED / name)

@@ -103,8 +103,6 @@ class Autoencoder(AutoencodingModel):
                 self.remember(name, option, "discriminator")
         if penalty is not None and self.discriminator is not None:
             penalty.check(self.discriminator)
-        if perceptual is not None:
-            perceptual.check(self.image_shape, self.discriminator)
         self.define(defined, averaged=["encoder", "decoder"], init_from=init_from)
 
 

@@ -3,6 +3,7 @@
 from lit_gen.losses.lpips import LPIPS
 from lit_gen.losses.perceptual import DiscriminatorFeatures, PerceptualLoss
 from lit_gen.models.judge import Judge
+from lit_gen.models.perceptual import ClassifierFeatures
 from lit_gen.modules.adversarial import GANDraw
 from lit_gen.modules.autoencoder import VQGAN, VQVAE, Autoencoder, AutoencoderDraw, AutoencoderKL
 from lit_gen.modules.autoencoding import AutoencodingModule
@@ -12,7 +13,6 @@ from lit_gen.modules.cut import CUT
 from lit_gen.modules.cyclegan import CycleGAN
 from lit_gen.modules.gan import GAN
 from lit_gen.modules.hierarchical_vae import HierarchicalVAE
-from lit_gen.modules.perceptual import ClassifierFeatures
 from lit_gen.modules.pix2pix import Pix2Pix
 from lit_gen.modules.sampling import LatentVariableModel
 from lit_gen.modules.vae import IWAE, VAE

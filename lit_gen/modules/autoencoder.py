@@ -14,6 +14,7 @@ from lit_gen.modules.base import Batch
 from lit_gen.precision import at_least_float32
 from lit_gen.training.balance import gradient_ratio, last_layer_gradients, with_gradient
 from lit_gen.training.draw import Draw
+from lit_gen.training.player import Player
 from lit_gen.training.randomness import mix
 
 
@@ -36,6 +37,12 @@ class AutoencoderDraw(Draw):
 
 class Autoencoder(AutoencodingModule, models.Autoencoder):
     """The training of :class:`lit_gen.models.Autoencoder`, whose arguments it takes."""
+
+    def define(self, players: list[Player], averaged: list[str], init_from: str | None = None) -> None:
+        """As all modules do, and refuse images whose features can't be compared."""
+        if self.perceptual is not None:
+            self.perceptual.check(self.image_shape, self.discriminator)
+        super().define(players, averaged, init_from)
 
     def setup(self, stage: str) -> None:
         """Refuse a precision whose scaled gradients have no norms to compare; read what L_perceptual needs to train."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_gen.networks.base import SpatialDecoder, SpatialEncoder
+from lit_gen.networks.folded import UpsampledConv2d
 
 EPS = 1e-6  # of all norms
 
@@ -57,15 +58,15 @@ class Halve(nn.Module):
 
 
 class Double(nn.Module):
-    """Nearest neighbours, then a convolution."""
+    """Nearest neighbours, then a convolution, both in one."""
 
     def __init__(self, channels: int):
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, 1, 1)
+        self.conv = UpsampledConv2d(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """`(N, C, h, w)` to `(N, C, 2h, 2w)`."""
-        return self.conv(x.repeat_interleave(2, -2).repeat_interleave(2, -1))
+        return self.conv(x)
 
 
 class Stage(nn.Module):

@@ -12,6 +12,7 @@ from torchvision import models
 from lit_gen import VQGAN, VQVAE, Autoencoder, AutoencoderKL, from_pretrained, save_pretrained
 from lit_gen.cli.app import main
 from lit_gen.losses import R1, NonSaturating
+from lit_gen.models.perceptual import _frozen
 from lit_gen.modules import LPIPS, ClassifierFeatures, DiscriminatorFeatures
 from lit_gen.networks import FSQ, LFQ, ConvDecoder, ConvEncoder, GaussianBottleneck, PatchGAN, VectorQuantizer
 
@@ -26,6 +27,7 @@ BOTTLENECKS = {
     "gaussian": partial(GaussianBottleneck, channels=2, kl_weight=0.1),
     "vq": partial(VectorQuantizer, codes=16, channels=3, restart_below=0.5),
     "fsq": partial(FSQ, levels=(4, 3)),
+    "whitened": partial(FSQ, levels=(4, 3), whiten=True),
     "lfq": partial(LFQ, bits=3, temperature=0.5),
 }
 
@@ -208,6 +210,15 @@ def test_the_files_of_lpips_are_needed_in_training_alone(tmp_path):
     absent.perceptual = LPIPS(weights="nowhere.pth", net="squeeze")
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
         fit(absent, max_steps=1)
+
+
+def test_a_classifier_has_weights_though_first_asked_for_without_memory():
+    """As where a trained model is read: it is built on "meta"."""
+    _frozen.cache_clear()
+    with torch.device("meta"):
+        small(perceptual=ClassifierFeatures(1.0, "digits"))
+    images = torch.rand(2, 2, *SHAPE) * 2 - 1
+    assert float(ClassifierFeatures(1.0, "digits")(*images, None)) > 0
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,57 @@ def test_a_code_is_the_nearest_level_of_each_channel(levels):
         assert numbers[n, row, column].item() == number
 
 
+def correlated(n, seed=0):
+    """Maps whose channels go together, as an encoder's do, away from zero and of three scales."""
+    mixing = torch.tensor([[0.3, 0.02, 0.0], [-0.2, 0.01, 0.02], [1.0, 0.1, 0.3]], dtype=torch.float64)
+    offset = torch.tensor([0.5, -0.2, 1.0], dtype=torch.float64)[:, None, None]
+    return torch.einsum("ij,njhw->nihw", mixing, maps(n, 3, seed)) + offset
+
+
+def whitened(levels=(8, 5, 3), **options):
+    return FSQ(SHAPE, levels, whiten=True, **options).double()
+
+
+def test_what_is_whitened_is_uncorrelated_and_as_wide_as_the_levels():
+    bottleneck, x = whitened(decay=0.0), correlated(400)
+    bottleneck.learn(x, torch.Generator())
+    moments = torch.distributions.Uniform(0.0, 1.0).icdf(torch.linspace(1e-6, 1 - 1e-6, 2_000_001).double())
+    spread = (2 * moments - 1).atanh().std()
+    z = bottleneck._whitened(x).movedim(1, 0).flatten(1)
+    torch.testing.assert_close(z.mean(1), torch.zeros(3).double(), rtol=0, atol=1e-10)
+    torch.testing.assert_close(z.cov(correction=0), spread**2 * torch.eye(3).double(), rtol=0, atol=1e-4)
+
+
+def test_moments_of_whitening_move_from_the_first_batch_on():
+    bottleneck, first, second = whitened(decay=0.9), correlated(50), correlated(50, seed=1) + 1
+    bottleneck.learn(first, torch.Generator())
+    bottleneck.learn(second, torch.Generator())
+    a, b = (x.movedim(1, 0).flatten(1) for x in (first, second))
+    mean = 0.9 * a.mean(1) + 0.1 * b.mean(1)
+    off = b - mean[:, None]
+    torch.testing.assert_close(bottleneck.mean, mean)
+    torch.testing.assert_close(bottleneck.covariance, 0.9 * a.cov(correction=0) + 0.1 * off @ off.T / off.shape[1])
+
+
+def test_whitening_uses_codes_that_correlated_channels_leave_out():
+    x = correlated(4000)
+    used = {}
+    for whiten in (False, True):
+        bottleneck = FSQ(SHAPE, (8, 5, 3), whiten=whiten).double()
+        bottleneck.learn(x, torch.Generator())
+        used[whiten] = len(bottleneck.indices(x).unique())
+    assert used[False] < 60
+    assert used[True] == 120
+
+
+def test_a_channel_that_says_nothing_is_whitened_to_something_finite():
+    bottleneck, x = whitened((4, 3)), maps(10, 2)
+    x[:, 1] = 0.7
+    bottleneck.learn(x, torch.Generator())
+    assert bottleneck(x).latents.isfinite().all()
+    assert len(bottleneck.indices(x).unique()) == 4
+
+
 def test_zero_is_in_the_middle():
     assert FSQ(SHAPE, (8, 5, 2)).bound(torch.zeros(1, 3, 1, 1)).abs().max() < 1e-6
 

@@ -16,6 +16,7 @@ EVERY = [
     partial(VectorQuantizer, codes=11, channels=3),
     partial(FSQ, levels=(8, 5, 5, 5)),
     partial(FSQ, levels=(2, 3, 7, 16)),
+    partial(FSQ, levels=(4, 3), whiten=True),
     partial(LFQ, bits=5),
     partial(LFQ, bits=1),
 ]
@@ -145,6 +146,7 @@ def test_the_gradient_goes_straight_through(make):
         (partial(FSQ, levels=(8, 1)), r"levels=\[8, 1\]"),
         (partial(FSQ, levels=(8, 300)), r"levels=\[8, 300\]"),
         (partial(FSQ, levels=(256,) * 4), r"at most 2\^31"),
+        (partial(FSQ, whiten=True, decay=1.0), "decay=1.0: FSQ"),
         (partial(LFQ, bits=0), "bits=0"),
         (partial(LFQ, bits=21), "bits=21"),
         (partial(LFQ, temperature=0.0), "temperature=0.0"),

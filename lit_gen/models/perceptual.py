@@ -1,13 +1,18 @@
 """Distances of images in the features of a trained classifier."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from lit_gen.losses.perceptual import PerceptualLoss
-from lit_gen.metrics import Extractor, load_extractor
+
+if TYPE_CHECKING:
+    from lit_gen.metrics import Extractor
 
 
 @dataclass(frozen=True)
@@ -39,4 +44,7 @@ class ClassifierFeatures(PerceptualLoss):
 
 @lru_cache(maxsize=2)
 def _frozen(name: str) -> Extractor:
-    return load_extractor(name).eval().requires_grad_(False)
+    from lit_gen.metrics import load_extractor  # which a model that isn't trained can do without
+
+    with torch.device("cpu"):  # it is kept, and whoever asks first may be building a model without memory, on "meta"
+        return load_extractor(name).eval().requires_grad_(False)
