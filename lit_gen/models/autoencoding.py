@@ -78,18 +78,25 @@ class AutoencodingModel(GenerativeModel):
     # ---- use
 
     @torch.no_grad()
-    def encode(self, images: Tensor) -> Tensor:
+    def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The latents ``(N, *latent_shape)`` of images in [-1, 1], in eval mode: means, or vectors of codes.
 
         They are on no particular scale.
 
         Args:
             images: ``(N, *image_shape)``.
+            generator: For samples of Gaussian latents in the place of their means: source of the noise, on the CPU.
 
         Raises:
-            ValueError: for images of another shape.
+            ValueError: for images of another shape, or a generator where the bottleneck takes no noise.
         """
-        return self._by_parts(self._encode, self._checked("images", images, self.image_shape))
+        images = self._checked("images", images, self.image_shape)
+        if generator is None:
+            return self._by_parts(self._encode, images)
+        if (shape := self.bottleneck.noise_shape(*self.latent_shape[1:])) is None:
+            raise ValueError(f"generator={generator}: latents of a {type(self.bottleneck).__name__} take no noise")
+        noise = torch.randn(len(images), *shape, generator=generator).to(images)
+        return self._by_parts(self._encode, images, noise)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
@@ -139,15 +146,15 @@ class AutoencodingModel(GenerativeModel):
             )
         return self.bottleneck
 
-    def _encode(self, images: Tensor) -> Tensor:
-        return self.bottleneck(self.network("encoder")(images)).latents.to(self.dtype)
+    def _encode(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
+        return self.bottleneck(self.network("encoder")(images), noise).latents.to(self.dtype)
 
     def _decode(self, latents: Tensor) -> Tensor:
         return self.network("decoder")(latents).clamp(-1, 1)
 
-    def _by_parts(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    def _by_parts(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         with self.evaluating():
-            return torch.cat([function(part) for part in x.split(AT_ONCE)])
+            return torch.cat([function(*part) for part in zip(*(x.split(AT_ONCE) for x in inputs), strict=True)])
 
     def _checked(self, name: str, x: Tensor, shape: tuple[int, ...]) -> Tensor:
         if tuple(x.shape[1:]) != shape:

@@ -39,5 +39,4 @@ class ClassifierFeatures(PerceptualLoss):
 
 @lru_cache(maxsize=2)
 def _frozen(name: str) -> Extractor:
-    with torch.device("cpu"):  # its own weights, also where a model is built without memory
-        return load_extractor(name).eval().requires_grad_(False)
+    return load_extractor(name).eval().requires_grad_(False)

@@ -224,6 +224,25 @@ def test_what_does_not_go_together_is_refused_in_one_line(folders, tmp_path, mon
     assert not list(tmp_path.iterdir())
 
 
+def test_samples_of_gaussian_latents_are_mean_and_scaled_noise(folders, tmp_path):
+    source = str(folders["latents"].parent / "codec_latents_0")
+    encode.run([source, "digits", "--noise", "7", "--split", "train", "--out", str(tmp_path / "noisy")])
+    model, images = lit_gen.from_pretrained(source, training=False), images_of("train")[0]
+    mean, log_scale = model.bottleneck.posterior(model.encoder(images))
+    noise = torch.cat(_drawn(7, len(images)))
+    stored = torch.from_numpy(np.load(tmp_path / "noisy" / "train" / "latents.npy"))
+    torch.testing.assert_close(stored.float(), (mean + log_scale.exp() * noise).detach(), atol=2e-3, rtol=1e-3)
+    assert json.loads((tmp_path / "noisy" / "latents.json").read_text())["noise"] == 7
+    with pytest.raises(ValueError, match="--noise 7: latents of a VectorQuantizer take no noise"):
+        encode.run([str(folders["codes"].parent / "codec_codes_0"), "digits", "--noise", "7", "--out", "out"])
+
+
+def _drawn(seed, count):
+    """N(0, 1) as it is drawn for 500 images at a time."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(min(500, count - start), *LATENTS, generator=generator) for start in range(0, count, 500)]
+
+
 def test_a_folder_that_holds_something_stays(folders, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").touch()

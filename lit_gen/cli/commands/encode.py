@@ -35,6 +35,12 @@ def parser() -> argparse.ArgumentParser:
     add_reading(command)
     add("--flip", action="store_true", help="in a folder: encode the training images' mirror images too")
     add("--indices", action="store_true", help="in a folder: the numbers of codes, in the place of latents")
+    add(
+        "--noise",
+        type=int,
+        metavar="SEED",
+        help="in a folder: samples of Gaussian latents, in the place of their means",
+    )
     add("--trust", nargs="+", default=[], help="packages of your own whose classes the model names")
     add("--device", default="cpu", help="where the network runs, e.g. cuda (cpu)")
     add(
@@ -65,8 +71,8 @@ def run(arguments: list[str]) -> None:
 def _check(options: argparse.Namespace, folder: bool) -> None:
     """Refuse what doesn't go together, before anything is loaded."""
     if not folder:
-        for name in ("flip", "indices", "root"):
-            if given := getattr(options, name):
+        for name in ("flip", "indices", "root", "noise"):
+            if (given := getattr(options, name)) not in (None, False):
                 raise ValueError(f"--{name} {given}: for a folder of latents, and --out {options.out} is an .npz")
         return
     out = Path(options.out)
@@ -93,7 +99,7 @@ def _write_folder(module: Any, options: argparse.Namespace) -> None:
     data = named_data(options) or divided_data(options, module.image_shape)
     splits = ("train",) if options.split else ("train", "val", "test")
     try:
-        writer = LatentsWriter(module, options.source, data, splits, options.indices, options.flip)
+        writer = LatentsWriter(module, options.source, data, splits, options.indices, options.flip, options.noise)
     except ValueError as error:
         raise ValueError(f"{options.data}: {error}") from None
     writer.write(options.out)

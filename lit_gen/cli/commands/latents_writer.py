@@ -35,14 +35,26 @@ class LatentsWriter:
         splits: those to write, the training split among them.
         codes: write the numbers of codes, in the place of latents.
         flip: encode the mirror images of the training split too.
+        noise: seed of samples of Gaussian latents, in the place of their means; None for the means.
 
     Raises:
         ValueError: for codes of a codec without any, images of another shape, or no training images.
     """
 
     def __init__(
-        self, codec: AutoencodingModel, source: str, data: Any, splits: tuple[Any, ...], codes: bool, flip: bool
-    ):
+        self,
+        codec: AutoencodingModel,
+        source: str,
+        data: Any,
+        splits: tuple[Any, ...],
+        codes: bool,
+        flip: bool,
+        noise: int | None = None,
+    ) -> None:
+        self.noise = noise
+        self.generator = None if noise is None else torch.Generator().manual_seed(noise)
+        if noise is not None and (codes or codec.bottleneck.noise_shape(*codec.latent_shape[1:]) is None):
+            raise ValueError(f"--noise {noise}: latents of a {type(codec.bottleneck).__name__} take no noise")
         self.codec, self.source, self.data, self.codes, self.flip = codec, source, data, codes, flip
         if codes:
             self.dtype = np.min_scalar_type(codec.quantizer.codes - 1)  # which refuses a bottleneck without codes
@@ -102,7 +114,7 @@ class LatentsWriter:
         """Of images in [-1, 1], as they are stored."""
         if self.codes:
             return self.codec.indices(images).cpu().numpy().astype(self.dtype)
-        latents = self.codec.encode(images).float().cpu()
+        latents = self.codec.encode(images, self.generator).float().cpu()
         largest = float(latents.abs().max())
         if not largest <= LARGEST:  # what is no number included
             raise ValueError(f"latents of size {largest:g}: float16 holds up to {LARGEST:g}, so they can't be stored")
@@ -158,6 +170,7 @@ class LatentsWriter:
             "name": self.data.name,
             "counts": {split: len(dataset) for split, dataset in self.datasets.items()},
             "flipped": self.flip,
+            "noise": self.noise,
             "class_names": list(self.data.class_names),
         }
 
