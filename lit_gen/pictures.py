@@ -57,7 +57,9 @@ def paired_grid(images: Tensor, others: Tensor, columns: int = 8) -> Tensor:
         others: Of the same shape.
         columns: Images in a row.
     """
-    rows = zip(images.split(columns), others.to(images).split(columns), strict=True)
+    columns = max(1, min(columns, len(images)))
+    blank = images.new_zeros(-len(images) % columns, *images.shape[1:])  # of the colour between images
+    rows = zip(*(torch.cat([x.to(images), blank]).split(columns) for x in (images, others)), strict=True)
     return image_grid(torch.cat([part for row in rows for part in row]), columns)
 
 

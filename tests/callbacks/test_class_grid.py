@@ -10,6 +10,7 @@ from PIL import Image
 from lit_gen.callbacks.publish import publish
 from lit_gen.callbacks.samples import SampleGrid
 from lit_gen.class_grid import Layout, class_caption, class_grid, near_square
+from lit_gen.pictures import paired_grid
 
 NAMES = tuple(f"class {i}" for i in range(200))
 
@@ -86,3 +87,13 @@ def test_the_grid_of_a_run_shows_the_models_samples_by_class():
     labels = torch.arange(12) % 3
     picture = SampleGrid(num_samples=12).picture(SimpleNamespace(), Model())
     assert np.array_equal(picture, class_grid(flat(labels), labels, Model.class_names))
+
+
+def test_pairs_lie_above_each_other_in_a_row_that_is_not_full_too():
+    images = torch.linspace(-1, 1, 10)[:, None, None, None].expand(10, 1, 48, 48)
+    cells = paired_grid(images, -images)[0, 24::50, 24::50]
+    upper, lower = cells[[0, 2]].flatten(), cells[[1, 3]].flatten()
+    levels = ((images[:, 0, 0, 0] + 1) * 127.5).round()
+    assert upper.tolist() == [*levels.int().tolist(), *[128] * 6]
+    assert (upper.int() + lower.int())[:10].tolist() == [255] * 10
+    assert paired_grid(images[:3], images[:3]).shape == (1, 98, 148)

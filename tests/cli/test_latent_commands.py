@@ -52,7 +52,7 @@ def test_latents_and_reconstructions_of_own_samples(world, capsys):
     error = np.square(images - (own["images"] / 127.5 - 1)).mean((1, 2))
     np.testing.assert_allclose(arrays["psnr"], 10 * np.log10(4 / error), rtol=1e-3)
     grid = np.asarray(Image.open("inverted/z.png"))
-    assert grid.shape == (2 * 50 - 2, 8 * 50 - 2)
+    assert grid.shape == (2 * 50 - 2, 6 * 50 - 2)
     assert np.array_equal(grid[:48:6, :48:6], own["images"][0])
     assert np.abs(grid[50::6, :48:6].astype(int) - own["images"][0]).max() <= 40
 
