@@ -116,7 +116,12 @@ def test_a_signal_saves_and_ends_with_the_conventional_status(tmp_path, monkeypa
     monkeypatch.setattr("lit_gen.cli.app.PredictionWriter", Send)  # one of the callbacks that every run has
     refused([*GAN, "--checkpoint.every_n_steps=100", "--trainer.log_every_n_steps=1"], capsys, status)
     (rows,) = Path().glob("runs/a/*/metrics.csv")
-    assert [int(row["step"]) for row in csv.DictReader(rows.open())] == [0, 1, 2]  # that of its batch too
+    assert [int(row["step"]) for row in csv.DictReader(rows.open())] == [
+        0,
+        0,
+        1,
+        2,
+    ]  # from the scores at the start to its own batch
     assert "finishing the batch and saving" in caplog.text
     assert step(last_checkpoint("runs/a")) == 3
     assert signal.getsignal(number) == usual

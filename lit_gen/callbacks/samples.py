@@ -79,7 +79,7 @@ class SampleGrid(NthValidationCallback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say so if there is nothing to look at."""
         self._drawn = None
-        if hasattr(pl_module, "sample") and not _drawable(shape := tuple(pl_module.picture_shape)):  # type: ignore[arg-type]
+        if hasattr(pl_module, "sample") and not _drawable(shape := drawn_shape(pl_module)):
             rank_zero_info(f"SampleGrid: image_shape={shape} is neither grey nor colour nor 2-D points: no pictures.")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -121,7 +121,7 @@ class SampleGrid(NthValidationCallback):
 
     def picture(self, trainer: L.Trainer, pl_module: L.LightningModule) -> Tensor | None:
         """The picture now, uint8 ``(C, H, W)``, or None if the model has no samples that can be drawn."""
-        shape: tuple[int, ...] = tuple(pl_module.picture_shape)  # type: ignore[arg-type]
+        shape = drawn_shape(pl_module)
         if not hasattr(pl_module, "sample") or not _drawable(shape):
             return None
         generator, count = torch.Generator().manual_seed(mix(self.seed, "grid")), self.num_samples
@@ -144,3 +144,8 @@ class SampleGrid(NthValidationCallback):
 
 def _drawable(shape: tuple[int, ...]) -> bool:
     return shape == (2,) or (len(shape) == 3 and shape[0] in (1, 3))
+
+
+def drawn_shape(module: Any) -> tuple[int, ...]:
+    """That of a module's samples; of one that knows no codec, of what it models."""
+    return tuple(getattr(module, "picture_shape", module.image_shape))

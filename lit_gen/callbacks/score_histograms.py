@@ -58,7 +58,7 @@ class ScoreHistograms(L.Callback):
         images = data.to_float(images.to(module.device))
         y = labels if module.conditional else None
         generator = torch.Generator().manual_seed(mix(self.seed, "histograms"))
-        samples = module.sample(len(images), y, generator, decode=False)
+        samples = module.sample(len(images), y, generator, **({} if module.codec is None else {"decode": False}))
         return {"real_scores": _judged(module, images, y), "fake_scores": _judged(module, samples, y)}
 
     def _of_translations(self, data: Any, module: CycleGAN) -> dict[str, Tensor]:

@@ -64,8 +64,8 @@ class CLI(ConfiguredCLI):
     def _require_steps_left(self, max_steps: int) -> None:
         """Refuse to train up to a step that lies behind; to one that has been reached there is nothing to do."""
         assert self.source is not None
-        trained = self.source.stored["global_step"]
-        if self.subcommand == "fit" and not self.source.weights_alone and 0 <= max_steps < trained:
+        trained = self.source.stored.get("global_step", 0)  # weights alone have none
+        if self.subcommand == "fit" and 0 <= max_steps < trained:
             raise ValueError(
                 f"trainer.max_steps={max_steps}: {self.source.path} has been trained for {trained} steps already; "
                 "max_steps counts all of them, so give more"

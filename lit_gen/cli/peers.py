@@ -42,6 +42,17 @@ class Launcher(_SubprocessScriptLauncher):
         """End nobody: others learn of the end by their own signal, from the collectives or from the store."""
 
 
+class Meeting(L.Callback):
+    """Has the processes meet before any work, in which one may be gone before a thread has looked for it."""
+
+    def __init__(self, meet: Callable[[], object]) -> None:
+        self._meet = meet
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """The processes have been joined by now."""
+        self._meet()
+
+
 class Peers:
     """What the processes of a run know of each other.
 
@@ -72,6 +83,7 @@ class Peers:
             launcher = Launcher(launcher.cluster_environment, launcher.num_processes, launcher.num_nodes)
             trainer.strategy._launcher = launcher
         self._launcher = launcher
+        trainer.callbacks.insert(0, Meeting(self._meet))  # type: ignore[attr-defined]
         threading.Thread(target=self._watch, daemon=True, name="peers").start()
 
     def settle(self, error: BaseException, status: int) -> int | None:

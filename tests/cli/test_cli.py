@@ -149,7 +149,7 @@ DCGAN = ["--model.discriminator", "DCGANDiscriminator"]
         ([*GAN, "--model.n_critic", "abc"], ["n_critic", "expected int", "abc"]),
         ([*GAN, "--model.n_critic", "0"], ["n_critic=0", "at least 1"]),
         ([*GAN, "--model.penalty", "R1", *DCGAN, "--model.discriminator.norm=batch"], ["R1", "batch norm", "'layer'"]),
-        ([*GAN, "--model.generator", "ResNetGenerator"], ["ResNetGenerator", "(1, 8, 8)"]),
+        ([*GAN, "--model.generator=ResNetGenerator", "--data=MixtureDataModule"], ["ResNetGenerator", "(2,)"]),
         ([*GAN, "--data.batch_size", "5000"], ["batch_size=5000", "1197"]),
         ([*GAN, "--experimnt", "x"], ["--experimnt"]),
         ([*GAN, "--config", "nonsense"], ["nonsense", "shipped config", "wgan_gp_digits"]),

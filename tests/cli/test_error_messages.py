@@ -30,7 +30,7 @@ class Unmeasured(GenerativeModule):
 
 
 CASES = [
-    (["fitt"], "unknown command fitt; did you mean fit.*sample, encode, evaluate, export, list, doctor"),
+    (["fitt"], "unknown command fitt; did you mean fit.*sample, encode, invert, directions, video, explore, evaluate, export, list, doctor"),
     ([*GAN, "--modell.x", "3"], "unknown option --modell.x; did you mean --model"),
     ([*GAN, "--trainer.max_stps=3"], "unknown option --trainer.max_stps; did you mean --trainer.max_steps"),
     (["fit", "--model", "VAE", *DATA, "--model.encoder", "MLPDecoder"],
@@ -97,7 +97,7 @@ def test_a_monitored_kind_of_score_is_of_no_consequence_where_samples_are_not_sc
 
 
 @pytest.mark.parametrize(("given", "steps", "validations"), [
-    (["--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=1"], 6, 2), (["--trainer.max_epochs=1"], 3, 0),
+    (["--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=1"], 6, 2), (["--trainer.max_epochs=1"], 3, 1),
 ])  # fmt: skip
 def test_epochs_need_no_steps_beside_them(given, steps, validations):
     main([*GAN, "--data.batch_size=399", *given, "--evaluate.num_samples=20", "--evaluate.at_start=false",

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from jsonargparse import ArgumentError, ArgumentParser
+from latent_folders import encoded
 
 import datamodules
 from datamodules import ArrayDataModule, DataModule, DigitsDataModule, ImageFolderDataModule, MixtureDataModule
@@ -171,7 +172,7 @@ def parse(*arguments: str) -> DataModule:
 
 
 @pytest.mark.parametrize("name", [n for n in datamodules.__all__ if n.endswith("DataModule") and n != "DataModule"])
-def test_every_module_is_built_by_the_command_line(name):
+def test_every_module_is_built_by_the_command_line(name, tmp_path):
     required = {
         "ArrayDataModule": ["--data.path=x.npz"],
         "GreyToColourDataModule": ["--data.images=CIFAR10DataModule"],
@@ -180,6 +181,8 @@ def test_every_module_is_built_by_the_command_line(name):
         "StreamingDataModule": ["--data.root=x"],
         "UnpairedDataModule": ["--data.a=DigitsDataModule", "--data.classes_a=[3]", "--data.classes_b=[5]"],
     }
+    if name == "LatentDataModule":  # which compares the folder with its codec
+        required[name] = [f"--data.root={encoded(tmp_path)}"]
     data = parse(name, *required.get(name, []), "--data.batch_size=6", "--data.num_workers=1", "--data.seed=2")
     assert type(data).__name__ == name
     assert (data.batch_size, data.num_workers, data.seed) == (6, 1, 2)

@@ -137,7 +137,7 @@ def test_labels_that_do_not_suit_the_model_are_refused(kind):
 def test_a_checkpoint_holds_every_argument_also_those_that_were_not_given():
     shared = {
         "objective", "encoder_steps", "temperature", "optimizer", "scheduler", "clip_norm", "accumulate",
-        "ema_half_life", "ema_ramp_up", "num_classes", "conditional", "init_from", "likelihood",
+        "ema_half_life", "ema_ramp_up", "num_classes", "conditional", "bounded", "init_from", "likelihood",
     }  # fmt: skip
     assert shared | {"encoder", "decoder", "prior", "latent_dim", "image_shape"} == parameters(VAE) == parameters(IWAE)
     assert shared | {"hierarchy", "image_shape"} == parameters(HierarchicalVAE)

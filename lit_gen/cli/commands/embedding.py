@@ -30,7 +30,7 @@ def add_embedding(command: CommandParser, models: str, named: bool = False) -> N
         images += "; to write a folder also digits, mnist, cifar10, or a class of datamodules"
         of_split = "of data with splits (of an .npz test, of a folder all)"
     command.add_argument("source", help=f"a checkpoint of {models}, a folder of save_pretrained, or a shipped name")
-    command.add_argument("data", help=images)
+    command.add_argument("data", metavar="images", help=images)
     default = None if named else "test"
     command.add_argument("--split", default=default, choices=("train", "val", "test"), help=of_split)
     command.add_argument("--size", type=int, help="side to scale image files to (antialiased, centre crop)")

@@ -80,7 +80,7 @@ def _write_folder(module: Any, options: argparse.Namespace) -> None:
 
     if not isinstance(module, AutoencodingModel):
         kind = type(module).__name__
-        raise ValueError(f"--out {options.out}: a folder is of an autoencoder's maps; of a {kind} give an .npz")
+        raise ValueError(f"--out {options.out}: an .npz file; a folder is of an autoencoder's maps, not of a {kind}'s")
     data = named_data(options) or divided_data(options, module.image_shape)
     splits = ("train",) if options.split else ("train", "val", "test")
     try:

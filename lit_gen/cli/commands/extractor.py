@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import lit_gen
-from lit_gen.cli.commands.named_data import ACCEPTED, named_data
+from lit_gen.cli.commands.named_data import NAMED, named_data
 from lit_gen.cli.commands.sources import Source, add_reading, read_source, tell
 from lit_gen.cli.support import rank_zero_note
 from lit_gen.cli.words import CommandParser
@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     command = CommandParser("extractor", "Trains a small network on your images, for scores to look through.")
     add = command.add_argument
-    add("data", help=f"a folder, .zip or shards of images, an .npz or .npy file, a checkpoint (its data); {ACCEPTED}")
+    add("data", help=f"a folder, .zip or shards of images, an .npz or .npy file, a checkpoint (its data); {NAMED}")
     add("--out", required=True, metavar="FILE", help="the .safetensors file to write")
     add("--name", help="what scores will carry, as in fd_NAME_1000; by default from the file's")
     add("--root", help="folder or file of data that are named")

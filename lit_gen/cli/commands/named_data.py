@@ -9,7 +9,8 @@ import datamodules
 from lit_gen.cli.commands.sources import read_source
 
 SHORT_NAMES = {"digits": "DigitsDataModule", "mnist": "MNISTDataModule", "cifar10": "CIFAR10DataModule"}
-ACCEPTED = f"{', '.join(SHORT_NAMES)}, or a class of datamodules"
+NAMED = f"{', '.join(SHORT_NAMES)}, or a class of datamodules"
+ACCEPTED = f"{', '.join(SHORT_NAMES)} nor a class of datamodules"
 
 
 def named_data(options: argparse.Namespace) -> Any:
