@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datamodules.arrays import ArrayDataModule
-from datamodules.base import DataModule
 from datamodules.datasets import SPLITS, BatchDataset, Split
 from datamodules.decoding import Reading
 from datamodules.domains import Domains
@@ -48,7 +47,8 @@ class PairedDataModule(TwoDomains):
 
     Raises:
         FileNotFoundError: no such folder or file.
-        ValueError: a file and a folder, images without a counterpart, or arrays of other heights, widths or numbers.
+        ValueError: options that don't belong to what is read, a file and a folder, images without a counterpart, or
+            arrays of other heights, widths or numbers.
     """
 
     paired = pairs = True
@@ -71,11 +71,16 @@ class PairedDataModule(TwoDomains):
         super().__init__(**kwargs)
         if left not in ("a", "b"):
             raise ValueError(f"left={left!r}: must be 'a' or 'b'")
+        if left == "b" and b is not None:
+            raise ValueError(f"left={left!r}: of pictures side by side, but b={b!r} holds domain b")
+        for name, path in {"a": a, "b": b}.items():
+            if path is not None and not os.path.exists(path):
+                raise FileNotFoundError(f"{name}: there is no file or folder {path!r}")
         shares: dict[str, Any] = {"val_share": val_share, "test_share": test_share}
         self.left, self.links = left, follow_links
         self.b_root: str | None = None
         self.b: ArrayDataModule | None = None
-        self.a: DataModule
+        self.a: Any  # an ArrayDataModule beside b, else an ImageFolderDataModule
         if is_array(a):
             if b is not None and not is_array(b):
                 raise ValueError(f"a={a!r}, b={b!r}: two files of arrays, or two folders")
@@ -83,6 +88,9 @@ class PairedDataModule(TwoDomains):
                 raise ValueError(f"image_size={image_size}: arrays have the size that they have")
             endings = ("", "") if b is not None else ("A", "B")
             self.a, self.b = (ArrayDataModule(p, ending=e, **shares) for p, e in zip((a, b or a), endings, strict=True))
+            for name, channels, arrays in (("a", channels_a, self.a), ("b", channels_b, self.b)):
+                if channels == 1 != arrays.image_shape[0]:
+                    raise ValueError(f"channels_{name}={channels}: arrays have their own, {arrays.image_shape[0]} here")
             if self.a.image_shape[1:] != self.b.image_shape[1:]:
                 raise ValueError(f"a={a!r}, b={b!r}: images of {self.a.image_shape} and {self.b.image_shape}")
             self._target = self.b.image_shape
@@ -119,11 +127,10 @@ class PairedDataModule(TwoDomains):
         """
         if self.b is not None:
             return {split: Domains(self.a.dataset(split), self.b.dataset(split)) for split in SPLITS}
-        assert isinstance(self.a, ImageFolderDataModule)
         files: dict[Split, Any] = {split: self.a.dataset(split) for split in SPLITS}
         if self.b_root is None:
             return {split: self._halves(part) for split, part in files.items()}
-        counterparts = self._counterparts()
+        counterparts = self._counterparts(self.b_root)
         return {split: Domains(part, self._of_b(part, counterparts)) for split, part in files.items()}
 
     def _halves(self, files: ImageFiles) -> Domains:
@@ -133,23 +140,17 @@ class PairedDataModule(TwoDomains):
 
         return Domains(half(self.image_shape, self.left == "b"), half(self.target_shape, self.left == "a"))
 
-    def _counterparts(self) -> tuple[ImageTree, dict[str, str]]:
+    def _counterparts(self, root: str) -> tuple[ImageTree, dict[str, str]]:
         """The tree of domain b, and its files by their names without suffix; all files of a have one among them."""
-        assert isinstance(self.a, ImageFolderDataModule)
-        assert self.b_root is not None
-        tree = ImageTree(self.b_root, labels="none", splits="none", follow_links=self.links)
-        of_a, of_b = by_stem(self.a.tree.listing.images, self.a.root), by_stem(tree.listing.images, self.b_root)
-        for some, others, root, other_root in (
-            (of_a, of_b, self.a.root, self.b_root),
-            (of_b, of_a, self.b_root, self.a.root),
-        ):
+        tree = ImageTree(root, labels="none", splits="none", follow_links=self.links)
+        of_a, of_b = by_stem(self.a.tree.listing.images, self.a.root), by_stem(tree.listing.images, root)
+        for some, others, own, other in ((of_a, of_b, self.a.root, root), (of_b, of_a, root, self.a.root)):
             alone = [some[stem] for stem in some if stem not in others]
             if alone:
-                raise ValueError(f"{root}: {listed(alone)} without a file of that name in {other_root}")
+                raise ValueError(f"{own}: {listed(alone)} without a file of that name in {other}")
         return tree, of_b
 
     def _of_b(self, files: ImageFiles, counterparts: tuple[ImageTree, dict[str, str]]) -> ImageFiles:
-        assert isinstance(self.a, ImageFolderDataModule)
         tree, names = counterparts
         shape: Any = self.target_shape
         inside = [path if files.archive else os.path.relpath(path, self.a.root) for path in files.paths]
@@ -163,7 +164,6 @@ class PairedDataModule(TwoDomains):
         """What both domains' readers find."""
         if self.b is not None:
             return joined({"a": self.a.found(look), "b": self.b.found(look)})
-        assert isinstance(self.a, ImageFolderDataModule)
         if self.b_root is None:
             return self.a.found(look)
         tree = ImageTree(self.b_root, labels="none", splits="none", follow_links=self.links)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from lit_gen.callbacks.publish import publish_histogram
-from lit_gen.modules import GAN, CycleGAN
+from lit_gen.modules import GAN
+from lit_gen.modules.translation import TranslationModule
 from lit_gen.training.randomness import mix
 
 AT_ONCE = 64  # images in a pass of a discriminator
@@ -19,8 +20,9 @@ class ScoreHistograms(L.Callback):
 
     Of a `GAN`: ``real_scores``, of images spread evenly over the validation split (else the training split), and
     ``fake_scores``, of as many samples by the averaged weights, with the images' labels if it is conditional. Of a
-    `CycleGAN`: ``real_scores_a`` and ``fake_scores_a`` of the domain a and the translations to it, and the same of b, a
-    score for each patch of a sixteenth as many images. All networks are in eval mode.
+    `CycleGAN`: ``real_scores_a`` and ``fake_scores_a`` of the domain a and the translations to it, and the same of b;
+    of a `CUT` ``real_scores`` and ``fake_scores`` of b, of a `Pix2Pix` those of pairs: a score for each patch of a
+    sixteenth as many images. All networks are in eval mode.
 
     They go to ``histograms/<name>.csv`` under the trainer's log directory and to every logger that takes histograms.
 
@@ -39,7 +41,7 @@ class ScoreHistograms(L.Callback):
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """At each validation of a fit, on the first process."""
-        if trainer.sanity_checking or trainer.state.fn != "fit" or not isinstance(pl_module, (GAN, CycleGAN)):
+        if trainer.sanity_checking or trainer.state.fn != "fit" or not isinstance(pl_module, (GAN, TranslationModule)):
             return
         directory = trainer.log_dir  # a collective
         if trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
@@ -48,11 +50,11 @@ class ScoreHistograms(L.Callback):
             publish_histogram(trainer, directory, name, scores)
 
     @torch.no_grad()
-    def scores(self, data: Any, module: GAN | CycleGAN) -> dict[str, Tensor]:
+    def scores(self, data: Any, module: GAN | TranslationModule) -> dict[str, Tensor]:
         """The scores by name; none of data that are not of `datamodules`."""
         if not hasattr(data, "dataset"):
             return {}
-        if isinstance(module, CycleGAN):
+        if isinstance(module, TranslationModule):
             return self._of_translations(data, module)
         images, labels = _spread(data, self.num_samples, module.pack)
         images = data.to_float(images.to(module.device))
@@ -61,16 +63,11 @@ class ScoreHistograms(L.Callback):
         samples = module.sample(len(images), y, generator, **({} if module.codec is None else {"decode": False}))
         return {"real_scores": _judged(module, images, y), "fake_scores": _judged(module, samples, y)}
 
-    def _of_translations(self, data: Any, module: CycleGAN) -> dict[str, Tensor]:
+    def _of_translations(self, data: Any, module: TranslationModule) -> dict[str, Tensor]:
         batch = _spread(data, max(2, self.num_samples // PATCHES), 1)
         images = {domain: data.to_float(batch[domain][0].to(module.device)).to(module.dtype) for domain in ("a", "b")}
         with module.evaluating():
-            return {
-                "real_scores_a": module.discriminator_a(images["a"]),
-                "fake_scores_a": module.discriminator_a(module.translate(images["b"], to="a")),
-                "real_scores_b": module.discriminator_b(images["b"]),
-                "fake_scores_b": module.discriminator_b(module.translate(images["a"], to="b")),
-            }
+            return module.scores(images["a"], images["b"])
 
 
 def _spread(data: Any, count: int, multiple: int) -> Any:

@@ -40,7 +40,7 @@ class EvaluateTranslation(HeldOutScores):
     """
 
     _method = "translate"
-    _refusal = "doesn't translate, CycleGAN does"
+    _refusal = "doesn't translate, Pix2Pix, CycleGAN and CUT do"
 
     def _choose(self, extractor: str, data: Any) -> Extractor | None:
         """Also the one shipped for data of which both domains are parts, or of the images to be translated to."""

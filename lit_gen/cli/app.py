@@ -34,7 +34,8 @@ from lit_gen.cli.support import put_wholes_first, rank_zero_note, resolve_config
 from lit_gen.cli.trainer_options import complete, loggers_of, place_logger, refuse_misplaced, refuse_unlaunched
 from lit_gen.cli.words import report, suggest
 from lit_gen.files import remove_leftovers
-from lit_gen.modules import GAN, CycleGAN
+from lit_gen.modules import GAN
+from lit_gen.modules.translation import TranslationModule
 from lit_gen.pretrained.resume import LAST
 from lit_gen.quiet import quieten
 from lit_gen.tracking.loggers import WandbRun, require_tensorboard
@@ -143,7 +144,8 @@ class CLI(ConfiguredCLI):
             own.append(RunProgress())
         callbacks = trainer.callbacks if isinstance(trainer.callbacks, list) else [trainer.callbacks]
         callbacks = [*filter(None, callbacks)]
-        kinds: list[Any] = [RunRecord, ScoreHistograms] if isinstance(self.model, (GAN, CycleGAN)) else [RunRecord]
+        kinds: list[Any] = [RunRecord]
+        kinds += [ScoreHistograms] if isinstance(self.model, (GAN, TranslationModule)) else []
         kinds += [EvaluateTranslation, TranslationGrid] if hasattr(self.model, "translate") else []
         kinds += [EvaluateReconstruction, ReconstructionGrid] if hasattr(self.model, "reconstruct") else []
         own += [kind() for kind in kinds if not any(isinstance(callback, kind) for callback in callbacks)]

@@ -91,3 +91,7 @@ class CUT(models.CUT, TranslationModule):
         loss = self.loss.discriminator(scores.real, scores.fake)
         told = followed(self.view.memory, self.loss, scores.real, scores.fake, self.batch_mean)
         return loss, {"discriminator_loss": loss, **told}
+
+    def scores(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
+        """Of b, and of translations to it."""
+        return {"real_scores": self.discriminator(b), "fake_scores": self.discriminator(self.translate(a))}

@@ -97,6 +97,15 @@ class CycleGAN(models.CycleGAN, TranslationModule):
             values |= {f"{name}_{domain}": value for name, value in told.items()}
         return loss, {"discriminator_loss": loss, **values}
 
+    def scores(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
+        """Of a and translations to it by the discriminator of a, and the same of b."""
+        return {
+            "real_scores_a": self.discriminator_a(a),
+            "fake_scores_a": self.discriminator_a(self.translate(b, to="a")),
+            "real_scores_b": self.discriminator_b(b),
+            "fake_scores_b": self.discriminator_b(self.translate(a, to="b")),
+        }
+
     def exchanged(self, domain: Domain, fakes: Tensor) -> Tensor:
         """This process's translations, exchanged with the pool of its domain.
 

@@ -82,6 +82,11 @@ class Pix2Pix(models.Pix2Pix, TranslationModule):
         told = followed(self.view.memory, self.loss, scores.real, scores.fake, self.batch_mean)
         return loss, {"discriminator_loss": loss, **told}
 
+    def scores(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
+        """Of pairs, and of a with its translations."""
+        real, fake = joined(a, b), joined(a, self.translate(a))
+        return {"real_scores": self.discriminator(real), "fake_scores": self.discriminator(fake)}
+
 
 def joined(a: Tensor, b: Tensor) -> Tensor:
     """Pairs along the channels, as the discriminator takes them."""

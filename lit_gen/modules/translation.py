@@ -1,6 +1,7 @@
 """What the training of models that translate between two domains shares: their batches, and what callbacks ask for."""
 
-from typing import Any
+from abc import abstractmethod
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,16 @@ class TranslationModule(TranslationModel, GenerativeModule):
 
     Each training batch ``{"a": (images, labels), "b": …}`` is one step of the generator and then one of the
     discriminator.
+
+    Attributes:
+        data_module: A data module that has such batches, which errors name.
     """
+
+    data_module: ClassVar[str] = "UnpairedDataModule"
+
+    @abstractmethod
+    def scores(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
+        """The discriminators' scores of images ``(N, C, H, W)`` of both domains and of their translations, by name."""
 
     def updates_in(self, steps: int) -> dict[str, int]:
         """One of each side a step."""
@@ -37,8 +47,6 @@ class TranslationModule(TranslationModel, GenerativeModule):
             kind, taken = type(self).__name__, self.data_module
             raise ValueError(f"data: {kind} needs images of two domains, {{'a': …, 'b': …}}; take {taken}")
         return batch[domain][0]
-
-    data_module = "UnpairedDataModule"  # that has such batches
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Nothing by itself: callbacks score the translations."""

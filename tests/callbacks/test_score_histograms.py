@@ -8,8 +8,8 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
 
-from datamodules import DigitsDataModule, MixtureDataModule, UnpairedDataModule
-from lit_gen import GAN, VAE, CycleGAN
+from datamodules import DigitsDataModule, MixtureDataModule, RecolouredDigitsDataModule, UnpairedDataModule
+from lit_gen import CUT, GAN, VAE, CycleGAN, Pix2Pix
 from lit_gen.callbacks import ScoreHistograms
 from lit_gen.callbacks.publish import publish_histogram
 from lit_gen.networks import MLPDiscriminator, MLPGenerator, PatchGAN, ResNetTranslator
@@ -73,7 +73,7 @@ def test_scores_of_the_validation_images_and_of_samples():
 def test_a_conditional_models_samples_have_the_images_labels():
     data, module = prepared(DigitsDataModule()), GAN(SHAPE, **MLP, num_classes=10, conditional=True)
     asked = []
-    module.sample = lambda n, labels, generator: asked.append(labels) or torch.zeros(n, *SHAPE)
+    module.sample = lambda n, labels, generator, decode: asked.append(labels) or torch.zeros(n, *SHAPE)
     scores = ScoreHistograms(num_samples=30).scores(data, module)
     images, labels = data.dataset("val").__getitems__(list(range(0, 300, 10)))
     assert torch.equal(asked[0], labels)
@@ -94,6 +94,25 @@ def test_every_patch_of_a_translation_has_a_score():
     with module.evaluating(), torch.no_grad():
         assert torch.equal(scores["real_scores_a"], module.discriminator_a(a))
         assert torch.equal(scores["fake_scores_b"], module.discriminator_b(module.translate(a, to="b")))
+
+
+@pytest.mark.parametrize("kind", [Pix2Pix, CUT])
+def test_one_discriminator_of_translations_judges_what_it_was_trained_on(kind):
+    data = prepared(RecolouredDigitsDataModule(pairs=True))
+    networks = {
+        "generator": partial(ResNetTranslator, width=4, blocks=0),
+        "discriminator": partial(PatchGAN, width=4, receptive_field=16),
+    }
+    module = kind(data.image_shape, **networks)
+    scores = ScoreHistograms(num_samples=2 * 16).scores(data, module)
+    batch = data.dataset("val").__getitems__([0, 150])
+    a, b = (data.to_float(batch[domain][0]) for domain in "ab")
+    with module.evaluating(), torch.no_grad():
+        fake = module.translate(a)
+        real, fake = (torch.cat([a, x], 1) if kind is Pix2Pix else x for x in (b, fake))
+        expected = {"real_scores": module.discriminator(real), "fake_scores": module.discriminator(fake)}
+    assert scores.keys() == expected.keys()
+    assert all(torch.equal(scores[name], expected[name]) for name in scores)
 
 
 # ---- in a fit

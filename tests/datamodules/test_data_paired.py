@@ -172,9 +172,14 @@ def test_what_may_not_be_given(tmp_path):
         ({**options, "channels_b": 2}, "channels_b=2"),
         ({**options, "b": files["b"]}, "two files of arrays, or two folders"),
         ({**files, "image_size": 8}, "image_size=8: arrays have the size"),
+        ({**files, "channels_b": 1}, "channels_b=1: arrays have their own, 3 here"),
+        ({**options, "left": "b"}, "left='b': of pictures side by side, but b="),
     ):
         with pytest.raises(ValueError, match=message):
             PairedDataModule(**given)
+    for name in "ab":
+        with pytest.raises(FileNotFoundError, match=f"{name}: there is no file or folder 'nowhere'"):
+            PairedDataModule(**{**options, name: "nowhere"})
     np.save(tmp_path / "b.npy", np.stack([picture(i) for i in range(19)]))
     with pytest.raises(ValueError, match=r"paired=True: .* has 16 and 15 images in the split train"):
         PairedDataModule(**files).dataset("train")

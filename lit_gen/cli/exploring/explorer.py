@@ -24,8 +24,9 @@ from lit_gen.cli.exploring.latents import (
 from lit_gen.cli.exploring.uploads import read_fitted, read_whole
 from lit_gen.latent_space import Directions, Search, invert
 from lit_gen.latent_space.inversion import psnr
-from lit_gen.models import CycleGAN, GenerativeModel, LatentVariableModel
+from lit_gen.models import GenerativeModel, LatentVariableModel
 from lit_gen.models.class_names import class_number
+from lit_gen.models.translation import TranslationModel
 from lit_gen.pictures import GAP, channels_last, image_grid
 
 SLIDERS = 8
@@ -76,7 +77,8 @@ class Explorer:
         self.name, self.channels = name, shape[0]
         self.draws = isinstance(model, LatentVariableModel)
         self.encodes = hasattr(model, "encode")
-        self.translates = isinstance(model, CycleGAN)
+        self.translates_to = model.translates_to if isinstance(model, TranslationModel) else ()
+        self.translates = bool(self.translates_to)
         self.class_names: tuple[str, ...] = tuple(getattr(model, "class_names", ()))
         if isinstance(model, LatentVariableModel):
             self.directions = Axes(model, directions)
@@ -212,16 +214,17 @@ class Explorer:
             return self.model.encode(images, *(() if labels is None else (labels,)))
         return invert(self.model, images, labels, Search(candidates=CANDIDATES, steps=steps)).latents
 
-    def translate(self, file: str | None, to: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """A picture at its own size, its translation to the domain ``a`` or ``b``, and that one's way back.
+    def translate(self, file: str | None, to: str) -> list[np.ndarray]:
+        """A picture at its own size, its translation to the domain ``a`` or ``b``, and that one's way back, if any.
 
         Raises:
             ValueError: for no picture, or one whose size the networks don't take.
         """
         images = read_whole(file, self.channels)
-        translated = self.model.translate(images, to=to)
-        back = self.model.translate(translated, to="a" if to == "b" else "b")
-        return self.alone(images), self.alone(translated.float().cpu()), self.alone(back.float().cpu())
+        made = [self.model.translate(images, to=to)]
+        if (source := "a" if to == "b" else "b") in self.translates_to:
+            made.append(self.model.translate(made[0], to=source))
+        return [self.alone(images), *(self.alone(x.float().cpu()) for x in made)]
 
     # ---- pictures
 

@@ -77,7 +77,7 @@ class Reconstruction:
 
 
 class Translation:
-    """A picture at its own size, and a CycleGAN's translation of it."""
+    """A picture at its own size, its translation, and the way back of a model that has one."""
 
     WAYS = ("a → b", "b → a")
 
@@ -86,16 +86,17 @@ class Translation:
         with gr.Row():
             with gr.Column(scale=1, min_width=240):
                 self.source = upload()
-                self.way = gr.Radio(self.WAYS, value=self.WAYS[0], label="Translate")
+                ways = [way for way in self.WAYS if way[-1] in explorer.translates_to]
+                self.way = gr.Radio(ways, value=ways[0], label="Translate", visible=len(ways) > 1)
             with gr.Column(scale=3), gr.Row():
-                self.pictures = [
-                    picture("Picture", "seen"), picture("Translation", "made"), picture("And back", "back")
-                ]  # fmt: skip
+                self.pictures = [picture("Picture", "seen"), picture("Translation", "made")]
+                if len(ways) > 1:
+                    self.pictures.append(picture("And back", "back"))
 
     def join(self) -> None:
         """Add the events."""
         self.answers.on([self.source.change, self.way.change], self.translate, [self.source, self.way], self.pictures)
 
     def translate(self, file: str | None, way: str) -> list[Any]:
-        """The three pictures."""
-        return [None] * 3 if file is None else list(self.explorer.translate(file, way[-1]))
+        """The picture and what is made of it."""
+        return [None] * len(self.pictures) if file is None else list(self.explorer.translate(file, way[-1]))

@@ -3,7 +3,7 @@
 from functools import partial
 
 from lit_gen.distributions import GaussianMixture
-from lit_gen.models import GAN, VAE, AutoencoderKL, CycleGAN, HierarchicalVAE
+from lit_gen.models import CUT, GAN, VAE, AutoencoderKL, CycleGAN, HierarchicalVAE, Pix2Pix
 from lit_gen.networks import (
     ConvDecoder,
     ConvEncoder,
@@ -35,6 +35,20 @@ def autoencoder():
     return AutoencoderKL((3, 8, 8), **networks, discriminator=partial(PatchGAN, width=4, receptive_field=16))
 
 
+PATCHES = partial(PatchGAN, width=4, receptive_field=16)
+
+
+def translator(image_shape, **channels):
+    return ResNetTranslator(image_shape, width=4, blocks=1, norm="none", **channels)
+
+
 def cyclegan():
-    translator = partial(ResNetTranslator, width=4, blocks=1, norm="none")
-    return CycleGAN((3, 8, 8), translator, partial(PatchGAN, width=4, receptive_field=16))
+    return CycleGAN((3, 8, 8), translator, PATCHES)
+
+
+def pix2pix():
+    return Pix2Pix((1, 8, 8), (3, 8, 8), translator, PATCHES)
+
+
+def cut():
+    return CUT((3, 8, 8), translator, PATCHES, projection=4)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from explore_models import MODELS, SHAPE, autoencoder, cyclegan
+from explore_models import MODELS, SHAPE, autoencoder, cut, cyclegan, pix2pix
 from PIL import Image
 
 import lit_gen
@@ -181,6 +181,16 @@ def test_a_translation_has_the_pictures_own_size(photo):
         assert np.array_equal(seen, explorer.alone(images))
         assert np.array_equal(made, explorer.alone(expected))
         assert np.array_equal(back, explorer.alone(explorer.model.translate(expected, to=way_back)))
+
+
+@pytest.mark.parametrize("made", [pix2pix, cut])
+def test_a_translation_without_a_way_back(made, photo):
+    explorer = Explorer(made(), "one way")
+    images = uploads.read_whole(photo, explorer.channels)
+    seen, translated = explorer.translate(photo, "b")
+    assert "8 × 8 pixels" in explorer.told()
+    assert np.array_equal(seen, explorer.alone(images))
+    assert np.array_equal(translated, explorer.alone(explorer.model.translate(images)))
 
 
 def test_a_model_without_latents_takes_no_directions():

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from explore_models import MODELS, autoencoder, cyclegan
+from explore_models import MODELS, autoencoder, cut, cyclegan, pix2pix
 
 from lit_gen.cli.exploring.explorer import Explorer
 
 gradio = pytest.importorskip("gradio", reason="needs gradio: pip install 'lit-gen[explore]'")
-KINDS = {**MODELS, "autoencoder": autoencoder, "CycleGAN": cyclegan}
+KINDS = {**MODELS, "autoencoder": autoencoder, "CycleGAN": cyclegan, "Pix2Pix": pix2pix, "CUT": cut}
 
 
 @pytest.mark.parametrize("kind", KINDS)
