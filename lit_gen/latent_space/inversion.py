@@ -121,8 +121,7 @@ def invert(
         if labels is not None:
             raise ValueError(f"labels given: this {type(model).__name__} is unconditional")
         latents = model.encode(images)
-        with torch.no_grad():
-            found = model.decode(latents)
+        found = model.decode(latents)
     error = (found - images).square().flatten(1).mean(1)
     return Inversion(latents, found, psnr(error))
 

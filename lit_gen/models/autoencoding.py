@@ -98,8 +98,17 @@ class AutoencodingModel(GenerativeModel):
         noise = torch.randn(len(images), *shape, generator=generator).to(images)
         return self._by_parts(self._encode, images, noise)
 
+    @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """The images ``(N, *image_shape)`` in [-1, 1] of latents ``(N, *latent_shape)``, in eval mode; differentiable.
+        """The images ``(N, *image_shape)`` in [-1, 1] of latents ``(N, *latent_shape)``, in eval mode.
+
+        Raises:
+            ValueError: for latents of another shape.
+        """
+        return self.from_latents(latents)
+
+    def from_latents(self, latents: Tensor) -> Tensor:
+        """As :meth:`decode`, with a gradient where one is asked for.
 
         Raises:
             ValueError: for latents of another shape.

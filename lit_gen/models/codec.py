@@ -63,7 +63,7 @@ class Codec:
         """
         model = self.model.to(x.device)
         with torch.autocast(x.device.type, enabled=False):
-            return model.decode_indices(x) if self.encoded.kind == "codes" else model.decode(self.latents(x))
+            return model.decode_indices(x) if self.encoded.kind == "codes" else model.from_latents(self.latents(x))
 
     def latents(self, x: Tensor) -> Tensor:
         """The codec's own latents of normalised ones, in its precision."""

@@ -73,7 +73,7 @@ def test_scores_of_the_validation_images_and_of_samples():
 def test_a_conditional_models_samples_have_the_images_labels():
     data, module = prepared(DigitsDataModule()), GAN(SHAPE, **MLP, num_classes=10, conditional=True)
     asked = []
-    module.sample = lambda n, labels, generator, decode: asked.append(labels) or torch.zeros(n, *SHAPE)
+    module.sample = lambda n, labels, generator: asked.append(labels) or torch.zeros(n, *SHAPE)
     scores = ScoreHistograms(num_samples=30).scores(data, module)
     images, labels = data.dataset("val").__getitems__(list(range(0, 300, 10)))
     assert torch.equal(asked[0], labels)

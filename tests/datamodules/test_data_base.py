@@ -177,7 +177,7 @@ def test_every_module_is_built_by_the_command_line(name, tmp_path):
         "ArrayDataModule": ["--data.path=x.npz"],
         "GreyToColourDataModule": ["--data.images=CIFAR10DataModule"],
         "ImageFolderDataModule": ["--data.root=x"],
-        "PairedDataModule": ["--data.a=x", "--data.b=y"],
+        "PairedDataModule": [f"--data.a={tmp_path}", f"--data.b={tmp_path}"],
         "StreamingDataModule": ["--data.root=x"],
         "UnpairedDataModule": ["--data.a=DigitsDataModule", "--data.classes_a=[3]", "--data.classes_b=[5]"],
     }
