@@ -44,9 +44,10 @@ def test_a_second_fit_takes_its_place(tmp_path):
     assert from_pretrained(tmp_path / "model").latent_dim == module.latent_dim == 5
 
 
-def test_an_interrupted_fit_leaves_its_model(tmp_path):
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), SystemExit(143)], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interrupted_fit_leaves_its_model(stop, tmp_path):
     with pytest.raises(SystemExit):
-        fit(tmp_path, Interrupt(2, KeyboardInterrupt()))
+        fit(tmp_path, Interrupt(2, stop))
     assert "- **steps**: 2" in (tmp_path / "model/README.md").read_text()
 
 
