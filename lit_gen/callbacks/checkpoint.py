@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from lit_gen.callbacks.checkpoint_io import AtomicCheckpointIO
 from lit_gen.callbacks.monitors import LATER, find_score, monitoring, resolve_monitors, take_names_of
 from lit_gen.metrics.scores import SCORES
+from lit_gen.networks import has_batch_norm
 from lit_gen.pretrained.resume import LAST
 
 
@@ -25,7 +26,8 @@ class RunCheckpoint(Checkpoint):
     So does stopping: the first Ctrl-C or SIGTERM finishes the batch and saves, a second one stops at once. The exit
     status is the conventional one, 130 or 143. ``max_time`` and early stopping save like ``max_steps``. An error
     saves what has been trained, if it is finite; after one in the middle of a batch the run goes on with that batch,
-    some of whose updates have been made.
+    some of whose updates have been made. Of several processes it saves what whole batches have made, or leaves what was
+    saved before.
 
     Args:
         every_n_steps: Training batches between two ``last.ckpt``.
@@ -58,6 +60,7 @@ class RunCheckpoint(Checkpoint):
         self._stop: BaseException | None = None
         self._usual: dict[int, Any] = {}
         self._first = self._saved = 0  # steps where this fit began and of what was saved last
+        self._made: dict[str, int] | None = None  # updates before the batch at work; None between batches
         self._folder: Path | None = None  # found in time, as that is a collective
         self._late = False  # whether what is being saved is saved after a batch's end
 
@@ -118,6 +121,7 @@ class RunCheckpoint(Checkpoint):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save ``last.ckpt`` when it is due, or the run ends with this batch."""
+        self._made = None
         epochs = trainer.max_epochs
         last_epoch = epochs is not None and epochs >= 0 and trainer.current_epoch + 1 >= epochs
         ends = trainer.global_step == trainer.max_steps or (last_epoch and trainer.is_last_batch)
@@ -136,8 +140,9 @@ class RunCheckpoint(Checkpoint):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Stop by a signal."""
+        """Stop by a signal; note the updates made so far."""
         self._stop_if_asked()
+        self._made = _updates(pl_module)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop by a signal, before the validation that was due."""
@@ -157,9 +162,15 @@ class RunCheckpoint(Checkpoint):
         asked = isinstance(exception, (KeyboardInterrupt, SystemExit))  # saved already, or to stop at once
         if asked or not trainer.is_global_zero or trainer.state.fn != TrainerFn.FITTING:
             return
+        if trainer.world_size > 1 and not self._of_whole_batches(pl_module):
+            return  # another process may be gone at any moment; what was saved before is whole
         if trainer.global_step > max(self._first, self._saved) and _finite(pl_module):
             with suppress(Exception):
                 self._save(trainer, LAST, late=True, alone=True)
+
+    def _of_whole_batches(self, module: L.LightningModule) -> bool:
+        """Whether nothing of a batch that wasn't finished is in the model: a resumed run repeats all of it."""
+        return self._made is None or (self._made == _updates(module) and not has_batch_norm(module))
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Find the states of callbacks that name a kind of score."""
@@ -243,6 +254,12 @@ def _go_back_to_the_batch(loop: dict[str, Any], batches_of_epoch: int) -> None:
 
 def _finite(module: L.LightningModule) -> bool:
     return all(bool(parameter.isfinite().all()) for parameter in module.parameters())
+
+
+def _updates(module: L.LightningModule) -> dict[str, int]:
+    """Those made of each player, and left out; empty of a module that doesn't count them."""
+    faults: Any = getattr(module, "faults", None)
+    return {**getattr(module, "updates", {}), **{f"{k} left out": v for k, v in getattr(faults, "skipped", {}).items()}}
 
 
 def _known(callback: L.Callback) -> bool:
