@@ -24,8 +24,9 @@ from lit_gen.cli.exploring.latents import (
 from lit_gen.cli.exploring.uploads import read_fitted, read_whole
 from lit_gen.latent_space import Directions, Search, invert
 from lit_gen.latent_space.inversion import psnr
-from lit_gen.models import CycleGAN, GenerativeModel, LatentVariableModel
+from lit_gen.models import GenerativeModel, LatentVariableModel
 from lit_gen.models.class_names import class_number
+from lit_gen.models.translation import TranslationModel
 from lit_gen.pictures import GAP, channels_last, image_grid
 
 SLIDERS = 8
@@ -76,7 +77,7 @@ class Explorer:
         self.name, self.channels = name, shape[0]
         self.draws = isinstance(model, LatentVariableModel)
         self.encodes = hasattr(model, "encode")
-        self.translates = isinstance(model, CycleGAN)
+        self.translates_to = model.translates_to if isinstance(model, TranslationModel) else ()
         self.class_names: tuple[str, ...] = tuple(getattr(model, "class_names", ()))
         if isinstance(model, LatentVariableModel):
             self.directions = Axes(model, directions)
@@ -90,7 +91,7 @@ class Explorer:
         parts = [f"{type(self.model).__name__} of {width} × {height} pixels in {'grey' if channels == 1 else 'colour'}"]
         if self.draws:
             parts.append(f"{self.model.noise_dim} latent dimensions")
-        elif not self.translates:
+        elif not self.translates_to:
             parts.append("latents of " + " × ".join(map(str, self.model.latent_shape)))
         if self.class_names:
             parts.append(f"{len(self.class_names)} classes")
@@ -209,19 +210,21 @@ class Explorer:
         """Latents ``(1, latent_dim)`` of a picture."""
         steps = whole("steps", steps, 0, MOST_STEPS)
         if self.encodes and steps == 0:
-            return self.model.encode(images, *(() if labels is None else (labels,)))
+            return self.model.encode(self.model.from_pictures(images), *(() if labels is None else (labels,)))
         return invert(self.model, images, labels, Search(candidates=CANDIDATES, steps=steps)).latents
 
-    def translate(self, file: str | None, to: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """A picture at its own size, its translation to the domain ``a`` or ``b``, and that one's way back.
+    def translate(self, file: str | None, to: str) -> list[np.ndarray]:
+        """A picture at its own size, its translation to the domain ``a`` or ``b``, and that one's way back if any.
 
         Raises:
             ValueError: for no picture, or one whose size the networks don't take.
         """
         images = read_whole(file, self.channels)
         translated = self.model.translate(images, to=to)
-        back = self.model.translate(translated, to="a" if to == "b" else "b")
-        return self.alone(images), self.alone(translated.float().cpu()), self.alone(back.float().cpu())
+        shown = [images, translated]
+        if (origin := "a" if to == "b" else "b") in self.translates_to:
+            shown.append(self.model.translate(translated, to=origin))
+        return [self.alone(x.float().cpu()) for x in shown]
 
     # ---- pictures
 

@@ -1,7 +1,7 @@
 """The page's tabs of pictures from elsewhere: reconstruction and translation. Imports Gradio."""
 
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import gradio as gr
 
@@ -77,20 +77,21 @@ class Reconstruction:
 
 
 class Translation:
-    """A picture at its own size, and a CycleGAN's translation of it."""
+    """A picture at its own size, and its translation, of a CycleGAN also the way back."""
 
-    WAYS = ("a → b", "b → a")
+    WAYS: ClassVar = {"b": "a → b", "a": "b → a"}
 
     def __init__(self, explorer: Explorer, answers: Answers) -> None:
         self.explorer, self.answers = explorer, answers
         with gr.Row():
             with gr.Column(scale=1, min_width=240):
                 self.source = upload()
-                self.way = gr.Radio(self.WAYS, value=self.WAYS[0], label="Translate")
+                ways = [way for domain, way in self.WAYS.items() if domain in explorer.translates_to]
+                self.way = gr.Radio(ways, value=ways[0], label="Translate", visible=len(ways) > 1)
             with gr.Column(scale=3), gr.Row():
-                self.pictures = [
-                    picture("Picture", "seen"), picture("Translation", "made"), picture("And back", "back")
-                ]  # fmt: skip
+                self.pictures = [picture("Picture", "seen"), picture("Translation", "made")]
+                if len(ways) > 1:
+                    self.pictures.append(picture("And back", "back"))
 
     def join(self) -> None:
         """Add the events."""
@@ -98,4 +99,4 @@ class Translation:
 
     def translate(self, file: str | None, way: str) -> list[Any]:
         """The three pictures."""
-        return [None] * 3 if file is None else list(self.explorer.translate(file, way[-1]))
+        return [None] * len(self.pictures) if file is None else list(self.explorer.translate(file, way[-1]))

@@ -3,7 +3,7 @@
 from functools import partial
 
 from lit_gen.distributions import GaussianMixture
-from lit_gen.models import GAN, VAE, AutoencoderKL, CycleGAN, HierarchicalVAE
+from lit_gen.models import CUT, GAN, VAE, AutoencoderKL, CycleGAN, HierarchicalVAE, Pix2Pix
 from lit_gen.networks import (
     ConvDecoder,
     ConvEncoder,
@@ -38,3 +38,9 @@ def autoencoder():
 def cyclegan():
     translator = partial(ResNetTranslator, width=4, blocks=1, norm="none")
     return CycleGAN((3, 8, 8), translator, partial(PatchGAN, width=4, receptive_field=16))
+
+
+def one_way(kind):
+    """A Pix2Pix or a CUT."""
+    translator = partial(ResNetTranslator, width=4, blocks=1, norm="none")
+    return {"Pix2Pix": Pix2Pix, "CUT": CUT}[kind]((3, 8, 8), generator=translator)
