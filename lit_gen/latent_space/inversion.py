@@ -75,13 +75,18 @@ class Search:
 
 
 def check_invertible(model: GenerativeModel) -> None:
-    """Refuse a model that has no latents.
+    """Refuse a model that has no latents, or whose images have no gradient in them.
 
     Raises:
         ValueError: naming its class.
     """
     if not isinstance(model, (LatentVariableModel, AutoencodingModel)):
         raise ValueError(f"a {type(model).__name__} has no latents to find")
+    if isinstance(model, LatentVariableModel) and not model.smooth:
+        raise ValueError(
+            f"a {type(model).__name__} draws codes, which have no gradient in its latents; the codes of an image are "
+            "those of its autoencoder's encoder"
+        )
 
 
 def invert(
@@ -105,7 +110,7 @@ def invert(
         told: Is called with the number of images that are done, after every 64.
 
     Raises:
-        ValueError: for a model without latents, images of another shape, or labels that don't suit.
+        ValueError: for a model without latents or of codes, images of another shape, or labels that don't suit.
     """
     check_invertible(model)
     if tuple(images.shape[1:]) != model.picture_shape:
@@ -195,7 +200,7 @@ def _in_rounds(
             nearest = torch.cdist(x[chosen].flatten(1), samples).topk(search.starts, largest=False).indices
             starts[chosen] = latents[nearest]
         if turn == 0 and isinstance(model, VariationalModel):
-            starts[:, 0] = model.encode(x if model.codec is None else model.codec.encode(x), *ys)
+            starts[:, 0] = model.encode(model.from_pictures(x), *ys)
         z, reached = _searched(model, x, starts, ys, search)
         better = reached < value[undone]
         best[undone[better]], value[undone[better]] = z[better], reached[better]

@@ -63,12 +63,12 @@ class AutoencodingModel(GenerativeModel):
 
     def without_prior(self, source: str = "MODEL") -> str:
         """What to do in the place of drawing samples, in one line that names where the model comes from."""
-        written = f"`lit-gen encode {source} DATA --out latents`, for a GAN or VAE of them"
+        written = f"`lit-gen encode {source} DATA --out latents` (for a GAN or VAE)"
         if isinstance(self.bottleneck, Quantizer):
-            written = f"`lit-gen encode {source} DATA --indices --out codes`, for a CodePrior"
+            written = f"`lit-gen encode {source} DATA --indices --out codes` (for a CodePrior)"
         return (
-            f"{type(self).__name__} has no prior to sample from; fit a model to encode(images), which {written}, "
-            "or train a VAE"
+            f"{type(self).__name__} has no prior to sample from; fit a model to its latents, which {written} "
+            "writes, or train a VAE"
         )
 
     def active(self, name: str) -> Any:

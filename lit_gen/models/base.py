@@ -106,6 +106,10 @@ class GenerativeModel(nn.Module):
         """Images ``(N, *picture_shape)`` in [-1, 1] of what is modelled: itself, or decoded by the codec."""
         return x if self.codec is None else self.codec.decode(x).to(x.dtype if x.is_floating_point() else self.dtype)
 
+    def from_pictures(self, images: torch.Tensor) -> torch.Tensor:
+        """What is modelled of images ``(N, *picture_shape)`` in [-1, 1]: themselves, or encoded by the codec."""
+        return images if self.codec is None else self.codec.encode(images)
+
     def as_input(self, x: torch.Tensor, name: str = "images") -> torch.Tensor:
         """What a network takes, on the model's device and in its precision.
 

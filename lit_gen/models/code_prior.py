@@ -54,6 +54,7 @@ class CodePrior(LatentVariableModel):
     """
 
     models: ClassVar[tuple[str, ...]] = ("codes",)
+    smooth: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -32,6 +32,7 @@ class LatentVariableModel(GenerativeModel, ABC):
     """
 
     models: ClassVar[tuple[str, ...]] = ("images", "latents")
+    smooth: ClassVar[bool] = True  # whether images have a gradient in z
 
     def __init__(
         self,

@@ -112,7 +112,7 @@ def test_sizes_that_the_factor_does_not_divide_are_continued_and_cut(shape):
 def test_without_a_prior_there_are_no_samples():
     model = small(AutoencoderKL, "gaussian")
     assert not hasattr(model, "sample")
-    with pytest.raises(AttributeError, match="AutoencoderKL has no prior to sample from; fit a model to encode"):
+    with pytest.raises(AttributeError, match="AutoencoderKL has no prior to sample from; fit a model to its latents"):
         model.sample(4)
 
 

@@ -182,16 +182,20 @@ def test_it_samples_from_the_command_line_and_says_what_it_cannot_do(root, tmp_p
     assert drawn["own"].shape == (6, 8, 8)
     assert (drawn["first"] == drawn["first"][:1]).all()
     assert (drawn["own"] != drawn["first"]).any()
+    suffixes = {"export": ".onnx", "invert": ".npz"}
     for told, command in {
         "no network of a CodePrior works by itself; --format safetensors": ("export", path, "--format", "onnx"),
         "top_p=2.0: a share of the probability": ("sample", path, "--top_p", "2"),
-        "VQVAE has no prior to sample from; fit a model to encode(images), which `lit-gen encode": (
+        "VQVAE has no prior to sample from; fit a model to its latents, which `lit-gen encode": (
             "sample", f"{path}/codec",
         ),
+        "--truncation 0.5: a CodePrior draws codes by quantiles": ("sample", path, "--truncation", "0.5"),
+        "--direction found: holds no directions": ("sample", path, "--direction", "found/sefa_0"),
+        f"{path}: a CodePrior draws codes, which have no gradient": ("invert", path, "own.npz"),
     }.items():  # fmt: skip
         capsys.readouterr()
         with pytest.raises(SystemExit):
-            main([*command, "--out", str(tmp_path / "x.onnx" if command[0] == "export" else tmp_path / "x.png")])
+            main([*command, "--out", str(tmp_path / f"x{suffixes.get(command[0], '.png')}")])
         error = capsys.readouterr().err
         assert told in error
         assert error.strip().count("\n") == 0

@@ -4,15 +4,19 @@ import shutil
 from functools import partial
 
 import lightning.pytorch as L
+import numpy as np
 import pytest
 import torch
 from latent_folders import LATENTS, NETWORKS, codec, encoded
+from PIL import Image
 
 import lit_gen
 from datamodules import DigitsDataModule, LatentDataModule
 from lit_gen.callbacks import Evaluate
 from lit_gen.callbacks.score_histograms import ScoreHistograms
+from lit_gen.cli.app import main
 from lit_gen.cli.commands.export import part_of
+from lit_gen.cli.exploring.explorer import Explorer
 from lit_gen.distributions import Bernoulli, Gaussian, OptimalSigmaGaussian, default_likelihood
 from lit_gen.networks import (
     DCGANGenerator,
@@ -232,3 +236,18 @@ def test_an_exported_generator_makes_pictures(root):
     assert part.describe()["image_shape"] == [1, 8, 8]
     assert any(name.startswith("codec.decoder.") for name in part.state_dict())
     torch.testing.assert_close(part(z, labels), model.generate(z, labels), atol=1e-5, rtol=0)
+
+
+def test_a_vae_of_latents_encodes_pictures(root, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    model = fitted("VAE", root)
+    lit_gen.save_pretrained(model, "vae")
+    pictures = np.random.default_rng(0).integers(0, 256, (5, 8, 8), dtype=np.uint8)
+    np.savez("pictures.npz", images=pictures)
+    main(["encode", "vae", "pictures.npz", "--out", "z.npz"])
+    images = torch.from_numpy(pictures[:, None] / 127.5 - 1).float()
+    torch.testing.assert_close(torch.from_numpy(np.load("z.npz")["latents"]), model.encode(model.codec.encode(images)))
+    Image.fromarray(pictures[0]).save("picture.png")
+    explorer = Explorer(lit_gen.from_pretrained("vae", training=False), "vae")
+    kept = explorer.reconstruct("picture.png", None, negative=False).arrays["latents"]
+    np.testing.assert_allclose(kept[0], np.load("z.npz")["latents"][0], atol=1e-5)

@@ -3,7 +3,6 @@
 import argparse
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,19 +73,27 @@ def check_drawing(options: argparse.Namespace) -> None:
         raise ValueError(f"--steps {options.steps}: at least 2, and a divisor of -n {options.n}")
 
 
-def check_direction(module: Any, options: argparse.Namespace) -> None:
-    """Replace the name of the direction by its vector.
+def check_latents(module: LatentVariableModel, options: argparse.Namespace) -> None:
+    """Replace the name of the direction by its vector; refuse what the model's latents don't suit.
 
     Raises:
-        ValueError: for a direction that there is not, or one of another model.
+        ValueError: for a direction that there is not, or one of another model, or a truncation of codes.
     """
+    if options.truncation is not None and not module.smooth:
+        # The middle of a distribution over codes is those in the middle of their numbering, which has no order.
+        raise ValueError(
+            f"--truncation {options.truncation:g}: a {type(module).__name__} draws codes by quantiles, not nearer to a "
+            "mean; take --temperature, --top_k or --top_p"
+        )
     if options.direction:
         try:
             options.direction = load_direction(options.direction, module)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"--direction {error}") from None
         except ValueError as error:
-            raise ValueError(f"--direction {error}") from None
+            told = str(error)
+            name = "" if told.startswith(f"{options.direction}:") else f"{options.direction}: "
+            raise ValueError(f"--direction {name}{told}") from None
 
 
 def draw(module: LatentVariableModel, options: argparse.Namespace) -> tuple[Tensor, Tensor]:

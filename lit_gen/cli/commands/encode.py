@@ -100,7 +100,8 @@ def _write_arrays(module: Any, options: argparse.Namespace) -> None:
     data = read_for(module, options)
     latents, classes = [], []
     for images, given, labels in labelled(data, module, options):
-        latents.append(module.encode(images.to(module.device), *(y.to(module.device) for y in given)).float().cpu())
+        modelled = module.from_pictures(images.to(module.device))
+        latents.append(module.encode(modelled, *(y.to(module.device) for y in given)).float().cpu())
         classes.append(labels)
     z = torch.cat(latents)
     with whole_file(options.out) as file:

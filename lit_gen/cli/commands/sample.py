@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from lit_gen.class_grid import class_caption, class_grid
-from lit_gen.cli.commands.drawing import add_drawing, check_direction, check_drawing, draw, draw_frames
+from lit_gen.cli.commands.drawing import add_drawing, check_drawing, check_latents, draw, draw_frames
 from lit_gen.cli.commands.labels import labels_said
 from lit_gen.cli.words import CommandParser
 from lit_gen.distributions.categorical import check_sharpening
@@ -71,7 +71,7 @@ def run(arguments: list[str]) -> None:
         module.averages.clear()
     check_model(module, options, out, kind)
     sharpen(module, options)
-    check_direction(module, options)
+    check_latents(module, options)
     options.labels = labels_said(options.labels, module, options.source)
     replaced = out.exists()
     if kind == "video":

@@ -33,7 +33,8 @@ class Axes:
         if folder is not None:
             self._found[Path(folder).name] = stored(model, folder)
         by_network = (COMPONENTS, FIRST_LAYER) if _has_network(model) else ()
-        self.kinds = (*self._found, STRONGEST, *by_network, ENTRIES)
+        by_gradient = (STRONGEST,) if model.smooth else ()
+        self.kinds = (*self._found, *by_gradient, *by_network, ENTRIES)
 
     def of(self, kind: str) -> Directions:
         """All directions of a kind.

@@ -92,7 +92,7 @@ class Explorer:
         parts = [f"{type(self.model).__name__} of {width} × {height} pixels in {'grey' if channels == 1 else 'colour'}"]
         if self.draws:
             parts.append(f"{self.model.noise_dim} latent dimensions")
-        elif not self.translates:
+        elif not self.translates_to:
             parts.append("latents of " + " × ".join(map(str, self.model.latent_shape)))
         if self.class_names:
             parts.append(f"{len(self.class_names)} classes")
@@ -211,7 +211,7 @@ class Explorer:
         """Latents ``(1, latent_dim)`` of a picture."""
         steps = whole("steps", steps, 0, MOST_STEPS)
         if self.encodes and steps == 0:
-            return self.model.encode(images, *(() if labels is None else (labels,)))
+            return self.model.encode(self.model.from_pictures(images), *(() if labels is None else (labels,)))
         return invert(self.model, images, labels, Search(candidates=CANDIDATES, steps=steps)).latents
 
     def translate(self, file: str | None, to: str) -> list[np.ndarray]:

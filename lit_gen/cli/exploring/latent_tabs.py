@@ -28,7 +28,8 @@ class Samples:
                 self.next = gr.Button("Next seed", size="sm", elem_id="next-seed")
                 self.count = gr.Slider(1, MOST, 36, step=1, label="Pictures")
                 self.choice = class_choice(explorer, none="any")
-                self.truncation = gr.Slider(0, 3, 0, step=0.05, label="Truncation (0: none)")
+                smooth = explorer.model.smooth  # quantiles of codes have no middle
+                self.truncation = gr.Slider(0, 3, 0, step=0.05, label="Truncation (0: none)", visible=smooth)
                 self.place = gr.Radio(PLACES, value=PLACES[0], label="A click on a picture puts it into")
                 self.file = download()
             with gr.Column(scale=3):

@@ -36,7 +36,7 @@ def build(explorer: Explorer, folder: Path) -> gr.Blocks:
         answers = Answers(gr.HTML(SILENCE, elem_id="note"), folder)
         if explorer.draws:
             _latents(page, explorer, answers)
-        elif explorer.translates:
+        elif explorer.translates_to:
             Translation(explorer, answers).join()
         else:
             Reconstruction(explorer, answers).join([])

@@ -1,7 +1,7 @@
 """The page's tabs of pictures from elsewhere: reconstruction and translation. Imports Gradio."""
 
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import gradio as gr
 
@@ -79,14 +79,14 @@ class Reconstruction:
 class Translation:
     """A picture at its own size, its translation, and the way back of a model that has one."""
 
-    WAYS = ("a → b", "b → a")
+    WAYS: ClassVar = {"b": "a → b", "a": "b → a"}
 
     def __init__(self, explorer: Explorer, answers: Answers) -> None:
         self.explorer, self.answers = explorer, answers
         with gr.Row():
             with gr.Column(scale=1, min_width=240):
                 self.source = upload()
-                ways = [way for way in self.WAYS if way[-1] in explorer.translates_to]
+                ways = [way for domain, way in self.WAYS.items() if domain in explorer.translates_to]
                 self.way = gr.Radio(ways, value=ways[0], label="Translate", visible=len(ways) > 1)
             with gr.Column(scale=3), gr.Row():
                 self.pictures = [picture("Picture", "seen"), picture("Translation", "made")]

@@ -1,6 +1,7 @@
 """What the page's controls ask for: pictures, and one line for what is wrong."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from PIL import Image
 
 import lit_gen
 from lit_gen.cli.exploring import uploads
-from lit_gen.cli.exploring.axes import ENTRIES
+from lit_gen.cli.exploring.axes import ENTRIES, Axes
 from lit_gen.cli.exploring.explorer import Explorer
 from lit_gen.cli.exploring.latents import images_of
 from lit_gen.latent_space import Directions, save_directions
+from lit_gen.networks import CodeTransformer
 from lit_gen.pictures import to_uint8
 
 
@@ -160,7 +162,7 @@ def test_the_class_of_a_picture_has_to_be_told(photo):
 
 def test_an_autoencoder_reconstructs_and_has_no_sliders(photo):
     explorer = Explorer(autoencoder(), "kl")
-    assert (explorer.draws, explorer.encodes, explorer.translates) == (False, True, False)
+    assert (explorer.draws, explorer.encodes, explorer.translates_to) == (False, True, ())
     assert "latents of" in explorer.told()
     found = explorer.reconstruct(photo, None, negative=False)
     images = uploads.read_fitted(photo, (3, 8, 8))
@@ -191,6 +193,11 @@ def test_a_translation_without_a_way_back(made, photo):
     assert "8 × 8 pixels" in explorer.told()
     assert np.array_equal(seen, explorer.alone(images))
     assert np.array_equal(translated, explorer.alone(explorer.model.translate(images)))
+
+
+def test_codes_have_no_gradient_to_move_along():
+    prior = lit_gen.models.CodePrior((2, 2), 3, partial(CodeTransformer, width=8, depth=1, heads=1))
+    assert Axes(prior).kinds == (ENTRIES,)
 
 
 def test_a_model_without_latents_takes_no_directions():
