@@ -17,6 +17,7 @@ from lit_gen.callbacks.monitors import LATER, find_score, monitoring, resolve_mo
 from lit_gen.metrics.scores import SCORES
 from lit_gen.networks import has_batch_norm
 from lit_gen.pretrained.resume import LAST
+from lit_gen.training.processes import is_lost
 
 
 class RunCheckpoint(Checkpoint):
@@ -26,8 +27,8 @@ class RunCheckpoint(Checkpoint):
     So does stopping: the first Ctrl-C or SIGTERM finishes the batch and saves, a second one stops at once. The exit
     status is the conventional one, 130 or 143. ``max_time`` and early stopping save like ``max_steps``. An error
     saves what has been trained, if it is finite; after one in the middle of a batch the run goes on with that batch,
-    some of whose updates have been made. Of several processes it saves what whole batches have made, or leaves what was
-    saved before.
+    some of whose updates have been made. Where another process is gone it saves what whole batches have made, or
+    leaves what was saved before.
 
     Args:
         every_n_steps: Training batches between two ``last.ckpt``.
@@ -162,8 +163,8 @@ class RunCheckpoint(Checkpoint):
         asked = isinstance(exception, (KeyboardInterrupt, SystemExit))  # saved already, or to stop at once
         if asked or not trainer.is_global_zero or trainer.state.fn != TrainerFn.FITTING:
             return
-        if trainer.world_size > 1 and not self._of_whole_batches(pl_module):
-            return  # another process may be gone at any moment; what was saved before is whole
+        if is_lost(exception) and not self._of_whole_batches(pl_module):
+            return  # another process is gone, at any moment; what was saved before is whole
         if trainer.global_step > max(self._first, self._saved) and _finite(pl_module):
             with suppress(Exception):
                 self._save(trainer, LAST, late=True, alone=True)

@@ -1,7 +1,6 @@
 """Several processes of a run end like one: one message, one status, and nobody waits for a process that is gone."""
 
 import os
-import re
 import signal
 import sys
 import threading
@@ -18,13 +17,11 @@ from lightning.pytorch.strategies.launchers.subprocess_script import _Subprocess
 
 from lit_gen.cli.peer_store import Fault, PeerStore
 from lit_gen.cli.run_folder import TOLD
+from lit_gen.training.processes import is_lost
 
 INTERVAL = 0.5  # seconds between two looks at the others
 GRACE = 10.0  # seconds in which a process that is gone is found, and a child ends
 PATIENCE = 60.0  # seconds for a process that fails to come to its end, and for the first one's trackers
-LOST = re.compile(
-    r"gloo|NCCL|TCPStore|ProcessGroup|[Cc]onnection (closed|reset|refused)|Broken pipe|recvValue|sendBytes"
-)
 
 
 class Launcher(_SubprocessScriptLauncher):
@@ -97,7 +94,7 @@ class Peers:
         if not self._meet():
             return None
         assert self._store is not None
-        lost = _is_lost(error)
+        lost = is_lost(error)
         try:
             fault = self._whose_fault() if lost else None
             fault = fault or self._store.claim(Fault(self._store.rank, status, self._store.rank))
@@ -250,12 +247,3 @@ def _wake_others() -> None:
     """Let go of the collectives, so that who waits in one gets an error."""
     if torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo":  # NCCL's end waits for all
         torch.distributed.destroy_process_group()
-
-
-def _is_lost(error: BaseException | None) -> bool:
-    """Whether an error says that another process doesn't answer any more."""
-    while error is not None:
-        if isinstance(error, RuntimeError) and LOST.search(str(error)):
-            return True
-        error = error.__cause__ or error.__context__
-    return False

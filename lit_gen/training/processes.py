@@ -1,5 +1,6 @@
 """Several processes, one model: what the update step sends between them, and which strategies it suits."""
 
+import re
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 
@@ -11,6 +12,11 @@ from torch import Tensor, nn
 
 from lit_gen.distributions import ExPostMixture
 from lit_gen.training.sync_batch_norm import SynchronisedBatchNorm, localise, synchronise
+
+# What errors say whose cause is that another process doesn't answer.
+LOST = re.compile(
+    r"gloo|NCCL|TCPStore|ProcessGroup|[Cc]onnection (closed|reset|refused)|Broken pipe|recvValue|sendBytes"
+)
 
 
 class BatchNormSync(LayerSync):
@@ -75,3 +81,12 @@ def average_over_processes(tensors: list[Tensor]) -> None:
         message /= torch.distributed.get_world_size()
         for tensor, part in zip(same, message.split([tensor.numel() for tensor in same]), strict=True):
             tensor.copy_(part.view_as(tensor))
+
+
+def is_lost(error: BaseException | None) -> bool:
+    """Whether an error says that another process doesn't answer any more."""
+    while error is not None:
+        if isinstance(error, RuntimeError) and LOST.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
