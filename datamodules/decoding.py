@@ -32,6 +32,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _opening = threading.Lock()
+Half = Literal["left", "right"]
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ def decode(
     name: str | None = None,
     reading: Reading = DEFAULT,
     page: int = 0,
+    half: Half | None = None,
 ) -> np.ndarray:
     """Reads an image, turns it upright, scales it to cover (H, W), crops the centre: uint8 (C, H, W).
 
@@ -100,14 +102,15 @@ def decode(
         name: what an error calls it; by default the path.
         reading: what its values mean.
         page: of a file of several pages.
+        half: of a picture that shows two images side by side; None for all of it.
 
     Raises:
-        ValueError: the file can't be read as an image; names it.
+        ValueError: the file can't be read as an image, or has no two halves; names it.
     """
     with _readable(file, name, reading) as opened:
         if page:
             opened.seek(page)
-        return _pixels(opened, image_shape, reading)
+        return _pixels(opened, image_shape, reading, half)
 
 
 def examine(
@@ -142,28 +145,6 @@ def decode_whole(
     """
     with _readable(file, name, reading) as opened:
         return _channels_first(_converted(opened, channels, reading))
-
-
-def decode_half(
-    file: str | IO[bytes],
-    image_shape: tuple[int, int, int],
-    name: str,
-    reading: Reading = DEFAULT,
-    right: bool = False,
-) -> np.ndarray:
-    """As `decode`, one half of a picture that shows two images side by side.
-
-    Raises:
-        ValueError: the file can't be read as an image, or its width is odd; names it.
-    """
-    channels, height, width = image_shape
-    with _readable(file, name, reading) as opened:
-        image = _converted(opened, channels, reading)
-        if image.width % 2:
-            raise ValueError(f"{image.width} pixels wide, which two images side by side can't be")
-        middle = image.width // 2
-        half = image.crop((middle, 0, image.width, image.height) if right else (0, 0, middle, image.height))
-        return _channels_first(ImageOps.fit(half, (width, height), method=Image.Resampling.BICUBIC))
 
 
 def read_header(file: str | IO[bytes], name: str, reading: Reading = DEFAULT) -> Header:
@@ -205,9 +186,16 @@ def _extremes(opened: Image.Image, reading: Reading) -> tuple[float, float, floa
     return min(low for low, _ in pairs), max(high for _, high in pairs), reading.white or _white(image.mode)
 
 
-def _pixels(opened: Image.Image, image_shape: tuple[int, int, int], reading: Reading) -> np.ndarray:
+def _pixels(
+    opened: Image.Image, image_shape: tuple[int, int, int], reading: Reading, half: Half | None = None
+) -> np.ndarray:
     channels, height, width = image_shape
     image = _converted(opened, channels, reading)
+    if half is not None:
+        if image.width % 2:
+            raise ValueError(f"{image.width} pixels wide, which two images side by side can't be")
+        left = image.width // 2 if half == "right" else 0
+        image = image.crop((left, 0, left + image.width // 2, image.height))
     return _channels_first(ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC))
 
 

@@ -13,10 +13,10 @@ from datamodules.datasets import BatchDataset
 from datamodules.decoding import (
     DEFAULT,
     EXTENSIONS,
+    Half,
     Header,
     Reading,
     decode,
-    decode_half,
     decode_whole,
     examine,
     read_extremes,
@@ -115,7 +115,8 @@ class HalfImageFiles(ImageFiles):
 
     def decoded(self, i: int) -> np.ndarray:
         """Half of image i, uint8 (C, H, W)."""
-        return decode_half(self.opened(i), self.image_shape, self.described(i), self.reading, self.right)
+        half: Half = "right" if self.right else "left"
+        return decode(self.opened(i), self.image_shape, self.described(i), self.reading, half=half)
 
 
 class WholeImageFiles(ImageFiles):

@@ -141,9 +141,9 @@ class RunCheckpoint(Checkpoint):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Stop by a signal; note the updates made so far."""
+        """Stop by a signal; note the updates made so far, which matter where another process may be gone."""
         self._stop_if_asked()
-        self._made = _updates(pl_module)
+        self._made = _updates(pl_module) if trainer.world_size > 1 else None
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop by a signal, before the validation that was due."""

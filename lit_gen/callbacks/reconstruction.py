@@ -13,11 +13,10 @@ from lit_gen.callbacks.samples import SampleGrid
 from lit_gen.metrics import CodeUsage, FeatureMoments, frechet_of_moments, to_signed
 from lit_gen.metrics.passes import as_extractor_takes
 from lit_gen.metrics.scores import protocol_name
-from lit_gen.pictures import image_grid
+from lit_gen.pictures import paired_grid
 
 SMALLEST = 6  # side of images that SSIM's window of 11 pixels can be continued beyond
 LEVELS = 255.0
-COLUMNS = 8  # of a grid
 
 
 class EvaluateReconstruction(HeldOutScores):
@@ -126,23 +125,7 @@ class ReconstructionGrid(SampleGrid):
         if not indices:
             return None
         images = data.to_float(dataset.__getitems__(indices)[0].to(pl_module.device))
-        return grid_of_pairs(images, pl_module.reconstruct(images))  # type: ignore[operator]
-
-
-def grid_of_pairs(images: Tensor, reconstructions: Tensor) -> Tensor:
-    """Rows of images, each above the row of their reconstructions; a last row that is not full ends in grey.
-
-    Args:
-        images: ``(N, C, H, W)`` in [-1, 1], N > 0.
-        reconstructions: likewise.
-
-    Returns:
-        A uint8 picture ``(C, H', W')``.
-    """
-    columns = min(COLUMNS, len(images))
-    empty = images.new_zeros(-len(images) % columns, *images.shape[1:])
-    sides = [torch.cat([side.to(images), empty]).split(columns) for side in (images, reconstructions)]
-    return image_grid(torch.cat([part for row in zip(*sides, strict=True) for part in row]), columns=columns)
+        return paired_grid(images, pl_module.reconstruct(images))  # type: ignore[operator]
 
 
 def levels(images: Tensor, device: torch.device) -> Tensor:

@@ -21,7 +21,6 @@ from lit_gen.callbacks import (
     TranslationGrid,
 )
 from lit_gen.cli.changed_optimizers import ChangedOptimizers
-from lit_gen.cli.commands.report import report_on
 from lit_gen.cli.errors import framework_errors
 from lit_gen.cli.final_validation import FinalValidation
 from lit_gen.cli.going_on import GoOn, experiment_of, go_on
@@ -179,6 +178,8 @@ class CLI(ConfiguredCLI):
                 try:
                     self._close(status if of_another is None else of_another)
                     if self.config[subcommand].get("report") and self.trainer.is_global_zero:
+                        from lit_gen.cli.commands.report import report_on  # of use to few runs
+
                         report_on(self.folder.path)
                 finally:
                     peers.end()

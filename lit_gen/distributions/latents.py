@@ -74,3 +74,6 @@ def truncated_normal(n: int, latent_dim: int, truncation: float, generator: torc
 def _places(a: Tensor, t: float | Tensor) -> Tensor:
     """t with a last dimension of 1, in a's precision."""
     return torch.as_tensor(t, dtype=a.dtype, device=a.device).unsqueeze(-1)
+
+
+PATHS = {"spherical": slerp, "linear": lerp}  # between two latents, by name

@@ -13,6 +13,7 @@ from lit_gen.models.codec import Codec
 from lit_gen.pretrained.specification import described_arguments
 from lit_gen.training.averaging import ExponentialMovingAverage
 from lit_gen.training.player import Player
+from lit_gen.training.view import View
 
 
 class GenerativeModel(nn.Module):
@@ -92,6 +93,11 @@ class GenerativeModel(nn.Module):
         if (memory := option.memory() if hasattr(option, "memory") else None) is not None:
             self.memories[name] = memory
             self._remembered.setdefault(player, []).append((name, ending))
+
+    def remember_view(self, view: View, name: str = "augmentation", ending: str = "") -> None:
+        """Keep the ``Memory`` of what a discriminator's view augments by, if it has one, and give it to the view."""
+        self.remember(name, view.augmentation, "discriminator", ending)
+        view.memory = self.recall(name).get("memory")
 
     def recall(self, name: str) -> dict[str, Any]:
         """The memory of that name as the option's methods take it: ``{"memory": ...}``, or nothing if it has none."""

@@ -1,18 +1,17 @@
 """A generator that translates between two domains without pairs or a way back, by what corresponding patches share."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from lit_gen.losses import AdversarialLoss, LeastSquares
 from lit_gen.losses.patches import PatchContrast
-from lit_gen.models.translation import DiscriminatorFactory, TranslationModel, TranslatorFactory
+from lit_gen.models.translation import DiscriminatorFactory, OneWayModel, TranslatorFactory
 from lit_gen.networks import PatchGAN, ResNetTranslator
 from lit_gen.networks.patch_projector import PatchProjector
 from lit_gen.networks.tiles import Statistics
 from lit_gen.training.player import Adversaries, check_names
-from lit_gen.training.view import View
 
 
-class CUT(TranslationModel):
+class CUT(OneWayModel):
     """CUT (Park et al. 2020, arXiv:2007.15651): a → b, unpaired, with one generator and one discriminator.
 
     A patch of G(a) is to be recognised, among other patches of a, as that of its own place. Both are seen as features
@@ -44,8 +43,6 @@ class CUT(TranslationModel):
         ValueError: for weights or sizes out of range, or a generator without features.
     """
 
-    options: ClassVar = (Adversaries,)
-
     def __init__(
         self,
         image_shape: tuple[int, ...],
@@ -76,15 +73,5 @@ class CUT(TranslationModel):
             raise ValueError(f"generator={type(made).__name__}: CUT compares its features; take ResNetTranslator")
         self.generator_ab = made
         self.projector = PatchProjector(made.feature_channels, projection)
-        self.discriminator = discriminator(self.image_shape)
         check_names(type(self), players, Adversaries)
-        trained_by = Adversaries(**players)
-        self.view = View(augmentation=trained_by.augmentation, image_shape=self.image_shape)
-        self.remember("augmentation", trained_by.augmentation, "discriminator")
-        self.view.memory = self.recall("augmentation").get("memory")
-        generator_player = trained_by.player("generator", "generator_ab", "projector")
-        self.define(
-            [generator_player, trained_by.player("discriminator", "discriminator")],
-            averaged=["generator_ab"],
-            init_from=init_from,
-        )
+        self.oppose(discriminator, self.image_shape, Adversaries(**players), init_from, beside=("projector",))

@@ -74,8 +74,7 @@ class CycleGAN(TranslationModel):
         trained_by = Adversaries(**players)
         self.views = {d: View(augmentation=trained_by.augmentation, image_shape=self.image_shape) for d in ("a", "b")}
         for domain, view in self.views.items():
-            self.remember(name := f"augmentation_{domain}", view.augmentation, "discriminator", ending=f"_{domain}")
-            view.memory = self.recall(name).get("memory")
+            self.remember_view(view, f"augmentation_{domain}", ending=f"_{domain}")
         generators, discriminators = ("generator_ab", "generator_ba"), ("discriminator_a", "discriminator_b")
         self.define(
             [trained_by.player("generator", *generators), trained_by.player("discriminator", *discriminators)],

@@ -119,8 +119,7 @@ class GAN(AdversarialModel):
             constraint.prepare(self.discriminator)
         for name in ("loss", "penalty", "regularizer"):
             self.remember(name, getattr(self, name), "discriminator")
-        self.remember("augmentation", self.view.augmentation, "discriminator")
-        self.view.memory = self.recall("augmentation").get("memory")
+        self.remember_view(self.view)
         # Real and fake images share a pass unless the discriminator compares the samples of a batch.
         self.shared_pass = not couples_batch(self.discriminator)
         players_in_turn = [trained_by.player(name, name) for name in ("discriminator", "generator")]

@@ -1,13 +1,12 @@
 """A generator that translates images of one domain to their counterparts in another, learned from pairs."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from lit_gen.losses import L1, AdversarialLoss, NonSaturating, ReconstructionLoss
-from lit_gen.models.translation import DiscriminatorFactory, TranslationModel, TranslatorFactory
+from lit_gen.models.translation import DiscriminatorFactory, OneWayModel, TranslatorFactory
 from lit_gen.networks import PatchGAN, UNetTranslator
 from lit_gen.networks.tiles import Statistics
 from lit_gen.training.player import Adversaries, check_names
-from lit_gen.training.view import View
 
 
 def paper_generator(image_shape: tuple[int, ...], out_channels: int | None = None) -> UNetTranslator:
@@ -20,7 +19,7 @@ def paper_discriminator(image_shape: tuple[int, ...]) -> PatchGAN:
     return PatchGAN(image_shape, norm="batch")
 
 
-class Pix2Pix(TranslationModel):
+class Pix2Pix(OneWayModel):
     """pix2pix (Isola et al. 2017, arXiv:1611.07004): a → b from pairs, D told apart by pairs and patches.
 
     D sees a and b, or a and G(a), joined along their channels. With the paper's default networks, batch norm and
@@ -50,8 +49,6 @@ class Pix2Pix(TranslationModel):
         ValueError: for weights or sizes out of range.
     """
 
-    options: ClassVar = (Adversaries,)
-
     def __init__(
         self,
         image_shape: tuple[int, ...],
@@ -76,14 +73,5 @@ class Pix2Pix(TranslationModel):
         self.adversarial_weight, self.reconstruction_weight = adversarial_weight, reconstruction_weight
         self.generator_ab = self.make_generator(generator)
         pair_shape = (self.image_shape[0] + self.target_shape[0], *self.image_shape[1:])
-        self.discriminator = discriminator(pair_shape)
         check_names(type(self), players, Adversaries)
-        trained_by = Adversaries(**players)
-        self.view = View(augmentation=trained_by.augmentation, image_shape=pair_shape)
-        self.remember("augmentation", trained_by.augmentation, "discriminator")
-        self.view.memory = self.recall("augmentation").get("memory")
-        self.define(
-            [trained_by.player("generator", "generator_ab"), trained_by.player("discriminator", "discriminator")],
-            averaged=["generator_ab"],
-            init_from=init_from,
-        )
+        self.oppose(discriminator, pair_shape, Adversaries(**players), init_from)

@@ -11,6 +11,8 @@ from lit_gen.losses import AdversarialLoss
 from lit_gen.models.base import GenerativeModel
 from lit_gen.networks import Discriminator, Translator, translate_any_size
 from lit_gen.networks.tiles import Statistics, check_statistics, tile_side
+from lit_gen.training.player import Adversaries
+from lit_gen.training.view import View
 
 Domain = Literal["a", "b"]
 TranslatorFactory = Callable[[tuple[int, ...]], Translator]
@@ -127,3 +129,46 @@ class TranslationModel(GenerativeModel):
         parts = images.split(max(1, int(TRANSLATE_BATCH * min(1.0, share))))
         with self.evaluating():
             return torch.cat([translate_any_size(generator, part, self.tile, self.tile_statistics) for part in parts])
+
+
+class OneWayModel(TranslationModel):
+    """A model that translates to b alone, with one generator and one discriminator.
+
+    Attributes:
+        view: What the discriminator sees.
+    """
+
+    options: ClassVar = (Adversaries,)
+
+    loss: AdversarialLoss
+    discriminator: Discriminator
+    view: View
+
+    def oppose(
+        self,
+        discriminator: DiscriminatorFactory,
+        judged_shape: tuple[int, ...],
+        trained_by: Adversaries,
+        init_from: str | None,
+        beside: tuple[str, ...] = (),
+    ) -> None:
+        """Make the discriminator and name both players; the generator exists by now.
+
+        Args:
+            discriminator: Makes it.
+            judged_shape: ``(C, H, W)`` of what it judges.
+            trained_by: How both are trained.
+            init_from: Trained model whose weights the networks start from.
+            beside: Networks that are trained with the generator.
+        """
+        self.discriminator = discriminator(judged_shape)
+        self.view = View(augmentation=trained_by.augmentation, image_shape=judged_shape)
+        self.remember_view(self.view)
+        self.define(
+            [
+                trained_by.player("generator", "generator_ab", *beside),
+                trained_by.player("discriminator", "discriminator"),
+            ],
+            averaged=["generator_ab"],
+            init_from=init_from,
+        )

@@ -7,13 +7,10 @@ from torch import Tensor
 
 from lit_gen import models
 from lit_gen.models.judge import Judge
-from lit_gen.models.translation import Domain
-from lit_gen.modules.base import Batch
-from lit_gen.modules.translation import TranslationModule
-from lit_gen.training.augmentation.ada import followed
+from lit_gen.modules.translation import OneWayModule
 
 
-class CUT(models.CUT, TranslationModule):
+class CUT(models.CUT, OneWayModule):
     """The training of :class:`lit_gen.models.CUT`, whose arguments it takes.
 
     One training batch ``{"a": (images, labels), "b": …}`` is one step of the generator and the projecting layers on
@@ -23,53 +20,31 @@ class CUT(models.CUT, TranslationModule):
     and then one step of D on b and that step's G(a).
     """
 
-    def training_step(self, batch: dict[Domain, Batch], batch_idx: int) -> None:
-        """The generator, then the discriminator on what that has made."""
-        a, b = self.domains(batch)
-        made: list[Tensor] = []
-
-        def generator(a: Tensor, b: Tensor, *numbers: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            loss, values, fake = self.generator_loss(a, b, *numbers)
-            made.append(fake)
-            return loss, values
-
+    def draws(self, a: Tensor, b: Tensor) -> list[Tensor]:
+        """Those by which patches of a and of b are chosen."""
         positions = math.prod(self.image_shape[1:])
-        places = [self.random.uniform(len(x), positions) for x in (a, b)]
-        if self.update("generator", generator, a, b, *places, *self.view_numbers(b)):
-            self.update("discriminator", self.discriminator_loss, b, torch.cat(made), *self.view_numbers(b))
+        return [self.random.uniform(len(x), positions) for x in (a, b)]
 
-    def view_numbers(self, b: Tensor) -> list[Tensor]:
-        """Random numbers of the discriminator's views of b and of translations; none without augmentation."""
-        drawn = [self.view.numbers(b, self.random, self.images_seen) for _ in range(2)]
-        return [numbers for numbers in drawn if numbers is not None]
-
-    def seen(self, b: Tensor, fake: Tensor, numbers: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Images of b and translations as the discriminator sees them."""
-        return self.view.both(b, fake, *(numbers or (None, None)))
-
-    def generator_loss(
-        self, a: Tensor, b: Tensor, places_a: Tensor, places_b: Tensor, *view_numbers: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    def generator_loss(self, a: Tensor, b: Tensor, *numbers: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """The generator's loss, its terms without their weights, and G(a).
 
         Args:
             a: Images ``(N, *image_shape)``.
             b: Likewise.
-            places_a: Uniform numbers ``(N, H W)`` by which patches of a are chosen.
-            places_b: Likewise of b.
-            *view_numbers: Of the discriminator's views.
+            *numbers: Uniform ones by which patches of a, and of b, are chosen, ``(N, H W)``; then those of the views.
         """
+        places_a, places_b, *view_numbers = numbers
         if self.identity_weight > 0:
             made, features = self.generator_ab.with_features(torch.cat([a, b]))
-            numbers = torch.cat([places_a, places_b])
+            places = torch.cat([places_a, places_b])
         else:
             made, features = self.generator_ab.with_features(a)
-            numbers = places_a
+            places = places_a
         fake = made[: len(a)]
-        seen_b, seen_fake = self.seen(b, fake, view_numbers)
+        seen_b, seen_fake = self.seen(a, b, fake, tuple(view_numbers))
         values = {"adversarial": Judge(self.discriminator).generator_loss(self.loss, seen_fake, seen_b)[0]}
         loss = self.adversarial_weight * values["adversarial"]
-        contrasts = self.contrasts(made, features, numbers, len(a))
+        contrasts = self.contrasts(made, features, places, len(a))
         weights = {"contrast": self.contrast_weight, "identity": self.identity_weight}
         for (name, weight), contrast in zip(weights.items(), contrasts, strict=False):
             values[name] = contrast
@@ -84,14 +59,3 @@ class CUT(models.CUT, TranslationModule):
         queries = self.projector(self.contrast.patches(self.generator_ab.features(made), places))
         parts = [slice(0, count), slice(count, None)][: 1 if len(made) == count else 2]
         return [self.contrast([q[part] for q in queries], [k[part] for k in keys]) for part in parts]
-
-    def discriminator_loss(self, b: Tensor, fake: Tensor, *view_numbers: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """L_D(D(b), D(G(a)))."""
-        scores = Judge(self.discriminator).both(*self.seen(b, fake, view_numbers))
-        loss = self.loss.discriminator(scores.real, scores.fake)
-        told = followed(self.view.memory, self.loss, scores.real, scores.fake, self.batch_mean)
-        return loss, {"discriminator_loss": loss, **told}
-
-    def scores(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
-        """Of b, and of translations to it."""
-        return {"real_scores": self.discriminator(b), "fake_scores": self.discriminator(self.translate(a))}

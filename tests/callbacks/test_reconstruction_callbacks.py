@@ -13,9 +13,9 @@ from process_group import in_group
 from datamodules import DigitsDataModule
 from lit_gen import GAN, VQGAN, AutoencoderKL, evaluate
 from lit_gen.callbacks import EvaluateReconstruction, ReconstructionGrid
-from lit_gen.callbacks.reconstruction import grid_of_pairs
 from lit_gen.metrics import load_extractor
 from lit_gen.networks import FSQ, ConvDecoder, ConvEncoder, GaussianBottleneck, MLPDiscriminator, MLPGenerator
+from lit_gen.pictures import paired_grid
 
 SMALL = {
     "encoder": partial(ConvEncoder, widths=(4, 4), blocks=1, groups=2, attention=False),
@@ -146,7 +146,7 @@ def test_a_last_row_that_is_not_full_stays_under_its_images():
     """Nine images: a row of eight and one of one, each above its reconstruction."""
     images = torch.linspace(-1, 1, 9)[:, None, None, None].expand(-1, 1, 8, 8)
     torch.manual_seed(0)
-    picture = grid_of_pairs(images, kl_model().reconstruct(images))[0, ::50, ::50].numpy()
+    picture = paired_grid(images, kl_model().reconstruct(images))[0, ::50, ::50].numpy()
     made = levels(kl_model().reconstruct(images))[:, 0, 0, 0]
     expected = np.full((4, 8), 128.0)
     expected[0], expected[1] = levels(images)[:8, 0, 0, 0], made[:8]

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from lit_gen.cli.words import CommandParser
-from lit_gen.distributions.latents import lerp, slerp, truncated_normal
+from lit_gen.distributions.latents import PATHS, truncated_normal
 from lit_gen.latent_space import load_direction, traverse
 from lit_gen.models import LatentVariableModel
 
-PATHS = {"spherical": slerp, "linear": lerp}
 STRENGTH = (-3.0, 3.0)
 KEYS, FRAMES, FPS = 4, 60, 20.0
 

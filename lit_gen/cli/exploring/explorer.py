@@ -78,7 +78,6 @@ class Explorer:
         self.draws = isinstance(model, LatentVariableModel)
         self.encodes = hasattr(model, "encode")
         self.translates_to = model.translates_to if isinstance(model, TranslationModel) else ()
-        self.translates = bool(self.translates_to)
         self.class_names: tuple[str, ...] = tuple(getattr(model, "class_names", ()))
         if isinstance(model, LatentVariableModel):
             self.directions = Axes(model, directions)

@@ -7,7 +7,8 @@ import torch
 
 from lit_gen.cli.exploring.answers import Answers, class_choice, download, picture
 from lit_gen.cli.exploring.explorer import REACH, Explorer
-from lit_gen.cli.exploring.latents import MOST, PATHS, Latents, arrays
+from lit_gen.cli.exploring.latents import MOST, Latents, arrays
+from lit_gen.distributions.latents import PATHS
 
 PLACES = ("Sliders", "Paths: from", "Paths: to")
 

@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_gen.distributions.latents import lerp, slerp, truncated_normal
+from lit_gen.distributions.latents import PATHS, truncated_normal
 from lit_gen.latent_space import decoded
 from lit_gen.models import HierarchicalVAE, LatentVariableModel
 
-PATHS = {"spherical": slerp, "linear": lerp}
 PathKind = Literal["spherical", "linear"]
 MOST = 64  # pictures of a seed: as many as `lit-gen sample` draws by default, which makes them the same
 
