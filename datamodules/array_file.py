@@ -11,11 +11,22 @@ from datamodules.datasets import SPLITS, Split
 from datamodules.formats.containers import ACCEPTED, DAMAGE, Member, one_line, open_container
 from datamodules.splits import split_named, splits_named
 
-PATTERNS = (("x_{}", "y_{}"), ("{}_images", "{}_labels"), ("{}_imgs", "{}_labels"), ("{}/images", "{}/labels"))
-PATTERNS += (("{}/imgs", "{}/labels"), ("{}", "{}_labels"))
-UNDIVIDED = (("images", "labels"), ("imgs", "labels"))  # the latter is StudioGAN's, in HDF5
-UNDIVIDED += (("x", "y"), ("data", "labels"), ("data", "targets"))  # the first is SVHN's, in .mat
-UNDIVIDED += (("arr_0", "arr_1"),)  # np.savez(path, images, labels) names them so
+PATTERNS = (
+    ("x_{}", "y_{}"),
+    ("{}_images", "{}_labels"),
+    ("{}_imgs", "{}_labels"),
+    ("{}/images", "{}/labels"),
+    ("{}/imgs", "{}/labels"),
+    ("{}", "{}_labels"),
+)
+UNDIVIDED = (
+    ("images", "labels"),
+    ("imgs", "labels"),  # StudioGAN's, in HDF5
+    ("x", "y"),  # SVHN's, in .mat
+    ("data", "labels"),
+    ("data", "targets"),
+    ("arr_0", "arr_1"),  # np.savez(path, images, labels) names them so
+)
 CLASS_NAMES = ("class_names", "label_names", "attribute_names")
 
 

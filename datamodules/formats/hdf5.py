@@ -67,8 +67,8 @@ class HDF5(Container):
         """Some rows of an array; neighbours in one piece, which is faster than h5py's own way with a list."""
         dataset, before = self.dataset(member.key), (slice(None),) * axis
         runs = np.split(indices, np.flatnonzero(np.diff(indices) != 1) + 1)
-        parts = [dataset[(*before, slice(int(run[0]), int(run[-1]) + 1))] for run in runs if len(run)]
-        return np.concatenate(parts, axis) if parts else dataset[(*before, slice(0))]
+        slices = [slice(int(run[0]), int(run[-1]) + 1) if len(run) else slice(0) for run in runs]
+        return np.concatenate([dataset[before + (some,)] for some in slices], axis)  # noqa: RUF005
 
     def rows_of_chunk(self, member: Member, axis: int) -> int:
         """Number of rows that are stored, and unpacked, in one piece."""
