@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from datamodules.colourising import GreyToColourDataModule
     from datamodules.datasets import BatchDataset, InMemoryDataset, Split
     from datamodules.digits import DigitsDataModule
+    from datamodules.formats.published import TorchvisionDataModule
     from datamodules.image_folder import ImageFolderDataModule
     from datamodules.latents import LatentDataModule
     from datamodules.mixtures import MixtureDataModule
@@ -43,6 +44,7 @@ __all__ = [
     "StackedMNISTDataModule",
     "StreamingDataModule",
     "Summary",
+    "TorchvisionDataModule",
     "UnpairedDataModule",
 ]
 
@@ -65,6 +67,7 @@ _HOMES = {
     "StackedMNISTDataModule": "stacked",
     "StreamingDataModule": "streaming",
     "Summary": "summary",
+    "TorchvisionDataModule": "formats.published",
     "UnpairedDataModule": "unpaired",
 }
 

@@ -1,40 +1,37 @@
-"""The headers and arrays of a .npz or .npy file, read without pickle."""
+"""A file of arrays, whatever its format: which arrays are images and labels, of which split."""
 
 import re
-import zipfile
-import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from datamodules.datasets import SPLITS, Split
+from datamodules.formats.containers import ACCEPTED, DAMAGE, Member, one_line, open_container
 from datamodules.splits import split_named, splits_named
 
-PATTERNS = (("x_{}", "y_{}"), ("{}_images", "{}_labels"), ("{}", "{}_labels"))
-UNDIVIDED = (("images", "labels"), ("arr_0", "arr_1"))  # np.savez(path, images, labels) names them arr_0 and arr_1
-CLASS_NAMES = ("class_names", "label_names")
-HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-
-DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError)
-
-
-@dataclass(frozen=True)
-class Member:
-    """One array of a file, as its header describes it."""
-
-    key: str
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-    def __str__(self) -> str:
-        return f"{self.key!r} {self.dtype} {self.shape}"
+PATTERNS = (
+    ("x_{}", "y_{}"),
+    ("{}_images", "{}_labels"),
+    ("{}_imgs", "{}_labels"),
+    ("{}/images", "{}/labels"),
+    ("{}/imgs", "{}/labels"),
+    ("{}", "{}_labels"),
+)
+UNDIVIDED = (
+    ("images", "labels"),
+    ("imgs", "labels"),  # StudioGAN's, in HDF5
+    ("x", "y"),  # SVHN's, in .mat
+    ("data", "labels"),
+    ("data", "targets"),
+    ("arr_0", "arr_1"),  # np.savez(path, images, labels) names them so
+)
+CLASS_NAMES = ("class_names", "label_names", "attribute_names")
 
 
 class ArrayFile:
-    """A .npz archive, or a .npy file as an archive of one array.
+    """A file of arrays in one of the formats of `READERS`.
 
     Args:
         path: the file.
@@ -47,6 +44,7 @@ class ArrayFile:
         splits: images and labels of each split; those of an undivided file count as training images.
         divided: whether names say splits.
         left_out: names of arrays that are not used.
+        names: those of classes or attributes, if the file has some.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -55,12 +53,13 @@ class ArrayFile:
 
     def __init__(self, path: str, ending: str = "", images: str | None = None, labels: str | None = None):
         if not Path(path).is_file():
-            raise FileNotFoundError(f"path={path!r}: there is no such file; a .npz or .npy file is accepted")
+            raise FileNotFoundError(f"path={path!r}: there is no such file; accepted are {ACCEPTED}")
         self.path = path
+        self.container = open_container(path)
         try:
-            self.members = _read_headers(path)
-        except (*DAMAGE, TypeError) as error:
-            raise ValueError(f"{path}: not a readable .npz or .npy file: {error}") from error
+            self.members = self.container.headers()
+        except DAMAGE as error:
+            raise ValueError(f"{path}: not a readable {Path(path).suffix} file: {one_line(error)}") from error
         named = {key.removesuffix(ending): member for key, member in self.members.items() if key.endswith(ending)}
         if not named:
             raise ValueError(f"ending={ending!r}: {path} holds {', '.join(self.members)}, of which none ends so")
@@ -76,34 +75,20 @@ class ArrayFile:
 
     def array(self, member: Member) -> np.ndarray:
         """Reads one array."""
+        with self._reading(member):
+            return self.container.array(member)
+
+    def rows(self, member: Member, axis: int, indices: np.ndarray) -> np.ndarray:
+        """Reads some rows of one array, in the order of the file."""
+        with self._reading(member):
+            return self.container.rows(member, axis, indices)
+
+    @contextmanager
+    def _reading(self, member: Member) -> Iterator[None]:
         try:
-            if Path(self.path).suffix == ".npy":
-                return np.load(self.path, allow_pickle=False)
-            with np.load(self.path, allow_pickle=False) as archive:
-                return archive[member.key]
+            yield
         except DAMAGE as error:
-            raise ValueError(f"{self.path}: {member} can't be read: {error}") from error
-
-
-def _read_headers(path: str) -> dict[str, Member]:
-    suffix = Path(path).suffix
-    if suffix == ".npy":
-        with open(path, "rb") as file:
-            return {"array": _read_header("array", file)}
-    if suffix != ".npz":
-        raise ValueError(f"its suffix is {suffix!r}")
-    members = {}
-    with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            with archive.open(name) as file:
-                key = name.removesuffix(".npy")
-                members[key] = _read_header(key, file)
-    return members
-
-
-def _read_header(key: str, file: IO[bytes]) -> Member:
-    shape, _, dtype = HEADER_READERS[np.lib.format.read_magic(file)](file)
-    return Member(key, shape, dtype)
+            raise ValueError(f"{self.path}: {member} can't be read: {one_line(error)}") from error
 
 
 def _find_splits(

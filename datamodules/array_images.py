@@ -1,22 +1,29 @@
-"""Images or points of one .npz or .npy file, and what they are. Imports no Lightning."""
+"""Images or points of one file of arrays, and what they are. Imports no Lightning."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.array_file import ArrayFile, Member
-from datamodules.datasets import BatchDataset, InMemoryDataset, Split, check_shares, split_sizes
+from datamodules.array_file import ArrayFile
+from datamodules.datasets import SPLITS, BatchDataset, InMemoryDataset, Split, check_shares, split_sizes
 from datamodules.decoding import to_bytes
-from datamodules.labels import Classes, listed_labels, plain_labels
-from datamodules.summary import Found
+from datamodules.formats.attributes import Attributes
+from datamodules.formats.axes import CHUNK, LAYOUTS, Layout, arranged, axes_of
+from datamodules.formats.containers import Member
+from datamodules.formats.partition import listed_partition
+from datamodules.formats.row_images import RowImages
+from datamodules.labels import Classes, is_label_file, listed_labels, plain_labels
+from datamodules.summary import Found, spread
 
-CHANNELS = (1, 3, 4)
 WHITE: dict[Any, float] = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.bool_): 1}  # by type
-CHUNK = 1024  # images that are converted at once
+SMALL = 1024  # images of a file that is read by rows, of which all are looked at
+NONE = torch.zeros(0, dtype=torch.int64)
+ArrayPart = InMemoryDataset | RowImages
 
 
 class ArrayImages:
@@ -25,7 +32,7 @@ class ArrayImages:
     def __init__(
         self,
         path: str,
-        layout: Literal["auto", "NHWC", "NCHW"] = "auto",
+        layout: Layout = "auto",
         val_share: float = 0.1,
         test_share: float = 0.1,
         ending: str = "",
@@ -33,9 +40,12 @@ class ArrayImages:
         labels: str | None = None,
         renumber: bool | None = None,
         white: float | None = None,
+        attributes: Sequence[str] | str | None = None,
+        splits: str = "auto",
+        lazy: bool = True,
     ) -> None:
-        if layout not in ("auto", "NHWC", "NCHW"):
-            raise ValueError(f"layout={layout!r}: must be 'auto', 'NHWC' or 'NCHW'")
+        if layout not in LAYOUTS:
+            raise ValueError(f"layout={layout!r}: must be one of {', '.join(LAYOUTS)}")
         if white is not None and not 0 < white < float("inf"):
             raise ValueError(f"white={white}: must be above 0, the stored value that becomes white")
         check_shares(val_share, test_share)
@@ -48,6 +58,9 @@ class ArrayImages:
         self.keys = (images, labels)
         self.renumber = renumber
         self.white = white
+        self.attributes = Attributes.of(attributes)
+        self.partition = splits
+        self.lazy = lazy
         self._range: dict[Member, tuple[float, float]] = {}
 
     @cached_property
@@ -59,7 +72,7 @@ class ArrayImages:
     @property
     def _label_file(self) -> str | None:
         labels = self.keys[1]
-        return labels if labels is not None and labels.endswith((".npy", ".csv", ".json")) else None
+        return labels if labels is not None and is_label_file(labels) else None
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -92,22 +105,32 @@ class ArrayImages:
         """
         if "train" not in self.file.splits:
             raise ValueError(f"{self.path} holds {', '.join(self.file.members)}, and no images to train on")
-        given: dict[Split, Any] = {split: self.part(split) for split in self.file.splits}
+        given = self._given()
         whole = given.pop("train")
         val_share = 0 if "val" in given else self.val_share
         test_share = 0 if "test" in given else self.test_share
         sizes = split_sizes(len(whole), val_share, test_share, self.path)
         if sizes[0] == len(whole):
-            nothing = InMemoryDataset(whole.images[:0])
-            return {"train": whole, "val": nothing, "test": nothing, **given}
+            return {"train": whole, **{split: given.get(split, whole.subset(NONE)) for split in SPLITS[1:]}}
         order = torch.from_numpy(np.random.default_rng(0).permutation(len(whole)))
-        rows = [part.sort().values for part in order.split(sizes)]
-        train, val, test = (InMemoryDataset(whole.images, whole.labels, part) for part in rows)
+        train, val, test = (whole.subset(part.sort().values) for part in order.split(sizes))
         return {"train": train, "val": val, "test": test, **given}
 
-    def part(self, split: Split) -> InMemoryDataset:
+    def _given(self) -> dict[Split, ArrayPart]:
+        """The splits that names, or a file of splits, say."""
+        if self.partition == "auto":
+            return {split: self.part(split) for split in self.file.splits}
+        if self.file.divided:
+            raise ValueError(f"splits={self.partition!r}: the names in {self.path} say splits already")
+        whole = self.part("train")
+        return {split: whole.subset(rows) for split, rows in listed_partition(self.partition, len(whole)).items()}
+
+    def part(self, split: Split) -> ArrayPart:
         """A split that the file has, whole; train if its names say none."""
-        return InMemoryDataset(self._images(self.file.splits[split][0]), self.labels(split))
+        member, labels = self.file.splits[split][0], self.labels(split)
+        if self.lazy and self.file.container.by_rows and len(self._item_shape(member)) == 3:
+            return RowImages(self.file, member, self.axes(member), self._white(member), labels)
+        return InMemoryDataset(self._images(member), labels)
 
     def labels(self, split: Split) -> Tensor | None:
         """Class of each image of such a split, or None without labels."""
@@ -120,25 +143,51 @@ class ArrayImages:
         return {f"array {key!r}": 1 for key in self.file.left_out}
 
     def found(self, look: int | None) -> Found:
-        """The range of all stored values, and the arrays that are not used."""
-        del look
+        """The range of all stored values, of about `look` where they are read by rows, and what is not used.
+
+        Raises:
+            ValueError: values above white.
+        """
+        counts = {member: self.count(member) for member in self._range}
+        for split in self.file.splits:
+            part = self.part(split) if self.lazy and self.file.container.by_rows else None
+            if isinstance(part, RowImages):
+                counts[part.member], self._range[part.member] = self._look(part, look)
+        notes = tuple(self.file.container.notes)
         if not self._range:
-            return Found(left_out=self.left_out)
+            return Found(left_out=self.left_out, notes=notes)
         lows, highs = zip(*self._range.values(), strict=True)
         white = max(self._white(images) for images in self._range)
-        looked = sum(images.shape[0] for images in self._range)
-        return Found(values=(min(lows), max(highs), white), looked=looked, left_out=self.left_out)
+        values = (min(lows), max(highs), white)
+        return Found(values=values, looked=sum(counts.values()), left_out=self.left_out, notes=notes)
+
+    def _look(self, part: RowImages, look: int | None) -> tuple[int, tuple[float, float]]:
+        """How many images of an array that is read by rows were looked at, and the range of their values."""
+        rows = torch.tensor(spread(len(part), None if len(part) <= SMALL else look))
+        parts = [part.stored(some) for some in rows.split(CHUNK)]
+        return len(rows), self._checked(part.member, parts)
+
+    def axes(self, member: Member) -> tuple[int, ...]:
+        """The stored axes of images or points in the order (N, C, H, W), (N, H, W) or (N, D).
+
+        Raises:
+            ValueError: the layout isn't clear.
+        """
+        labels = next((label for images, label in self.file.splits.values() if images is member), None)
+        return axes_of(member, self.layout, None if labels is None else labels.shape[0], self.path)
+
+    def count(self, member: Member) -> int:
+        """Number of images or points of an array."""
+        return member.shape[self.axes(member)[0]]
 
     def _item_shape(self, member: Member) -> tuple[int, ...]:
-        shape, known = member.shape, member.dtype.newbyteorder("=") in WHITE or self.white is not None
-        if member.dtype.kind == "f" and len(shape) == 2:
-            if self.white is not None:
-                raise ValueError(f"white={self.white}: {self.path}: {member} are points, which have no white")
-            return shape[1:]
-        if member.dtype.kind in "biuf" and known and len(shape) == 3:
-            return (1, *shape[1:])
-        if member.dtype.kind in "biuf" and known and len(shape) == 4:
-            return (shape[3], *shape[1:3]) if self._channels_last(member) else shape[1:]
+        size, known = len(member.shape), member.dtype.newbyteorder("=") in WHITE or self.white is not None
+        points = member.dtype.kind == "f" and size == 2
+        if points and self.white is not None:
+            raise ValueError(f"white={self.white}: {self.path}: {member} are points, which have no white")
+        if points or (member.dtype.kind in "biuf" and known and size in (3, 4)):
+            shape = tuple(member.shape[axis] for axis in self.axes(member)[1:])
+            return (1, *shape) if size == 3 else shape
         raise ValueError(
             f"{self.path}: {member} is neither images, uint8, uint16 or bool (N, H, W), (N, H, W, C) or (N, C, H, W), "
             "or of another type with white=..., nor points, float (N, D)"
@@ -147,38 +196,30 @@ class ArrayImages:
     def _white(self, member: Member) -> float:
         return WHITE[member.dtype.newbyteorder("=")] if self.white is None else self.white
 
-    def _channels_last(self, member: Member) -> bool:
-        if self.layout != "auto":
-            return self.layout == "NHWC"
-        last, second = member.shape[3] in CHANNELS, member.shape[1] in CHANNELS
-        if last == second:
-            raise ValueError(
-                f"{self.path}: {member}: {'both' if last else 'neither'} of the last and the second axis "
-                "could be the 1, 3 or 4 channels; say layout='NHWC' or layout='NCHW'"
-            )
-        return last
-
     def _images(self, member: Member) -> Tensor:
         shape, array = self._item_shape(member), self.file.array(member)
         if len(shape) == 1:
-            return self._points(member, array)
-        self._range[member] = (float(array.min()), float(array.max()))
-        images = np.ascontiguousarray(self._as_bytes(member, array))
-        if images.ndim == 4 and self._channels_last(member):
-            _channels_first(images)
+            return self._points(member, array.transpose(self.axes(member)))
+        self._range[member] = self._checked(member, [array])
+        images = arranged(self._as_bytes(member, array.transpose(self.axes(member))))
         return torch.from_numpy(images.reshape(len(images), *shape))
 
-    def _as_bytes(self, member: Member, array: np.ndarray) -> np.ndarray:
-        """The stored values as uint8, a part at a time: else there would be a third array beside the two."""
+    def _checked(self, member: Member, parts: Sequence[np.ndarray]) -> tuple[float, float]:
+        """The range of stored values."""
         white = self._white(member)
-        low, high = self._range[member]
+        low, high = min(float(part.min()) for part in parts), max(float(part.max()) for part in parts)
         if not (low >= 0 and high <= white):
             raise ValueError(f"{self.path}: {member} holds values {low:g}..{high:g}, outside 0..{white:g} (white)")
-        if array.dtype == np.uint8 and white == 255:
-            return array
-        images = np.empty(array.shape, dtype=np.uint8)
-        for start in range(0, len(array), CHUNK):
-            images[start : start + CHUNK] = to_bytes(array[start : start + CHUNK], white)
+        return low, high
+
+    def _as_bytes(self, member: Member, stored: np.ndarray) -> np.ndarray:
+        """The stored values as uint8, a part at a time: else there would be a third array beside the two."""
+        white = self._white(member)
+        if stored.dtype == np.uint8 and white == 255:
+            return stored
+        images = np.empty_like(stored, dtype=np.uint8)  # in the same order of memory
+        for start in range(0, len(stored), CHUNK):
+            images[start : start + CHUNK] = to_bytes(stored[start : start + CHUNK], white)
         return images
 
     def _points(self, member: Member, array: np.ndarray) -> Tensor:
@@ -195,34 +236,39 @@ class ArrayImages:
     @cached_property
     def _classes(self) -> Classes:
         labels = [raw for raw in self._raw_labels.values() if raw is not None]
-        names = [] if self.file.names is None else self.file.array(self.file.names).ravel().tolist()
+        if not labels:
+            return Classes()
+        names = self.attributes.class_names or self._known[1]
         told = [label for _, label in self.file.splits.values() if label is not None and not self._label_file]
-        columns = max((label.shape[1] for label in told if len(label.shape) == 2 and label.shape[1] > 1), default=0)
+        rows = [label.shape[1] for label in told if len(label.shape) == 2 and label.dtype.kind != "U"]
+        least = len(names) if self.attributes.chosen or self._label_file else max(rows, default=0)
         try:
-            return Classes.of(labels, self.renumber, names, columns) if labels else Classes()
+            return Classes.of(labels, self.renumber, names, least if least > 1 else 0)
         except ValueError as error:
             raise ValueError(f"{self.path}: {error}") from error
 
-    @cached_property
+    @property
     def _raw_labels(self) -> dict[Split, np.ndarray | None]:
+        return self._known[0]
+
+    @cached_property
+    def _known(self) -> tuple[dict[Split, np.ndarray | None], Sequence[str]]:
+        """The labels as they are read, and what classes or attributes are called if that is known."""
         if self._label_file:
             (split, (images, _)), *more = self.file.splits.items()
             if more:
                 raise ValueError(
                     f"labels={self._label_file!r}: {self.path} has splits, which one file can't tell apart"
                 )
-            return {split: listed_labels(self._label_file, images.shape[0])}
-        return {
-            split: None
-            if labels is None
-            else plain_labels(self.file.array(labels), images.shape[0], f"{self.path}: {labels}", f"of {images}")
-            for split, (images, labels) in self.file.splits.items()
-        }
+            labels, names = listed_labels(self._label_file, self.count(images), self.attributes)
+            return {split: labels}, names
+        names = [] if self.file.names is None else self.file.array(self.file.names).ravel().tolist()
+        if self.attributes.chosen and all(label is None for _, label in self.file.splits.values()):
+            raise ValueError(f"{self.attributes}: {self.path} has no labels")
+        return {split: self._labels_of(*pair, names) for split, pair in self.file.splits.items()}, names
 
-
-def _channels_first(images: np.ndarray) -> None:
-    """Puts each image's channels before its rows in the array's own memory, in place of a second one."""
-    flat = images.reshape(len(images), -1)
-    for start in range(0, len(images), CHUNK):
-        part = images[start : start + CHUNK]
-        flat[start : start + CHUNK] = part.transpose(0, 3, 1, 2).reshape(len(part), -1)
+    def _labels_of(self, images: Member, labels: Member | None, names: Sequence[str]) -> np.ndarray | None:
+        if labels is None:
+            return None
+        what, array = f"{self.path}: {labels}", self.file.array(labels)
+        return plain_labels(array, self.count(images), what, f"of {images}", self.attributes, names)

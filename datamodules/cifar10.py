@@ -1,9 +1,9 @@
 """CIFAR-10, read by torchvision."""
 
-from datamodules.vision import TorchvisionDataModule
+from datamodules.vision import VisionDataModule
 
 
-class CIFAR10DataModule(TorchvisionDataModule):
+class CIFAR10DataModule(VisionDataModule):
     """CIFAR-10: colour photographs (3, 32, 32), 10 classes, under ``root/cifar-10-batches-py``.
 
     Splits: train 45,000 (the first), val 5,000 (the last of the 50,000 training images), test 10,000 (the

@@ -53,12 +53,17 @@ class InMemoryDataset(BatchDataset):
     def __init__(self, images: Tensor, labels: Tensor | None = None, rows: Tensor | None = None):
         self._images, self._rows = images, rows
         labels = torch.zeros(len(images), dtype=torch.int64) if labels is None else labels
+        self._all_labels = labels
         self.labels = labels if rows is None else labels[rows]
 
     @property
     def images(self) -> Tensor:
         """The images; a copy where the tensor holds more."""
         return self._images if self._rows is None else self._images[self._rows]
+
+    def subset(self, rows: Tensor) -> "InMemoryDataset":
+        """The data set of some of its images, which shares the tensor."""
+        return InMemoryDataset(self._images, self._all_labels, rows if self._rows is None else self._rows[rows])
 
     def __len__(self) -> int:
         return len(self.labels)

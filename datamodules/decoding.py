@@ -110,7 +110,7 @@ def decode(
     with _readable(file, name, reading) as opened:
         if page:
             opened.seek(page)
-        return _pixels(opened, image_shape, reading, half)
+        return pixels_of(opened, image_shape, reading, half)
 
 
 def examine(
@@ -128,11 +128,11 @@ def examine(
         ValueError: the file can't be read as an image; names it.
     """
     with _readable(file, name, reading) as opened:
-        header = _header(opened, counted=page is None)
+        header = header_of(opened, counted=page is None)
         if page:
             opened.seek(page)
         opened.load()
-        return header, _extremes(opened, reading), _pixels(opened, image_shape, reading)
+        return header, extremes_of(opened, reading), pixels_of(opened, image_shape, reading)
 
 
 def decode_whole(
@@ -154,7 +154,7 @@ def read_header(file: str | IO[bytes], name: str, reading: Reading = DEFAULT) ->
         ValueError: the file can't be read as an image; names it.
     """
     with _readable(file, name, reading) as opened:
-        return _header(opened)
+        return header_of(opened)
 
 
 def read_extremes(
@@ -168,10 +168,11 @@ def read_extremes(
     with _readable(file, name, reading) as opened:
         if page:
             opened.seek(page)
-        return _extremes(opened, reading)
+        return extremes_of(opened, reading)
 
 
-def _header(opened: Image.Image, counted: bool = True) -> Header:
+def header_of(opened: Image.Image, counted: bool = True) -> Header:
+    """What an opened image says of itself; its pages are counted if asked for."""
     try:
         pages = getattr(opened, "n_frames", 1) if counted else 1
     except UNREADABLE:  # the first page may be whole
@@ -179,16 +180,18 @@ def _header(opened: Image.Image, counted: bool = True) -> Header:
     return Header((opened.height, opened.width), opened.mode, pages, opened.has_transparency_data)
 
 
-def _extremes(opened: Image.Image, reading: Reading) -> tuple[float, float, float]:
+def extremes_of(opened: Image.Image, reading: Reading) -> tuple[float, float, float]:
+    """The least and largest stored value of an opened image, and the one that becomes white."""
     image = opened if opened.mode in ("L", "F", *GREY_16_BIT) else opened.convert("RGB")
     extremes: Any = image.getextrema()
     pairs = extremes if isinstance(extremes[0], tuple) else [extremes]
     return min(low for low, _ in pairs), max(high for _, high in pairs), reading.white or _white(image.mode)
 
 
-def _pixels(
+def pixels_of(
     opened: Image.Image, image_shape: tuple[int, int, int], reading: Reading, half: Half | None = None
 ) -> np.ndarray:
+    """An opened image as of `decode`: uint8 (C, H, W)."""
     channels, height, width = image_shape
     image = _converted(opened, channels, reading)
     if half is not None:

@@ -56,9 +56,13 @@ class ImageFolderDataModule(DataModule):
             decodes at every access.
         cache_folder: where ``disk`` keeps its files; by default ``lit-gen/images`` in ``$XDG_CACHE_HOME`` or
             ``~/.cache``.
-        splits: ``none`` takes folders named like splits as any others.
-        labels: ``folders``, ``none``, or a .csv or .json file of labels by file name, below root or elsewhere;
-            ``auto`` takes a ``dataset.json`` if there is one, else folders.
+        splits: ``none`` takes folders named like splits as any others; or a file of a split for each image, below root
+            or elsewhere, as CelebA's ``list_eval_partition.txt``.
+        labels: ``folders``, ``none``, or a .csv or .json file of labels by file name, or a .txt as CelebA's
+            ``list_attr_celeba.txt``, below root or elsewhere; ``auto`` takes a ``dataset.json`` if there is one, else
+            folders.
+        attributes: names of attributes that make the classes, where the file says several of an image: ``[Smiling]``
+            makes the classes ``not Smiling`` and ``Smiling``, two of them make four.
         renumber: make classes only of the numbers that occur in a file of labels, named by them; None does so where
             fewer than one number in ten occurs.
         white: the stored value that becomes white, 4095 for 12 bits in 16-bit files, 1 for masks of 0 and 1; None for
@@ -81,13 +85,14 @@ class ImageFolderDataModule(DataModule):
         follow_links: bool = False,
         cache: Literal["none", "ram", "disk"] = "none",
         cache_folder: str | None = None,
-        splits: Literal["auto", "none"] = "auto",
+        splits: str = "auto",
         labels: str = "auto",
         renumber: bool | None = None,
         white: float | None = None,
         alpha: Literal["white", "drop"] = "white",
         pages: Literal["first", "all"] = "first",
         max_pixels: int = MAX_PIXELS,
+        attributes: list[str] | str | None = None,
         **kwargs: Any,
     ):
         root = os.fspath(root)
@@ -101,9 +106,8 @@ class ImageFolderDataModule(DataModule):
             raise ValueError(f"cache={cache!r}: must be 'none', 'ram' or 'disk'")
         if cache_folder is not None and cache != "disk":
             raise ValueError(f"cache_folder={cache_folder!r}: only cache='disk' has one, not cache={cache!r}")
-        for name, value, accepted in (("splits", splits, ("auto", "none")), ("pages", pages, ("first", "all"))):
-            if value not in accepted:
-                raise ValueError(f"{name}={value!r}: must be {' or '.join(map(repr, accepted))}")
+        if pages not in ("first", "all"):
+            raise ValueError(f"pages={pages!r}: must be 'first' or 'all'")
         check_shares(val_share, test_share)
         self.name = Path(root).resolve().name
         self.root = root
@@ -116,6 +120,7 @@ class ImageFolderDataModule(DataModule):
             "splits": splits,
             "labels": labels,
             "renumber": renumber,
+            "attributes": attributes,
         }
         self._shape = (int(channels), height, width)
 

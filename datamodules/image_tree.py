@@ -13,6 +13,8 @@ from torch import Tensor
 
 from datamodules.datasets import SPLITS, Split
 from datamodules.decoding import UNREADABLE
+from datamodules.formats.attributes import Attributes
+from datamodules.formats.partition import read_partition
 from datamodules.labels import Classes, LabelFile, in_order
 from datamodules.listing import Archive, Listing, list_folder, no_images
 from datamodules.splits import split_named, splits_named
@@ -31,9 +33,11 @@ class ImageTree:
     Args:
         root: a folder, or a .zip.
         follow_links: read what links lead to outside of root; they are refused otherwise.
-        splits: ``auto``, or ``none`` to take folders of such names as any others.
+        splits: ``auto``, or ``none`` to take folders of such names as any others, or a file that says the split of each
+            image (`read_partition`), as a path or below root.
         labels: ``auto``, ``folders``, ``none``, or a file of labels (`LabelFile`), as a path or below root.
         renumber: as in `Classes.of`.
+        attributes: that make the classes, of a file that says several of an image.
 
     Raises:
         FileNotFoundError: root isn't there.
@@ -48,14 +52,19 @@ class ImageTree:
         splits: str = "auto",
         labels: str = "auto",
         renumber: bool | None = None,
+        attributes: Sequence[str] | str | None = None,
     ):
-        self.root, self.renumber = root, renumber
+        self.root, self.renumber, self.attributes = root, renumber, Attributes.of(attributes)
         self.archive = Archive(root) if not os.path.isdir(root) and root.lower().endswith(".zip") else None
         self.listing: Listing = self.archive.listing() if self.archive else list_folder(root, follow_links)
         if not self.listing.images:
             raise no_images(root)
-        self.parts = self._divide() if splits == "auto" else {"train": ("", self.listing.images)}
+        self._partition = "" if splits in ("auto", "none") else splits
+        self._unlisted = 0  # lines of a file of splits that are of no image
+        self.parts = {"train": ("", self.listing.images)} if splits == "none" else self._divide()
         self._file, self._beside = self._label_files(labels)
+        if self.attributes.chosen and self._file is None:
+            raise ValueError(f"{self.attributes}: they are said by a file, labels={labels!r}")
         undecided = labels == "auto" and not self._file
         self._by_folder = labels == "folders" or (undecided and not self._numbered_on())
         self._chunked = undecided and not self._by_folder
@@ -64,8 +73,8 @@ class ImageTree:
 
     @property
     def divided(self) -> bool:
-        """Whether folders say the splits."""
-        return any(folder for folder, _ in self.parts.values())
+        """Whether folders, or a file, say the splits."""
+        return bool(self._partition) or any(folder for folder, _ in self.parts.values())
 
     def path(self, split: Split, file: str) -> str:
         """Where a file of a split is: a path, or a name in the archive."""
@@ -90,7 +99,8 @@ class ImageTree:
     def left_out(self) -> dict[str, int]:
         """Files that are no images, by suffix, with their count."""
         read = {self._file.path.rpartition("/")[2]} if self._file else set()
-        others = [name for name in self.listing.others if name.rpartition("/")[2] not in {STYLEGAN, *read}]
+        read |= {STYLEGAN, os.path.basename(self._partition)}
+        others = [name for name in self.listing.others if name.rpartition("/")[2] not in read]
         counts = Counter(os.path.splitext(name)[1].lower() or os.path.basename(name) for name in others)
         counts["hidden"] = len(self.listing.hidden)
         return {what: count for what, count in sorted(counts.items()) if count}
@@ -107,6 +117,8 @@ class ImageTree:
         labels = sum(len(file.labels or ()) for file in files)
         if labels > len(self.listing.images):
             told.append(f"{labels - len(self.listing.images)} labels are of files that are not there")
+        if self._unlisted:
+            told.append(f"{self._unlisted} lines of {self._partition} are of files that are not there")
         return told
 
     @cached_property
@@ -121,6 +133,8 @@ class ImageTree:
 
     def _divide(self) -> dict[Split, tuple[str, list[str]]]:
         """Prefix and relative paths of each split on disk; only train where root is not divided."""
+        if self._partition:
+            return self._parts_of_file()
         images = self.listing.images
         tops = sorted({name.partition("/")[0] for name in images if "/" in name})
         found = splits_named(tops, self.root)
@@ -144,6 +158,18 @@ class ImageTree:
             for split in SPLITS
             if (prefix := prefixes.get(split)) is not None
         }
+
+    def _parts_of_file(self) -> dict[Split, tuple[str, list[str]]]:
+        """The same by a file that says the split of each image, by its path or by its name alone."""
+        told = read_partition(self._content(self._partition, "splits", "'auto', 'none'"), self._partition)
+        parts: dict[Split, tuple[str, list[str]]] = {split: ("", []) for split in SPLITS if split in told.values()}
+        for name in self.listing.images:
+            split = told.get(name) or told.get(name.rpartition("/")[2])
+            if split is None:
+                raise ValueError(f"splits={self._partition!r}: no split of {name}")
+            parts[split][1].append(name)
+        self._unlisted = max(0, len(told) - len(self.listing.images))
+        return {split: part for split, part in parts.items() if part[1]}
 
     def _is_class(self, folder: str) -> bool:
         """Whether a folder ``train`` among others holds pictures of trains: at least not folders of its own."""
@@ -175,22 +201,26 @@ class ImageTree:
                 raise ValueError(f"{self.root}: {STYLEGAN} lies in some splits' folders, but not in all")
             file = self._read_labels(STYLEGAN) if STYLEGAN in others else next(iter(beside.values()), None)
             return file, beside
-        if labels in others:
-            return self._read_labels(labels), {}
-        if not Path(labels).is_file():
-            raise FileNotFoundError(f"labels={labels!r}: neither 'auto', 'folders', 'none' nor a .csv or .json file")
-        return LabelFile(Path(labels).read_bytes(), labels), {}
+        content = self._content(labels, "labels", "'auto', 'folders', 'none'")
+        return LabelFile(content, labels, self.attributes), {}
 
     def _read_labels(self, name: str) -> LabelFile:
+        return LabelFile(self._content(name), os.path.join(self.root, name), self.attributes)
+
+    def _content(self, name: str, option: str = "", others: str = "") -> bytes:
+        """A file below root, or anywhere if an option names it; `others` are the option's other values."""
+        if name not in self.listing.others:
+            if not Path(name).is_file():
+                raise FileNotFoundError(f"{option}={name!r}: neither {others} nor a file, below root or elsewhere")
+            return Path(name).read_bytes()
         path = os.path.join(self.root, name)
         if self.archive is None:
-            return LabelFile(Path(path).read_bytes(), path)
+            return Path(path).read_bytes()
         with self.archive.open(name) as file:
             try:
-                content = file.read()
+                return file.read()
             except UNREADABLE as error:
                 raise ValueError(f"{path}: can't be read: {error}") from error
-        return LabelFile(content, path)
 
     def _raw(self, split: Split, files: Sequence[str]) -> np.ndarray:
         file = self._beside.get(split, self._file)
@@ -209,7 +239,8 @@ class ImageTree:
             loose = any("/" not in file for _, files in self.parts.values() for file in files)
             return Classes() if len(folders) < 2 or loose else Classes(in_order(folders))
         raw = [self._raw(split, self.parts[split][1]) for split in SPLITS if split in self.parts]
-        return Classes.of(raw, self.renumber)
+        assert self._file is not None
+        return Classes.of(raw, self.renumber, self._file.class_names, len(self._file.class_names))
 
     def _check_strays(self) -> None:
         """Refuses images beside class folders, of which labels would be lost in silence."""

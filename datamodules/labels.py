@@ -11,9 +11,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datamodules.formats.attributes import Attributes, is_binary
+from datamodules.formats.label_tables import (
+    FILE_COLUMNS,
+    LABEL_COLUMNS,
+    LabelTable,
+    as_rows,
+    binary_columns,
+    column,
+    is_number,
+    read_table,
+)
+
+__all__ = [
+    "FILE_COLUMNS",
+    "LABEL_COLUMNS",
+    "Classes",
+    "LabelFile",
+    "in_order",
+    "is_label_file",
+    "listed_labels",
+    "plain_labels",
+]
 GAPS = 10  # numbers up to this many times the labels that occur are numbers of classes; beyond they are names
-FILE_COLUMNS = ("file", "filename", "file_name", "image", "image_id", "name", "path", "id")
-LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target")
+NO_ATTRIBUTES = Attributes()
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
@@ -79,7 +100,14 @@ class Classes:
         return torch.from_numpy(numbers.astype(np.int64))
 
 
-def plain_labels(array: np.ndarray, count: int, what: str, each: str = "image") -> np.ndarray:
+def plain_labels(
+    array: np.ndarray,
+    count: int,
+    what: str,
+    each: str = "image",
+    attributes: Attributes = NO_ATTRIBUTES,
+    names: Sequence[str] = (),
+) -> np.ndarray:
     """Labels (N,), integers from 0 or words, of an array that may also be a column (N, 1) or one-hot rows (N, K).
 
     Args:
@@ -87,12 +115,21 @@ def plain_labels(array: np.ndarray, count: int, what: str, each: str = "image") 
         count: N.
         what: the array's name in the error message.
         each: what has a label, in the error message.
+        attributes: that make classes of rows (N, A) in which any number of values is 1.
+        names: of the rows' columns, if they are known.
 
     Raises:
-        ValueError: another shape or type, rows that are not one-hot, negative numbers.
+        ValueError: another shape or type, rows that are not one-hot without attributes, negative numbers.
     """
-    if array.ndim == 2 and array.shape[0] == count and array.shape[1] > 1 and array.dtype.kind in "biuf":
+    rows = array.ndim == 2 and array.shape[0] == count and array.dtype.kind in "biuf"
+    if attributes.chosen:
+        if not rows:
+            raise ValueError(f"{attributes}: {what} holds a label for each {each}, no attributes")
+        return attributes.numbers(array, names, what)
+    if rows and array.shape[1] > 1:
         if not (((array == 0) | (array == 1)).all() and (array.sum(axis=1) == 1).all()):
+            if is_binary(array):
+                raise attributes.refusal(array, names, what)
             raise ValueError(f"{what}: rows of labels must be one-hot, a single 1 among zeros")
         return array.argmax(axis=1)
     if array.shape not in ((count,), (count, 1)) or array.dtype.kind not in "iuU":
@@ -108,28 +145,36 @@ def plain_labels(array: np.ndarray, count: int, what: str, each: str = "image") 
 
 
 class LabelFile:
-    """Labels of files by name, from a ``dataset.json`` (StyleGAN), another .json, or a .csv.
+    """Labels of files by name, from a ``dataset.json`` (StyleGAN), another .json, a .csv, or CelebA's list.
 
     A .json is ``{"labels": [[name, label], ...]}``, where null for all stands for no labels, or ``{name: label}``. A
-    .csv has a line of titles, two columns or titles of `FILE_COLUMNS` and `LABEL_COLUMNS`. Labels are integers from 0,
-    words, or one-hot lists; names are paths below the folder, with or without their suffix.
+    .csv has a line of titles, two columns or titles of `FILE_COLUMNS` and `LABEL_COLUMNS`, or columns of attributes. A
+    .txt is CelebA's ``list_attr_celeba.txt``, whose names are looked up without folders. Labels are integers from 0,
+    words, or one-hot lists; or attributes, of which some make the classes: rows of 1 and 0 or -1, in a .json also lists
+    of words, or ``{attribute: 1}``. Names are paths below the folder, with or without their suffix.
 
     Args:
         content: of the file.
         path: its name.
+        attributes: that make the classes.
 
     Raises:
         ValueError: a file that is not of these forms.
     """
 
-    def __init__(self, content: bytes, path: str):
-        self.path = path
-        try:
-            text = content.decode("utf-8-sig")
-            read: Any = _rows_of_csv(text) if Path(path).suffix.lower() == ".csv" else _rows_of_json(json.loads(text))
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise ValueError(f"{path}: not a readable file of labels: {' '.join(str(error).split())}") from error
-        self.labels: dict[str, Any] | None = read
+    def __init__(self, content: bytes, path: str, attributes: Attributes = NO_ATTRIBUTES):
+        self.path, self.attributes = path, attributes
+        self.table: LabelTable = read_table(content, path, bool(attributes.chosen))
+
+    @property
+    def labels(self) -> dict[str, Any] | None:
+        """The labels by name; None where the file says that there are none."""
+        return self.table.labels
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the classes are called, where it is not the labels that say it."""
+        return self.attributes.class_names or self.table.columns
 
     def of(self, names: Sequence[str]) -> np.ndarray:
         """The label of each file, (N,) integers or words.
@@ -143,7 +188,9 @@ class LabelFile:
         stems = {name.rpartition(".")[0]: label for name, label in self.labels.items() if "." in name}
         found = []
         for name in names:
-            label = self.labels.get(name, self.labels.get(name.rpartition(".")[0], stems.get(name.rpartition(".")[0])))
+            known = name.rpartition("/")[2] if self.path.lower().endswith(".txt") else name
+            stem = known.rpartition(".")[0]
+            label = self.labels.get(known, self.labels.get(stem, stems.get(stem)))
             if label is None:
                 raise ValueError(f"{self.path}: no label of {name}")
             found.append(label)
@@ -153,50 +200,20 @@ class LabelFile:
             array = np.array(found)
         except (ValueError, OverflowError) as error:
             raise ValueError(f"{self.path}: {error}") from error
-        return plain_labels(array, len(names), f"{self.path}: labels {array.dtype} {array.shape}")
+        what = f"{self.path}: labels {array.dtype} {array.shape}"
+        return plain_labels(array, len(names), what, attributes=self.attributes, names=self.table.columns)
 
 
-def _rows_of_json(content: Any) -> dict[str, Any] | None:
-    labels = content.get("labels", content) if isinstance(content, dict) else content
-    if labels is None:
-        return None
-    pairs = labels.items() if isinstance(labels, dict) else [(name, label) for name, label in labels]
-    return _by_name([(str(name).replace("\\", "/"), label) for name, label in pairs])
+def is_label_file(path: str) -> bool:
+    """Whether a path is named like a file of labels in the images' order."""
+    return path.endswith((".npy", ".csv", ".json", ".txt"))
 
 
-def _rows_of_csv(text: str) -> dict[str, Any]:
-    titles, *rows = [row for row in csv.reader(text.splitlines()) if row]
-    file, label = (_column(titles, accepted) for accepted in (FILE_COLUMNS, LABEL_COLUMNS))
-    if len(titles) == 2:
-        file = (0 if label is None else 1 - label) if file is None else file
-        label = 1 - file if label is None else label
-    if file is None or label is None:
-        accepted = ", ".join(FILE_COLUMNS if file is None else LABEL_COLUMNS)
-        raise ValueError(f"its titles are {', '.join(titles)}; exactly one of {accepted} is needed")
-    pairs = [(row[file].replace("\\", "/"), row[label].strip()) for row in rows if len(row) > max(file, label)]
-    if len(pairs) < len(rows):
-        raise ValueError(f"{len(rows) - len(pairs)} lines have fewer columns than the titles")
-    numbers = all(_is_number(label) for _, label in pairs)
-    return _by_name([(name, int(label) if numbers else label) for name, label in pairs])
+def listed_labels(path: str, count: int, attributes: Attributes = NO_ATTRIBUTES) -> tuple[np.ndarray, tuple[str, ...]]:
+    """A label for each image, in their order (N,), from a .npy, .csv, .json or .txt file, and what is known of names.
 
-
-def _by_name(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, label in pairs:
-        if found.setdefault(name, label) != label:
-            raise ValueError(f"{name} has the labels {found[name]} and {label}")
-    return found
-
-
-def _column(titles: Sequence[str], accepted: Sequence[str]) -> int | None:
-    named = [i for i, title in enumerate(titles) if title.strip().casefold() in accepted]
-    return named[0] if len(named) == 1 else None
-
-
-def listed_labels(path: str, count: int) -> np.ndarray:
-    """A label for each image, in their order (N,), from a .npy, .csv or .json file.
-
-    A .json is a list, or ``{"labels": [...]}``; a .csv has a line of titles and one column, or one of `LABEL_COLUMNS`.
+    A .json is a list, or ``{"labels": [...]}``; a .csv has a line of titles and one column, or one of `LABEL_COLUMNS`,
+    or columns of attributes; a .txt is CelebA's ``list_attr_celeba.txt``.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -205,22 +222,32 @@ def listed_labels(path: str, count: int) -> np.ndarray:
     if not Path(path).is_file():
         raise FileNotFoundError(f"labels={path!r}: there is no such file")
     try:
-        if path.endswith(".npy"):
-            array = np.load(path, allow_pickle=False)
-        elif path.endswith(".json"):
-            content = json.loads(Path(path).read_text("utf-8-sig"))
-            array = np.array(content["labels"] if isinstance(content, dict) else content)
-        else:
-            titles, *rows = [row for row in csv.reader(Path(path).read_text("utf-8-sig").splitlines()) if row]
-            column = 0 if len(titles) == 1 else _column(titles, LABEL_COLUMNS)
-            if column is None:
-                raise ValueError(f"its titles are {titles}; exactly one of {', '.join(LABEL_COLUMNS)} is needed")
-            words = [row[column].strip() for row in rows]
-            array = np.array([int(word) for word in words] if all(map(_is_number, words)) else words)
-    except (ValueError, KeyError, TypeError, LookupError, EOFError, OverflowError) as error:
+        array, columns = _listed(path, bool(attributes.chosen))
+    except (ValueError, KeyError, TypeError, LookupError, EOFError, OverflowError, csv.Error) as error:
         raise ValueError(f"labels={path!r}: not a readable file of labels: {error}") from error
-    return plain_labels(array, count, f"labels={path!r}: {array.dtype} {array.shape}")
+    what = f"labels={path!r}: {array.dtype} {array.shape}"
+    return plain_labels(array, count, what, attributes=attributes, names=columns), columns
 
 
-def _is_number(word: str) -> bool:
-    return word.isascii() and word.isdigit()
+def _listed(path: str, attributes: bool) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The labels of a file in its order, (N,) or (N, A), and the names of columns."""
+    if path.endswith(".npy"):
+        return np.load(path, allow_pickle=False), ()
+    if path.endswith(".txt"):
+        table = read_table(Path(path).read_bytes(), path)
+        return np.array(list((table.labels or {}).values())), table.columns
+    text = Path(path).read_text("utf-8-sig")
+    if path.endswith(".json"):
+        content = json.loads(text)
+        columns, labels = as_rows(content["labels"] if isinstance(content, dict) else content)
+        return np.array(labels), columns
+    titles, *rows = [row for row in csv.reader(text.splitlines()) if row]
+    place = 0 if len(titles) == 1 else column(titles, LABEL_COLUMNS)
+    if attributes or place is None:
+        columns, values = binary_columns(titles, rows, {column(titles, FILE_COLUMNS)}, attributes)
+        if columns:
+            return np.array(values), columns
+    if place is None:
+        raise ValueError(f"its titles are {titles}; exactly one of {', '.join(LABEL_COLUMNS)} is needed")
+    words = [row[place].strip() for row in rows]
+    return np.array([int(word) for word in words] if all(map(is_number, words)) else words), ()

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.array_file import DAMAGE
 from datamodules.datasets import SPLITS, BatchDataset, InMemoryDataset, Split, to_float
+from datamodules.formats.containers import DAMAGE
 from datamodules.mapped import MappedDataset
 from lit_gen.encoded import CODEC, DESCRIPTION, FORMAT, IMAGES, LABELS, Encoded
 from lit_gen.files import read_json
@@ -72,7 +72,7 @@ class LatentsFolder:
             found = np.load(path, mmap_mode="r", allow_pickle=False).shape
         except FileNotFoundError:
             raise ValueError(f"{path}: missing; the folder isn't whole, encode again") from None
-        except (OSError, *DAMAGE) as error:
+        except DAMAGE as error:
             raise ValueError(f"{path}: truncated or damaged ({error})") from None
         if found != shape:
             raise ValueError(f"{path}: an array of shape {found}, where {DESCRIPTION} says {shape}")

@@ -1,9 +1,10 @@
 """MNIST and Fashion-MNIST, read by torchvision."""
 
-from datamodules.vision import TorchvisionDataModule
+from datamodules.formats.vision_table import FASHION
+from datamodules.vision import VisionDataModule
 
 
-class MNISTDataModule(TorchvisionDataModule):
+class MNISTDataModule(VisionDataModule):
     """MNIST: handwritten digits (1, 28, 28), 10 classes, under ``root/MNIST/raw``.
 
     Splits: train 55,000 (the first), val 5,000 (the last of the 60,000 training images), test 10,000 (the
@@ -20,7 +21,5 @@ class FashionMNISTDataModule(MNISTDataModule):
     """Fashion-MNIST (arXiv:1708.07747): clothing, files under ``root/FashionMNIST/raw``, else as MNIST."""
 
     name = "fashion_mnist"
-    class_names = (
-        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-    )  # fmt: skip
+    class_names = FASHION
     torchvision_class = "FashionMNIST"

@@ -9,6 +9,7 @@ from datamodules.arrays import ArrayDataModule
 from datamodules.datasets import SPLITS, BatchDataset, Split
 from datamodules.decoding import Reading
 from datamodules.domains import Domains
+from datamodules.formats.containers import is_array_file
 from datamodules.image_files import HalfImageFiles, ImageFiles
 from datamodules.image_folder import ImageFolderDataModule
 from datamodules.image_tree import ImageTree
@@ -26,8 +27,8 @@ class PairedDataModule(TwoDomains):
         * two folders, or .zips, whose files have the same names but for their suffixes, ``a/x/1.jpg`` and
           ``b/x/1.png``;
         * one folder, or .zip, of pictures that show both images side by side, as pix2pix's own data sets;
-        * two .npz or .npy files, or one .npz with arrays ending in ``A`` and in ``B``: image i of one belongs to image
-          i of the other, in what `ArrayDataModule` reads.
+        * two files of arrays (.npz, .npy, .h5, ...), or one with arrays ending in ``A`` and in ``B``: image i of one
+          belongs to image i of the other, in what `ArrayDataModule` reads.
 
     Splits are folders train, val and test, or shares, as in `ImageFolderDataModule` and `ArrayDataModule`.
 
@@ -81,8 +82,8 @@ class PairedDataModule(TwoDomains):
         self.b_root: str | None = None
         self.b: ArrayDataModule | None = None
         self.a: Any  # an ArrayDataModule beside b, else an ImageFolderDataModule
-        if is_array(a):
-            if b is not None and not is_array(b):
+        if is_array_file(a):
+            if b is not None and not is_array_file(b):
                 raise ValueError(f"a={a!r}, b={b!r}: two files of arrays, or two folders")
             if image_size is not None:
                 raise ValueError(f"image_size={image_size}: arrays have the size that they have")
@@ -95,7 +96,7 @@ class PairedDataModule(TwoDomains):
                 raise ValueError(f"a={a!r}, b={b!r}: images of {self.a.image_shape} and {self.b.image_shape}")
             self._target = self.b.image_shape
         else:
-            if b is not None and is_array(b):
+            if b is not None and is_array_file(b):
                 raise ValueError(f"a={a!r}, b={b!r}: two files of arrays, or two folders")
             if channels_b not in (1, 3):
                 raise ValueError(f"channels_b={channels_b}: must be 1 (grey) or 3 (RGB)")
@@ -169,11 +170,6 @@ class PairedDataModule(TwoDomains):
         tree = ImageTree(self.b_root, labels="none", splits="none", follow_links=self.links)
         of_b: list[Any] = [self.dataset(split).b for split in SPLITS]  # type: ignore[attr-defined]
         return joined({"a": self.a.found(look), "b": look_at_files(of_b, tree.left_out, tree.notes, look)})
-
-
-def is_array(path: str) -> bool:
-    """Whether a path is that of a file of arrays."""
-    return path.lower().endswith((".npz", ".npy"))
 
 
 def stem_of(name: str) -> str:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.array_file import DAMAGE
 from datamodules.datasets import Split
 from datamodules.decoding import EXTENSIONS
+from datamodules.formats.containers import DAMAGE
 from datamodules.splits import split_in
 
 INDEX = "index.npz"
@@ -109,7 +109,7 @@ class ShardIndex:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 return cls(**{name: archive[name] for name in cls.__dataclass_fields__ if name in archive.files})
-        except (OSError, TypeError, *DAMAGE):
+        except DAMAGE:
             return None
 
     def split(self, name: Split) -> np.ndarray:

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.array_file import DAMAGE
 from datamodules.datasets import BatchDataset
 from datamodules.decoding import DEFAULT, Header, Reading, decode, examine, read_extremes, read_header
+from datamodules.formats.containers import DAMAGE
 from datamodules.shard_index import SUFFIXES, ShardIndex
 
 
@@ -52,6 +52,11 @@ class ShardImages(BatchDataset):
         for i, (content, suffix, name) in self._contents(indices):
             images[i] = self._decoded(content, suffix, name)
         return torch.from_numpy(np.stack([images[i] for i in indices])), self.labels[torch.tensor(indices)]
+
+    @property
+    def places(self) -> np.ndarray:
+        """Number of the shard in which each image lies (n,)."""
+        return self.index.shard[self.rows]
 
     def header(self, i: int) -> Header:
         """What the picture or array says of itself."""
@@ -116,7 +121,7 @@ def read_array(content: bytes, name: str) -> np.ndarray:
     """An image uint8 (C, H, W) or a point float32 (D,) of a .npy member, read without pickle."""
     try:
         array = np.load(io.BytesIO(content), allow_pickle=False)
-    except (OSError, *DAMAGE) as error:
+    except DAMAGE as error:
         raise ValueError(f"{name}: not a readable array: {error}") from None
     if not isinstance(array, np.ndarray) or (array.dtype, array.ndim) not in ((np.uint8, 3), (np.float32, 1)):
         raise ValueError(f"{name}: arrays are images, uint8 (C, H, W), or points, float32 (D,)")

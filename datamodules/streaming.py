@@ -9,6 +9,7 @@ import numpy as np
 from datamodules.base import DataModule
 from datamodules.datasets import BatchDataset, Split
 from datamodules.decoding import MAX_PIXELS
+from datamodules.formats.row_images import RowImages
 from datamodules.loader import ShuffledSampler
 from datamodules.shard_index import ShardIndex
 from datamodules.sharded_images import ShardedImages
@@ -20,18 +21,17 @@ class WindowSampler(ShuffledSampler):
     """An epoch that visits the shards in a random order, and shuffles the images within windows of it.
 
     So a process reads few shards at a time, forwards. The order is a function of (seed, epoch): the same for any
-    number of processes and workers, and after any batch.
+    number of processes and workers, and after any batch. The chunks of an HDF5 file are such shards too.
 
     Args:
-        dataset: the shards' images.
+        dataset: images that say in their `places` in which shard each lies.
         window: images of a window; that of the whole split is a plain permutation.
         **kwargs: of `ShuffledSampler`.
     """
 
-    def __init__(self, dataset: ShardImages, window: int, **kwargs: Any):
+    def __init__(self, dataset: ShardImages | RowImages, window: int, **kwargs: Any):
         super().__init__(dataset, **kwargs)
-        shard = dataset.index.shard[dataset.rows]
-        self.bounds = np.flatnonzero(np.diff(shard)) + 1  # where a shard begins
+        self.bounds = np.flatnonzero(np.diff(dataset.places)) + 1  # where a shard begins
         self.window = window
 
     def permutation(self, generator: np.random.Generator) -> np.ndarray:

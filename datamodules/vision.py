@@ -7,9 +7,39 @@ import torch
 
 from datamodules.base import DataModule
 from datamodules.datasets import BatchDataset, InMemoryDataset, Split
+from datamodules.formats.containers import DAMAGE, one_line
 
 
-class TorchvisionDataModule(DataModule):
+def open_files(name: str, root: str, download: bool | None, **arguments: Any) -> Any:
+    """A data set of torchvision.
+
+    Args:
+        name: of its class.
+        root: folder that holds the files, or receives them.
+        download: fetch files that are missing; None where torchvision can't.
+        **arguments: others of the class.
+
+    Raises:
+        FileNotFoundError: the files are missing or damaged, and are not fetched.
+        ConnectionError: they can neither be read nor fetched.
+    """
+    import torchvision
+
+    fetched = {} if download is None else {"download": download}
+    try:
+        return getattr(torchvision.datasets, name)(root, **fetched, **arguments)
+    except DAMAGE as error:
+        if download:
+            raise ConnectionError(
+                f"root={root!r}: {name} can neither be read nor fetched: {one_line(error)}"
+            ) from error
+        remedy = (
+            f"torchvision can't fetch them: {one_line(error)}" if download is None else "download=True fetches them"
+        )
+        raise FileNotFoundError(f"root={root!r}: {name}'s files are not there or damaged; {remedy}") from error
+
+
+class VisionDataModule(DataModule):
     """A data set of torchvision with an official test split; the last training images become the val split.
 
     A concrete module says `torchvision_class`, `name`, `image_shape` and `num_classes`.
@@ -56,21 +86,7 @@ class TorchvisionDataModule(DataModule):
         }
 
     def _files(self, train: bool) -> InMemoryDataset:
-        import torchvision
-
-        try:
-            files = getattr(torchvision.datasets, self.torchvision_class)(
-                self.root, train=train, download=self.download
-            )
-        except (RuntimeError, OSError) as error:
-            if self.download:
-                raise ConnectionError(
-                    f"root={self.root!r}: {self.torchvision_class} can neither be read nor fetched: {error}"
-                ) from error
-            raise FileNotFoundError(
-                f"root={self.root!r}: {self.torchvision_class}'s files are not there or damaged; "
-                "download=True fetches them"
-            ) from error
+        files = open_files(self.torchvision_class, self.root, self.download, train=train)
         images = torch.as_tensor(files.data)
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
         return InMemoryDataset(images, torch.as_tensor(files.targets, dtype=torch.int64))

@@ -11,6 +11,7 @@ import torch
 import datamodules
 from datamodules.checking import check
 from datamodules.decoding import MAX_PIXELS
+from datamodules.formats.containers import ACCEPTED, is_array_file
 from lit_gen.cli.own_data import fitting_side
 from lit_gen.cli.words import CommandParser
 
@@ -22,14 +23,15 @@ def parser() -> argparse.ArgumentParser:
     )
     command = CommandParser("check", text)
     add = command.add_argument
-    add("data", help="a folder or .zip of images, a folder of shards (.tar), an .npz or .npy file")
+    add("data", help=f"a folder or .zip of images, a folder of shards (.tar), a file of arrays ({ACCEPTED})")
     add("--image_size", type=int, help="side that pictures are to be scaled to (fit's choice); smaller ones are told")
     add("--channels", type=int, default=3, choices=(1, 3), help="of pictures (3)")
     add("--white", type=float, help="the stored value that becomes white")
     add("--alpha", default="white", choices=("white", "drop"), help="what becomes of transparent pixels (white)")
     add("--pages", default="first", choices=("first", "all"), help="of TIFF files with several (first)")
-    add("--splits", default="auto", choices=("auto", "none"), help="none takes folders named like splits as classes")
+    add("--splits", default="auto", help="none takes folders named like splits as classes; or a file of splits (auto)")
     add("--labels", help="folders, none, or a file of labels, or the name of an array; found by default")
+    add("--attributes", nargs="+", help="names of attributes that make the classes")
     add("--images", help="name of the array of images, with {} for the split's name")
     add("--max_pixels", type=int, default=MAX_PIXELS, help=f"larger pictures are refused ({MAX_PIXELS})")
     return command
@@ -80,11 +82,13 @@ def data_at(options: argparse.Namespace) -> datamodules.DataModule:
             pages=options.pages,
             splits=options.splits,
             labels=options.labels or "auto",
+            attributes=options.attributes,
             **files,
             **whole,
         )
         return read(image_size=options.image_size or fitting_side(read(), torch.accelerator.is_available()))
-    if path.suffix in (".npz", ".npy"):
-        keys = {"images": options.images, "labels": options.labels, "white": options.white}
+    if is_array_file(path):
+        keys = {name: getattr(options, name) for name in ("images", "labels", "white", "attributes")}
+        keys["splits"] = "auto" if options.splits == "none" else options.splits
         return datamodules.ArrayDataModule(str(path), **keys, **whole)
-    raise ValueError(f"{path}: accepted are folders and .zip files of images, folders of shards (.tar), .npz and .npy")
+    raise ValueError(f"{path}: accepted are folders and .zip files of images, folders of shards (.tar), {ACCEPTED}")

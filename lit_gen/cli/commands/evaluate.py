@@ -38,8 +38,14 @@ def parser() -> argparse.ArgumentParser:
         "lit-gen evaluate", description="Scores of generated images against real ones.", allow_abbrev=False
     )
     add = command.add_argument
-    add("real", help="real images: a folder, .npz or .npy, a checkpoint (the data it learned), or .npz statistics")
-    add("generated", help="generated images: a folder, .npz or .npy, a model to draw samples from, or statistics")
+    add(
+        "real",
+        help="real images: a folder, a file of arrays, a checkpoint (the data it learned), or .npz statistics",
+    )
+    add(
+        "generated",
+        help="generated images: a folder, a file of arrays, a model to draw samples from, or statistics",
+    )
     add(
         "--extractor",
         default="auto",

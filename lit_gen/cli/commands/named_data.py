@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import datamodules
+from datamodules.formats.containers import is_array_file
+from datamodules.formats.vision_table import SETS
 from lit_gen.cli.commands.sources import read_source
 
 SHORT_NAMES = {"digits": "DigitsDataModule", "mnist": "MNISTDataModule", "cifar10": "CIFAR10DataModule"}
-NAMED = f"{', '.join(SHORT_NAMES)}, or a class of datamodules"
-ACCEPTED = f"{', '.join(SHORT_NAMES)} nor a class of datamodules"
+NAMED = f"{', '.join(SHORT_NAMES)}, a set of torchvision such as SVHN, or a class of datamodules"
+ACCEPTED = f"{', '.join(SHORT_NAMES)}, a set of torchvision such as SVHN, nor a class of datamodules"
 
 
 def named_data(options: argparse.Namespace) -> Any:
@@ -23,7 +25,12 @@ def named_data(options: argparse.Namespace) -> Any:
         ValueError: an option that the class doesn't take, or ``root`` beside a path.
         FileNotFoundError: neither a path nor a name.
     """
-    cls = getattr(datamodules, SHORT_NAMES.get(options.data, options.data), None)
+    sets = {name.casefold(): name for name in SETS}
+    spelled = sets.get(options.data.casefold())
+    if options.data not in SHORT_NAMES and spelled is not None:
+        cls: Any = datamodules.TorchvisionDataModule
+    else:
+        cls = getattr(datamodules, SHORT_NAMES.get(options.data, options.data), None)
     if Path(options.data).exists() or not (inspect.isclass(cls) and issubclass(cls, datamodules.DataModule)):
         if options.root is not None:
             raise ValueError(f"--root {options.root}: only data that are named take it, and {options.data} is a path")
@@ -37,6 +44,10 @@ def named_data(options: argparse.Namespace) -> Any:
     arguments = {key: value for key, value in values.items() if value is not None}
     for key in arguments.keys() - taken.keys():
         raise ValueError(f"--{given[key]} {arguments[key]}: {cls.__name__} takes none")
+    if cls is datamodules.TorchvisionDataModule:
+        if spelled is None:
+            raise ValueError(f"{options.data}: say which set, by its name: {', '.join(SETS)}")
+        arguments["name"] = spelled
     data: Any = cls(**arguments)
     data.prepare_data()
     return data
@@ -56,7 +67,7 @@ def divided_data(options: argparse.Namespace, image_shape: tuple[int, ...]) -> A
     channels, *size = image_shape
     if path.endswith(".ckpt"):
         return read_source(path, "train", "uint8", None, options.trust)
-    if path.endswith((".npz", ".npy")):
+    if is_array_file(path):
         return datamodules.ArrayDataModule(path, white=options.white)
     files: dict[str, Any] = {"image_size": tuple(size), "channels": channels, **reading}
     if Path(path).is_dir() and next(Path(path).glob("*.tar"), None) is not None:

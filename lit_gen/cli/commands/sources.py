@@ -7,15 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.array_file import Member
 from datamodules.array_images import ArrayImages
 from datamodules.datasets import BatchDataset, InMemoryDataset
 from datamodules.datasets import to_float as bytes_to_float
 from datamodules.decoding import Reading
+from datamodules.formats.axes import arranged
+from datamodules.formats.containers import ACCEPTED, Member, is_array_file
 from datamodules.image_files import ImageFiles
 from datamodules.image_tree import ImageTree
 from datamodules.sharded_images import ShardedImages
@@ -104,8 +104,9 @@ def read_source(
 
     Args:
         path: a folder or .zip of image files, whose sub-folders are the classes, or the splits with the classes; a
-            folder of shards (.tar); an ``.npz`` or ``.npy`` of images ``(N, H, W)``, or with channels last or second,
-            or of points ``(N, D)``; or a checkpoint, for the data it has learned.
+            folder of shards (.tar); a file of arrays (.npz, .npy, .h5, .hdf5, .mat, .pt, .pth) with images
+            ``(N, H, W)``, or with channels last or second, or with points ``(N, D)``; or a checkpoint, for the data it
+            has learned.
         split: of data that have splits.
         values: what float images mean: ``unit`` or ``signed``.
         size: side that image files of other sizes are scaled to; None refuses them. Arrays have to be of it.
@@ -136,15 +137,15 @@ def read_source(
         except ValueError as error:
             hint = "" if permitted(data["class_path"], ("datamodules", *trusted)) else "; --trust its package"
             raise ValueError(f"{path}: its data: {error}{hint}") from None
-    if path.endswith((".npz", ".npy")):
+    if is_array_file(path):
         arrays = _arrays(path, split, values, white)
         if size is not None and arrays.image_shape[1:] not in ((), (size, size)):
             height, width = arrays.image_shape[1:]
             raise ValueError(f"{path}: images of {height}x{width}, and --size {size} scales image files alone")
         return arrays
     raise ValueError(
-        f"{path}: accepted are folders, .zip files and shards (.tar in a folder) of images, .npz and .npy files, and "
-        "checkpoints (.ckpt)"
+        f"{path}: accepted are folders, .zip files and shards (.tar in a folder) of images, files of arrays "
+        f"({ACCEPTED}), and checkpoints (.ckpt)"
     )
 
 
@@ -227,8 +228,8 @@ def _arrays(path: str, split: str, values: str, white: float | None) -> Source:
         raise ValueError(f"{path}: {member.key} is {member.dtype}; state its range by --values unit or --values signed")
     array = data.file.array(member)
     notes = _check_range(f"{path}: {member.key}", float(array.min()), float(array.max()), values)
+    array = arranged(array.transpose(data.axes(member)))
     array = array[:, None] if array.ndim == 3 else array
-    array = array if array.shape[1] in CHANNELS else np.ascontiguousarray(array.transpose(0, 3, 1, 2))
     dataset = InMemoryDataset(torch.from_numpy(array), data.labels(part))
 
     def found(look: int | None) -> Found:
@@ -258,7 +259,8 @@ def _check_array(path: str, member: Member) -> None:
     shape, name = member.shape, f"{path}: {member.key} {member.dtype} {member.shape}"
     if member.dtype.kind not in "fbiu" or 0 in shape or not shape:
         raise ValueError(f"{name}: images are uint8, uint16, bool or float, and at least one")
-    one_axis = len(shape) == 4 and (shape[1] in CHANNELS) != (shape[3] in CHANNELS)
+    of_matlab = len(shape) == 4 and shape[2] in CHANNELS and not (shape[1] in CHANNELS or shape[3] in CHANNELS)
+    one_axis = of_matlab or (len(shape) == 4 and (shape[1] in CHANNELS) != (shape[3] in CHANNELS))
     if not (one_axis or len(shape) == 3 or (len(shape) == 2 and member.dtype.kind == "f")):
         raise ValueError(
             f"{name}: expected (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels, or points (N, D)"
