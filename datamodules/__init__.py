@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from datamodules.datasets import BatchDataset, InMemoryDataset, Split
     from datamodules.digits import DigitsDataModule
     from datamodules.formats.huggingface_module import HuggingFaceDataModule
+    from datamodules.formats.lmdb_module import LMDBDataModule
     from datamodules.image_folder import ImageFolderDataModule
     from datamodules.latents import LatentDataModule
     from datamodules.mixtures import MixtureDataModule
@@ -36,6 +37,7 @@ __all__ = [
     "HuggingFaceDataModule",
     "ImageFolderDataModule",
     "InMemoryDataset",
+    "LMDBDataModule",
     "LatentDataModule",
     "MNISTDataModule",
     "MixtureDataModule",
@@ -59,6 +61,7 @@ _HOMES = {
     "HuggingFaceDataModule": "formats.huggingface_module",
     "ImageFolderDataModule": "image_folder",
     "InMemoryDataset": "datasets",
+    "LMDBDataModule": "formats.lmdb_module",
     "LatentDataModule": "latents",
     "MNISTDataModule": "mnist",
     "MixtureDataModule": "mixtures",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datamodules.decoding import is_image
+from datamodules.formats.environments import is_lmdb, open_lmdb
 from datamodules.formats.huggingface import ARROW, PARQUET, is_saved, open_huggingface
 from datamodules.formats.records import Collection
 
@@ -55,6 +56,7 @@ FORMATS = (
         open_huggingface,
         _is_huggingface,
     ),
+    Format("LMDB (a folder with data.mdb, or of some)", "LMDBDataModule", open_lmdb, is_lmdb),
 )
 
 

@@ -30,6 +30,17 @@ def classes(*names):
     return {"names": list(names), "_type": "ClassLabel"}
 
 
+def write_lmdb(path, contents, subdir=True):
+    """A data base of values by key, closed."""
+    import lmdb
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with lmdb.open(str(path), subdir=subdir, map_size=2**24) as opened, opened.begin(write=True) as transaction:
+        for key, content in contents.items():
+            transaction.put(key.encode(), content)
+    return path
+
+
 def write_parquet(path, contents, labels=None, names=(), paths=None, group=10, image="image", label="label"):
     """A table of struct<bytes, path> and int64, in row groups of `group`."""
     import pyarrow as pa

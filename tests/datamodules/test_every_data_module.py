@@ -14,7 +14,7 @@ from families import unlisted
 from latent_folders import encoded
 from PIL import Image
 from record_files import encoded as encoded_picture
-from record_files import write_parquet
+from record_files import write_lmdb, write_parquet
 
 import datamodules
 from datamodules import (
@@ -27,6 +27,7 @@ from datamodules import (
     HuggingFaceDataModule,
     ImageFolderDataModule,
     LatentDataModule,
+    LMDBDataModule,
     MixtureDataModule,
     MNISTDataModule,
     PairedDataModule,
@@ -54,6 +55,7 @@ EVERY = {
     ),
     ImageFolderDataModule: lambda folder, **more: ImageFolderDataModule(f"{folder}/pictures", (6, 4), **more),
     LatentDataModule: lambda folder, **more: LatentDataModule(f"{folder}/latents_0", **more),
+    LMDBDataModule: lambda folder, **more: LMDBDataModule(f"{folder}/bases", (6, 4), **more),
     MNISTDataModule: lambda folder, **more: MNISTDataModule(str(folder), False, VAL, **more),
     MixtureDataModule: lambda folder, **more: MixtureDataModule(num_points=100, **more),
     PairedDataModule: lambda folder, **more: PairedDataModule(
@@ -106,6 +108,9 @@ def files(tmp_path_factory):
         path = folder / "pictures" / "ab"[i % 2] / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(path)
+    for i, name in enumerate(("a_lmdb", "b_lmdb")):
+        contents = {f"{j:02d}": encoded_picture(p) for j, p in enumerate(pictures) if j % 2 == i}
+        write_lmdb(folder / "bases" / name, contents)
     write_parquet(folder / "table.parquet", [encoded_picture(p) for p in pictures], [i % 2 for i in range(50)], "ab")
     encoded(folder)
     write_shards(ArrayDataModule(str(folder / "images.npz")), folder / "shards", images_per_shard=15)
