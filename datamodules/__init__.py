@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from datamodules.colourising import GreyToColourDataModule
     from datamodules.datasets import BatchDataset, InMemoryDataset, Split
     from datamodules.digits import DigitsDataModule
+    from datamodules.formats.huggingface_module import HuggingFaceDataModule
+    from datamodules.formats.lmdb_module import LMDBDataModule
     from datamodules.formats.published import TorchvisionDataModule
     from datamodules.image_folder import ImageFolderDataModule
     from datamodules.latents import LatentDataModule
@@ -33,8 +35,10 @@ __all__ = [
     "DigitsDataModule",
     "FashionMNISTDataModule",
     "GreyToColourDataModule",
+    "HuggingFaceDataModule",
     "ImageFolderDataModule",
     "InMemoryDataset",
+    "LMDBDataModule",
     "LatentDataModule",
     "MNISTDataModule",
     "MixtureDataModule",
@@ -56,8 +60,10 @@ _HOMES = {
     "DigitsDataModule": "digits",
     "FashionMNISTDataModule": "mnist",
     "GreyToColourDataModule": "colourising",
+    "HuggingFaceDataModule": "formats.huggingface_module",
     "ImageFolderDataModule": "image_folder",
     "InMemoryDataset": "datasets",
+    "LMDBDataModule": "formats.lmdb_module",
     "LatentDataModule": "latents",
     "MNISTDataModule": "mnist",
     "MixtureDataModule": "mixtures",

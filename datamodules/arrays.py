@@ -10,8 +10,7 @@ from datamodules.array_images import ArrayImages, ArrayPart
 from datamodules.base import DataModule
 from datamodules.datasets import BatchDataset, Split
 from datamodules.formats.row_images import RowImages
-from datamodules.loader import ShuffledSampler
-from datamodules.streaming import WindowSampler
+from datamodules.loader import ShuffledSampler, WindowSampler
 from datamodules.summary import Found
 
 

@@ -11,8 +11,8 @@ import torch
 
 from datamodules.base import DataModule
 from datamodules.datasets import SPLITS, BatchDataset, Split, check_shares, split_sizes
-from datamodules.decoding import MAX_PIXELS, Reading
-from datamodules.image_cache import CachedImageFiles, cache_folder, in_memory, on_disk
+from datamodules.decoding import MAX_PIXELS, Reading, picture_shape
+from datamodules.image_cache import CachedImageFiles, cache_folder, check_cache, in_memory, on_disk
 from datamodules.image_files import ImageFiles, file_stamp, pages_of
 from datamodules.image_tree import ImageTree
 from datamodules.summary import Found, look_at_files
@@ -28,7 +28,9 @@ class ImageFolderDataModule(DataModule):
         * ``root/train/...``, ``root/val/...``, ``root/test/...``: the splits, with the classes under each, in
           whatever case and also as training, trainset; valid, validation, dev, eval; testing, testset. A split
           without a folder is taken from train by its share. Other folders beside them are an error.
-        * ``root/dataset.json``, as StyleGAN's tool writes it, in a folder or a .zip: it says the labels.
+        * ``root/dataset.json``, as StyleGAN's and EDM's tools write it, in a folder or a .zip: it says the labels.
+        * .npy files in the place of all pictures, as EDM's tool writes them: uint8 (C, H, W) of 1 or 3 channels and
+          of `image_size`, as arrays are not scaled.
 
     The split by shares is fixed: images are ranked by a hash of their path below root. Hidden files and
     folders are passed over; files of other formats are counted in the run's line of what was found.
@@ -97,15 +99,8 @@ class ImageFolderDataModule(DataModule):
     ):
         root = os.fspath(root)
         super().__init__(**kwargs)
-        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        if min(height, width) < 1:
-            raise ValueError(f"image_size={image_size}: must be at least 1")
-        if channels not in (1, 3):
-            raise ValueError(f"channels={channels}: must be 1 (grey) or 3 (RGB)")
-        if cache not in ("none", "ram", "disk"):
-            raise ValueError(f"cache={cache!r}: must be 'none', 'ram' or 'disk'")
-        if cache_folder is not None and cache != "disk":
-            raise ValueError(f"cache_folder={cache_folder!r}: only cache='disk' has one, not cache={cache!r}")
+        self._shape = picture_shape(image_size, channels)
+        check_cache(cache, cache_folder)
         if pages not in ("first", "all"):
             raise ValueError(f"pages={pages!r}: must be 'first' or 'all'")
         check_shares(val_share, test_share)
@@ -122,7 +117,6 @@ class ImageFolderDataModule(DataModule):
             "renumber": renumber,
             "attributes": attributes,
         }
-        self._shape = (int(channels), height, width)
 
     @property
     def image_shape(self) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from datamodules.decoding import EXTENSIONS, UNREADABLE, is_image
+from datamodules.decoding import ARRAY, EXTENSIONS, UNREADABLE, is_image
 from datamodules.splits import split_named
 
 HIDDEN = (".", "__MACOSX")  # beginnings of names that are not looked at
@@ -37,7 +37,7 @@ class Listing:
     """Paths ``a/b.png``, relative to where they were found, sorted.
 
     Args:
-        images: files with a suffix of `EXTENSIONS`.
+        images: files with a suffix of `EXTENSIONS`; where there is none, NumPy's files, of which EDM's sets are.
         others: all other files.
         hidden: files and folders that begin with a dot, and ``__MACOSX`` of archives; not looked into.
     """
@@ -91,7 +91,7 @@ def list_folder(folder: str, follow_links: bool = False) -> Listing:
                     unread.append(f"{path}/")
                 else:
                     (images if image else others).append(path)
-    return Listing(sorted(images), Names(sorted(others)), Names(sorted(hidden)))
+    return _listing(images, others, hidden)
 
 
 class Archive:
@@ -135,7 +135,7 @@ class Archive:
                 continue
             name = name.removeprefix(self._prefix)
             (images if is_image(name) else others).append(name)
-        return Listing(sorted(images), Names(sorted(others)), Names(sorted(hidden)))
+        return _listing(images, others, hidden)
 
     def open(self, name: str) -> IO[bytes]:
         """A file to read.
@@ -164,10 +164,16 @@ class Archive:
         return opened
 
 
+def _listing(images: list[str], others: list[str], hidden: list[str]) -> Listing:
+    if not images and (arrays := [name for name in others if name.lower().endswith(ARRAY)]):
+        images, others = arrays, [name for name in others if not name.lower().endswith(ARRAY)]
+    return Listing(sorted(images), Names(sorted(others)), Names(sorted(hidden)))
+
+
 def _hidden(name: str) -> bool:
     return any(part.startswith(HIDDEN) for part in name.split("/"))
 
 
 def no_images(path: str) -> ValueError:
     """The error for a folder or archive without any image."""
-    return ValueError(f"root: no image below {path!r}; accepted are {', '.join(EXTENSIONS)}")
+    return ValueError(f"root: no image below {path!r}; accepted are {', '.join((*EXTENSIONS, ARRAY))}")

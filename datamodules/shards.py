@@ -44,6 +44,11 @@ class ShardImages(BatchDataset):
         self.folder, self.index, self.rows, self.image_shape = folder, index, rows, image_shape
         self.labels, self.reading = labels, reading
 
+    @property
+    def pieces(self) -> np.ndarray:
+        """Number of each image's shard (n,)."""
+        return self.index.shard[self.rows]
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -52,11 +57,6 @@ class ShardImages(BatchDataset):
         for i, (content, suffix, name) in self._contents(indices):
             images[i] = self._decoded(content, suffix, name)
         return torch.from_numpy(np.stack([images[i] for i in indices])), self.labels[torch.tensor(indices)]
-
-    @property
-    def places(self) -> np.ndarray:
-        """Number of the shard in which each image lies (n,)."""
-        return self.index.shard[self.rows]
 
     def header(self, i: int) -> Header:
         """What the picture or array says of itself."""

@@ -1,1 +1,1 @@
-"""Formats that data sets are kept in: files of arrays, tables of labels, the sets that torchvision reads."""
+"""Data sets as they are kept elsewhere: arrays, encoded pictures in tables and data bases, torchvision's sets."""

@@ -60,7 +60,7 @@ class RowImages(BatchDataset):
         return np.ascontiguousarray(images[place])
 
     @property
-    def places(self) -> np.ndarray:
+    def pieces(self) -> np.ndarray:
         """Number of the piece of the file in which each image lies (n,)."""
         return self.rows.numpy() // self.rows_of_chunk
 

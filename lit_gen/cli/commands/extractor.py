@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     add = command.add_argument
     add(
         "data",
-        help=f"a folder, .zip or shards of images, a file of arrays, a checkpoint (its data); {NAMED}",
+        help=f"a folder, .zip, shards or table of images, a file of arrays, a checkpoint (its data); {NAMED}",
     )
     add("--out", required=True, metavar="FILE", help="the .safetensors file to write")
     add("--name", help="what scores will carry, as in fd_NAME_1000; by default from the file's")

@@ -7,6 +7,7 @@ from typing import Any
 
 import datamodules
 from datamodules.formats.containers import is_array_file
+from datamodules.formats.recognising import format_at
 from datamodules.formats.vision_table import SETS
 from lit_gen.cli.commands.sources import read_source
 
@@ -72,4 +73,6 @@ def divided_data(options: argparse.Namespace, image_shape: tuple[int, ...]) -> A
     files: dict[str, Any] = {"image_size": tuple(size), "channels": channels, **reading}
     if Path(path).is_dir() and next(Path(path).glob("*.tar"), None) is not None:
         return datamodules.StreamingDataModule(path, **files)
+    if (kind := format_at(path)) is not None:
+        return getattr(datamodules, kind.data_module)(path, **files)
     return datamodules.ImageFolderDataModule(path, **files)
