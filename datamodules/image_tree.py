@@ -209,7 +209,11 @@ class ImageTree:
             loose = any("/" not in file for _, files in self.parts.values() for file in files)
             return Classes() if len(folders) < 2 or loose else Classes(in_order(folders))
         raw = [self._raw(split, self.parts[split][1]) for split in SPLITS if split in self.parts]
-        return Classes.of(raw, self.renumber)
+        assert self._file is not None
+        try:
+            return Classes.of(raw, self.renumber, self._file.class_names)
+        except ValueError as error:
+            raise ValueError(f"{self._file.path}: {error}") from error
 
     def _check_strays(self) -> None:
         """Refuses images beside class folders, of which labels would be lost in silence."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 GAPS = 10  # numbers up to this many times the labels that occur are numbers of classes; beyond they are names
 FILE_COLUMNS = ("file", "filename", "file_name", "image", "image_id", "name", "path", "id")
+CLASS_NAMES = "class_names"  # in a .json, beside its labels
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target")
 
 
@@ -110,13 +111,17 @@ def plain_labels(array: np.ndarray, count: int, what: str, each: str = "image") 
 class LabelFile:
     """Labels of files by name, from a ``dataset.json`` (StyleGAN), another .json, or a .csv.
 
-    A .json is ``{"labels": [[name, label], ...]}``, where null for all stands for no labels, or ``{name: label}``. A
-    .csv has a line of titles, two columns or titles of `FILE_COLUMNS` and `LABEL_COLUMNS`. Labels are integers from 0,
-    words, or one-hot lists; names are paths below the folder, with or without their suffix.
+    A .json is ``{"labels": [[name, label], ...]}``, where null for all stands for no labels, or ``{name: label}``;
+    ``"class_names": [...]`` beside ``labels`` names the classes by number. A .csv has a line of titles, two columns or
+    titles of `FILE_COLUMNS` and `LABEL_COLUMNS`. Labels are integers from 0, words, or one-hot lists; names are paths
+    below the folder, with or without their suffix.
 
     Args:
         content: of the file.
         path: its name.
+
+    Attributes:
+        class_names: of the classes by number, where the file says them.
 
     Raises:
         ValueError: a file that is not of these forms.
@@ -124,9 +129,14 @@ class LabelFile:
 
     def __init__(self, content: bytes, path: str):
         self.path = path
+        self.class_names: tuple[str, ...] = ()
         try:
             text = content.decode("utf-8-sig")
-            read: Any = _rows_of_csv(text) if Path(path).suffix.lower() == ".csv" else _rows_of_json(json.loads(text))
+            if Path(path).suffix.lower() == ".csv":
+                read: Any = _rows_of_csv(text)
+            else:
+                told = json.loads(text)
+                read, self.class_names = _rows_of_json(told), _names_of_json(told)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise ValueError(f"{path}: not a readable file of labels: {' '.join(str(error).split())}") from error
         self.labels: dict[str, Any] | None = read
@@ -162,6 +172,13 @@ def _rows_of_json(content: Any) -> dict[str, Any] | None:
         return None
     pairs = labels.items() if isinstance(labels, dict) else [(name, label) for name, label in labels]
     return _by_name([(str(name).replace("\\", "/"), label) for name, label in pairs])
+
+
+def _names_of_json(content: Any) -> tuple[str, ...]:
+    names = content.get(CLASS_NAMES, []) if isinstance(content, dict) and "labels" in content else []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{CLASS_NAMES} must be a list of words")
+    return tuple(names)
 
 
 def _rows_of_csv(text: str) -> dict[str, Any]:
