@@ -14,6 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff", ".jfif", ".jpe", ".avif", ".gif")
+ARRAY = ".npy"  # of files that hold one picture as an array, as EDM's tool writes those that are no RGB
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "PPM", "TIFF", "AVIF")  # what a file may be, whatever its name says
 GREY_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 KINDS = {"1": "bilevel", "L": "grey", "I": "32-bit grey", "F": "float grey", "P": "palette", "LA": "grey with alpha"}
@@ -190,6 +191,8 @@ def _pixels(
     opened: Image.Image, image_shape: tuple[int, int, int], reading: Reading, half: Half | None = None
 ) -> np.ndarray:
     channels, height, width = image_shape
+    if opened.format is None and opened.size != (width, height):
+        raise ValueError(f"an array of {opened.height} x {opened.width}, not {height} x {width}; arrays aren't scaled")
     image = converted(opened, channels, reading)
     if half is not None:
         if image.width % 2:
@@ -219,7 +222,7 @@ def readable(file: str | IO[bytes], name: str | None, reading: Reading) -> Itera
         with _opening:  # Pillow's limit is one for all files, and has no number in its message
             usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             try:
-                opened = Image.open(file, formats=formats)
+                opened = _of_array(file) if told.lower().endswith(ARRAY) else Image.open(file, formats=formats)
             finally:
                 Image.MAX_IMAGE_PIXELS = usual
         with opened:
@@ -233,6 +236,14 @@ def readable(file: str | IO[bytes], name: str | None, reading: Reading) -> Itera
         raise ValueError(f"{told}: not a readable image: of none of the formats {', '.join(formats)}") from error
     except UNREADABLE as error:
         raise ValueError(f"{told}: not a readable image: {error}") from error
+
+
+def _of_array(file: str | IO[bytes]) -> Image.Image:
+    """The picture of a .npy file; its format is None."""
+    array = np.load(file, allow_pickle=False)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[0] not in (1, 3) or array.size == 0:
+        raise ValueError(f"{array.dtype} {array.shape}; arrays are uint8 (C, H, W) of 1 or 3 channels")
+    return Image.fromarray(np.ascontiguousarray(array.transpose(1, 2, 0)) if array.shape[0] == 3 else array[0])
 
 
 def _upright(image: Image.Image) -> Image.Image:

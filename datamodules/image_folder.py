@@ -28,7 +28,9 @@ class ImageFolderDataModule(DataModule):
         * ``root/train/...``, ``root/val/...``, ``root/test/...``: the splits, with the classes under each, in
           whatever case and also as training, trainset; valid, validation, dev, eval; testing, testset. A split
           without a folder is taken from train by its share. Other folders beside them are an error.
-        * ``root/dataset.json``, as StyleGAN's tool writes it, in a folder or a .zip: it says the labels.
+        * ``root/dataset.json``, as StyleGAN's and EDM's tools write it, in a folder or a .zip: it says the labels.
+        * .npy files in the place of all pictures, as EDM's tool writes them: uint8 (C, H, W) of 1 or 3 channels and
+          of `image_size`, as arrays are not scaled.
 
     The split by shares is fixed: images are ranked by a hash of their path below root. Hidden files and
     folders are passed over; files of other formats are counted in the run's line of what was found.

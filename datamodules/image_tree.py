@@ -103,11 +103,19 @@ class ImageTree:
             told.append(f"no image that can be read in the folder {listed(self._empty_folders)}")
         if self._chunked:
             told.append("folders of five digits through which files are numbered on are no classes (labels='folders')")
-        files = [*self._beside.values()] or ([] if self._file is None else [self._file])
-        labels = sum(len(file.labels or ()) for file in files)
-        if labels > len(self.listing.images):
-            told.append(f"{labels - len(self.listing.images)} labels are of files that are not there")
+        missing = self._missing()
+        if missing:
+            told.append(f"{len(missing)} labels are of files that are not there ({listed(missing)})")
         return told
+
+    def _missing(self) -> list[str]:
+        """Names in the files of labels that no picture has."""
+        files = {self.parts[split][0]: file for split, file in self._beside.items()} or {"": self._file}
+        named = [prefix + name for prefix, file in files.items() if file is not None for name in file.labels or ()]
+        if len(named) <= len(self.listing.images):  # else a picture would be without a label
+            return []
+        there = {*self.listing.images, *(os.path.splitext(name)[0] for name in self.listing.images)}
+        return [name for name in named if name not in there and os.path.splitext(name)[0] not in there]
 
     @cached_property
     def _empty_folders(self) -> list[str]:
