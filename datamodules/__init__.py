@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from datamodules.colourising import GreyToColourDataModule
     from datamodules.datasets import BatchDataset, InMemoryDataset, Split
     from datamodules.digits import DigitsDataModule
+    from datamodules.formats.huggingface_module import HuggingFaceDataModule
     from datamodules.image_folder import ImageFolderDataModule
     from datamodules.latents import LatentDataModule
     from datamodules.mixtures import MixtureDataModule
@@ -32,6 +33,7 @@ __all__ = [
     "DigitsDataModule",
     "FashionMNISTDataModule",
     "GreyToColourDataModule",
+    "HuggingFaceDataModule",
     "ImageFolderDataModule",
     "InMemoryDataset",
     "LatentDataModule",
@@ -54,6 +56,7 @@ _HOMES = {
     "DigitsDataModule": "digits",
     "FashionMNISTDataModule": "mnist",
     "GreyToColourDataModule": "colourising",
+    "HuggingFaceDataModule": "formats.huggingface_module",
     "ImageFolderDataModule": "image_folder",
     "InMemoryDataset": "datasets",
     "LatentDataModule": "latents",

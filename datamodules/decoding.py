@@ -311,6 +311,20 @@ def _white(mode: str) -> float:
     return 65535 if mode in GREY_16_BIT else 255
 
 
+def picture_shape(image_size: int | tuple[int, int], channels: int) -> tuple[int, int, int]:
+    """(C, H, W) that a user's options say.
+
+    Raises:
+        ValueError: a size below 1, or channels that are neither grey nor RGB.
+    """
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if min(height, width) < 1:
+        raise ValueError(f"image_size={image_size}: must be at least 1")
+    if channels not in (1, 3):
+        raise ValueError(f"channels={channels}: must be 1 (grey) or 3 (RGB)")
+    return (int(channels), height, width)
+
+
 def is_image(name: str) -> bool:
     """Whether a file's name has the suffix of a format that is read."""
     return os.path.basename(name).lower().endswith(EXTENSIONS)

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from datamodules.decoding import DEFAULT, Reading
-from datamodules.image_files import ImageFiles
+from datamodules.image_files import EncodedImages, ImageFiles
 from datamodules.listing import Archive
 
 VERSION = 2  # of the layout and of what `decode` does to an image
@@ -67,7 +67,18 @@ class PixelCache:
         return images
 
 
-class CachedImageFiles(ImageFiles):
+class Cached(EncodedImages):
+    """Pictures that are decoded when they are first asked for, and then come from a `PixelCache`."""
+
+    cache: PixelCache
+    slots: np.ndarray  # number of each picture in the cache (N,)
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        images = self.cache.take(self.slots[indices], lambda i: self.decoded(indices[i]))
+        return torch.from_numpy(images), self.labels[torch.tensor(indices)]
+
+
+class CachedImageFiles(Cached, ImageFiles):
     """Image files that are decoded when they are first asked for, and then come from a `PixelCache`.
 
     Args:
@@ -95,9 +106,13 @@ class CachedImageFiles(ImageFiles):
         self.cache = cache
         self.slots = slots
 
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        images = self.cache.take(self.slots[indices], lambda i: self.decoded(indices[i]))
-        return torch.from_numpy(images), self.labels[torch.tensor(indices)]
+
+def check_cache(cache: str, folder: str | None) -> None:
+    """Raises ValueError unless `cache` is none, ram or disk, and only disk has a folder."""
+    if cache not in ("none", "ram", "disk"):
+        raise ValueError(f"cache={cache!r}: must be 'none', 'ram' or 'disk'")
+    if folder is not None and cache != "disk":
+        raise ValueError(f"cache_folder={folder!r}: only cache='disk' has one, not cache={cache!r}")
 
 
 def in_memory(count: int, image_shape: tuple[int, int, int]) -> PixelCache:

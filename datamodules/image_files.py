@@ -1,6 +1,7 @@
 """Image files as a data set: decoded to uint8 of one shape whenever they are asked for."""
 
 import os
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -24,40 +25,46 @@ from datamodules.decoding import (
 )
 from datamodules.listing import Archive, Names, list_folder, no_images
 
-__all__ = ["EXTENSIONS", "ImageFiles", "Names", "decode", "find_images", "pages_of", "read_header"]
+__all__ = ["EXTENSIONS", "EncodedImages", "ImageFiles", "Names", "decode", "find_images", "pages_of", "read_header"]
 PAGED = (".tif", ".tiff")
 
 
-class ImageFiles(BatchDataset):
-    """Image files as uint8 (C, H, W), decoded at every access.
+class EncodedImages(BatchDataset):
+    """Encoded pictures as uint8 (C, H, W), decoded at every access, wherever they are kept.
 
     Args:
-        paths: the files; names in the archive if there is one.
         labels: class of each image (N,).
         image_shape: (C, H, W) of the result, with C 1 or 3.
-        reading: what the files' values mean.
-        archive: holds the files.
+        reading: what the pictures' values mean.
         pages: page of each image within its file (N,); None for the first of every file.
     """
 
     def __init__(
         self,
-        paths: Iterable[str],
         labels: Tensor,
         image_shape: tuple[int, int, int],
         reading: Reading = DEFAULT,
-        archive: Archive | None = None,
         pages: np.ndarray | None = None,
     ):
-        self.paths = Names(paths)
         self.labels = labels
         self.image_shape = image_shape
         self.reading = reading
-        self.archive = archive
         self.pages = pages
 
+    @abstractmethod
+    def opened(self, i: int) -> str | IO[bytes]:
+        """What the decoder takes of image i: a path, or a file."""
+
+    @abstractmethod
+    def described(self, i: int) -> str:
+        """What errors call image i."""
+
+    @abstractmethod
+    def stamps(self) -> Iterator[str]:
+        """What the pixels depend on: shape and reading, then what tells each picture from others."""
+
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.labels)
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         images = np.stack([self.decoded(i) for i in indices])
@@ -83,19 +90,51 @@ class ImageFiles(BatchDataset):
     def _page(self, i: int) -> int:
         return 0 if self.pages is None else int(self.pages[i])
 
+    def _protocol(self) -> str:
+        return f"{self.image_shape}{'' if self.reading == DEFAULT else self.reading}"
+
+
+class ImageFiles(EncodedImages):
+    """Image files as uint8 (C, H, W), decoded at every access.
+
+    Args:
+        paths: the files; names in the archive if there is one.
+        labels: as in `EncodedImages`.
+        image_shape: as in `EncodedImages`.
+        reading: as in `EncodedImages`.
+        archive: holds the files.
+        pages: as in `EncodedImages`.
+    """
+
+    def __init__(
+        self,
+        paths: Iterable[str],
+        labels: Tensor,
+        image_shape: tuple[int, int, int],
+        reading: Reading = DEFAULT,
+        archive: Archive | None = None,
+        pages: np.ndarray | None = None,
+    ):
+        super().__init__(labels, image_shape, reading, pages)
+        self.paths = Names(paths)
+        self.archive = archive
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
     def opened(self, i: int) -> str | IO[bytes]:
-        """What the decoder takes: a path, or a file of the archive."""
+        """A path, or a file of the archive."""
         return self.paths[i] if self.archive is None else self.archive.open(self.paths[i])
 
     def described(self, i: int) -> str:
-        """What errors call image i."""
+        """The path, with the page unless it is the first."""
         path = self.paths[i]
         name = path if self.archive is None else f"{self.archive.path}/{path}"
         return name if self.pages is None or not self.pages[i] else f"{name}, page {self.pages[i]}"
 
     def stamps(self) -> Iterator[str]:
-        """What the pixels depend on: shape and reading, then each file's name, size and time (CRC in an archive)."""
-        yield f"{self.image_shape}{'' if self.reading == DEFAULT else self.reading}"
+        """Shape and reading, then each file's name, size and time (CRC in an archive)."""
+        yield self._protocol()
         for i, path in enumerate(self.paths):
             page = "" if self.pages is None else f"\n{self.pages[i]}"
             yield f"{Path(path).name}\n{file_stamp(path, self.archive)}{page}"

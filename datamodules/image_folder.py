@@ -11,8 +11,8 @@ import torch
 
 from datamodules.base import DataModule
 from datamodules.datasets import SPLITS, BatchDataset, Split, check_shares, split_sizes
-from datamodules.decoding import MAX_PIXELS, Reading
-from datamodules.image_cache import CachedImageFiles, cache_folder, in_memory, on_disk
+from datamodules.decoding import MAX_PIXELS, Reading, picture_shape
+from datamodules.image_cache import CachedImageFiles, cache_folder, check_cache, in_memory, on_disk
 from datamodules.image_files import ImageFiles, file_stamp, pages_of
 from datamodules.image_tree import ImageTree
 from datamodules.summary import Found, look_at_files
@@ -94,15 +94,8 @@ class ImageFolderDataModule(DataModule):
     ):
         root = os.fspath(root)
         super().__init__(**kwargs)
-        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        if min(height, width) < 1:
-            raise ValueError(f"image_size={image_size}: must be at least 1")
-        if channels not in (1, 3):
-            raise ValueError(f"channels={channels}: must be 1 (grey) or 3 (RGB)")
-        if cache not in ("none", "ram", "disk"):
-            raise ValueError(f"cache={cache!r}: must be 'none', 'ram' or 'disk'")
-        if cache_folder is not None and cache != "disk":
-            raise ValueError(f"cache_folder={cache_folder!r}: only cache='disk' has one, not cache={cache!r}")
+        self._shape = picture_shape(image_size, channels)
+        check_cache(cache, cache_folder)
         for name, value, accepted in (("splits", splits, ("auto", "none")), ("pages", pages, ("first", "all"))):
             if value not in accepted:
                 raise ValueError(f"{name}={value!r}: must be {' or '.join(map(repr, accepted))}")
@@ -119,7 +112,6 @@ class ImageFolderDataModule(DataModule):
             "labels": labels,
             "renumber": renumber,
         }
-        self._shape = (int(channels), height, width)
 
     @property
     def image_shape(self) -> tuple[int, ...]:

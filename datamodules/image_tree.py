@@ -110,7 +110,9 @@ class ImageTree:
 
     def _missing(self) -> list[str]:
         """Names in the files of labels that no picture has."""
-        files = {self.parts[split][0]: file for split, file in self._beside.items()} or {"": self._file}
+        files: dict[str, LabelFile | None] = {"": self._file}
+        if self._beside:
+            files = {self.parts[split][0]: file for split, file in self._beside.items()}
         named = [prefix + name for prefix, file in files.items() if file is not None for name in file.labels or ()]
         if len(named) <= len(self.listing.images):  # else a picture would be without a label
             return []

@@ -50,6 +50,32 @@ class ShuffledSampler(DistributedSampler[int]):
         return self.num_batches * self.batch_size // self.num_replicas
 
 
+class WindowSampler(ShuffledSampler):
+    """An epoch that visits pieces of a data set in a random order, and shuffles the images within windows of it.
+
+    Pieces are shards, or rows that are read together; so a process reads few of them at a time, forwards. The order is
+    a function of (seed, epoch): the same for any number of processes and workers, and after any batch.
+
+    Args:
+        dataset: with ``pieces``, the number of each image's piece (N,), those of one side by side.
+        window: images of a window; that of the whole split is a plain permutation.
+        **kwargs: of `ShuffledSampler`.
+    """
+
+    def __init__(self, dataset: Any, window: int, **kwargs: Any):
+        super().__init__(dataset, **kwargs)
+        self.bounds = np.flatnonzero(np.diff(dataset.pieces)) + 1  # where a piece begins
+        self.window = window
+
+    def permutation(self, generator: np.random.Generator) -> np.ndarray:
+        """Indices of all images, in the order of an epoch."""
+        pieces = np.split(np.arange(self.size), self.bounds)
+        order = np.concatenate([pieces[i] for i in generator.permutation(len(pieces))])
+        for start in range(0, self.size, self.window):
+            generator.shuffle(order[start : start + self.window])
+        return order
+
+
 class ShardSampler(DistributedSampler[int]):
     """Every index once and in order: rank r takes r::W. Shards may differ by one, nothing is padded."""
 

@@ -45,6 +45,11 @@ class ShardImages(BatchDataset):
         self.folder, self.index, self.rows, self.image_shape = folder, index, rows, image_shape
         self.labels, self.reading = labels, reading
 
+    @property
+    def pieces(self) -> np.ndarray:
+        """Number of each image's shard (n,)."""
+        return self.index.shard[self.rows]
+
     def __len__(self) -> int:
         return len(self.rows)
 

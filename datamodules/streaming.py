@@ -4,43 +4,13 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from datamodules.base import DataModule
 from datamodules.datasets import BatchDataset, Split
 from datamodules.decoding import MAX_PIXELS
-from datamodules.loader import ShuffledSampler
+from datamodules.loader import WindowSampler
 from datamodules.shard_index import ShardIndex
 from datamodules.sharded_images import ShardedImages
-from datamodules.shards import ShardImages
 from datamodules.summary import Found
-
-
-class WindowSampler(ShuffledSampler):
-    """An epoch that visits the shards in a random order, and shuffles the images within windows of it.
-
-    So a process reads few shards at a time, forwards. The order is a function of (seed, epoch): the same for any
-    number of processes and workers, and after any batch.
-
-    Args:
-        dataset: the shards' images.
-        window: images of a window; that of the whole split is a plain permutation.
-        **kwargs: of `ShuffledSampler`.
-    """
-
-    def __init__(self, dataset: ShardImages, window: int, **kwargs: Any):
-        super().__init__(dataset, **kwargs)
-        shard = dataset.index.shard[dataset.rows]
-        self.bounds = np.flatnonzero(np.diff(shard)) + 1  # where a shard begins
-        self.window = window
-
-    def permutation(self, generator: np.random.Generator) -> np.ndarray:
-        """Indices of all images, in the order of an epoch."""
-        shards = np.split(np.arange(self.size), self.bounds)
-        order = np.concatenate([shards[i] for i in generator.permutation(len(shards))])
-        for start in range(0, self.size, self.window):
-            generator.shuffle(order[start : start + self.window])
-        return order
 
 
 class StreamingDataModule(DataModule):

@@ -8,6 +8,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from datamodules import ArrayDataModule, DataModule, ImageFolderDataModule
+from datamodules.formats.module import RecordsDataModule
 from lit_gen.metrics import SHIPPED
 from lit_gen.metrics.choosing import shipped_for
 from lit_gen.networks.resnet import accepts
@@ -15,7 +16,8 @@ from lit_gen.precision import fast_bfloat16
 
 SIDES = (32, 64, 128, 256)  # of square pictures, for which there are residual networks
 SLOW = 64  # the largest side that a CPU trains in hours
-OWN = (ImageFolderDataModule, ArrayDataModule)  # of no published set, which has its configs
+PICTURES = (ImageFolderDataModule, RecordsDataModule)  # of any sizes
+OWN = (*PICTURES, ArrayDataModule)  # of no published set, which has its configs
 FEW = 20_000  # images, below which a discriminator learns them by heart
 LOOKED = 200  # pictures whose size is read
 CPU_WIDTHS = {32: 64, 48: 16, 64: 16, 128: 8, 256: 8}  # of networks that train on a CPU; else their own defaults
@@ -68,7 +70,7 @@ def choose(data: Mapping[str, Any], sized: bool, accelerated: bool) -> Choice | 
         accelerated: whether a GPU or the like does the work.
 
     Returns:
-        None for data that are no images of one's own in a folder or an array.
+        None for data that are no images of one's own.
 
     Raises:
         ValueError: what the data module refuses.
@@ -78,7 +80,7 @@ def choose(data: Mapping[str, Any], sized: bool, accelerated: bool) -> Choice | 
         return None
     shape = module.image_shape
     choice = Choice({"data": {"class_path": data["class_path"], "init_args": {}}})
-    if isinstance(module, ImageFolderDataModule) and not sized:
+    if isinstance(module, PICTURES) and not sized:
         side = fitting_side(module, accelerated)
         choice.config["data"]["init_args"]["image_size"] = side
         choice.reasons.append(("data.image_size", f"pictures of {side} x {side}, cropped at the centre"))
@@ -152,7 +154,7 @@ def _made(data: Mapping[str, Any]) -> DataModule:
     return made
 
 
-def fitting_side(module: ImageFolderDataModule, accelerated: bool) -> int:
+def fitting_side(module: DataModule, accelerated: bool) -> int:
     """The largest side that the typical picture covers, and that the machine can train."""
     sizes = module.found(LOOKED).sizes
     shorter = [min(size) for size, count in sizes.items() for _ in range(count)]

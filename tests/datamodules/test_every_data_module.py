@@ -13,6 +13,8 @@ import torchvision
 from families import unlisted
 from latent_folders import encoded
 from PIL import Image
+from record_files import encoded as encoded_picture
+from record_files import write_parquet
 
 import datamodules
 from datamodules import (
@@ -22,6 +24,7 @@ from datamodules import (
     DigitsDataModule,
     FashionMNISTDataModule,
     GreyToColourDataModule,
+    HuggingFaceDataModule,
     ImageFolderDataModule,
     LatentDataModule,
     MixtureDataModule,
@@ -45,6 +48,9 @@ EVERY = {
     FashionMNISTDataModule: lambda folder, **more: FashionMNISTDataModule(str(folder), False, VAL, **more),
     GreyToColourDataModule: lambda folder, **more: GreyToColourDataModule(
         CIFAR10DataModule(str(folder), False, VAL), **more
+    ),
+    HuggingFaceDataModule: lambda folder, **more: HuggingFaceDataModule(
+        f"{folder}/table.parquet", (6, 4), window=20, **more
     ),
     ImageFolderDataModule: lambda folder, **more: ImageFolderDataModule(f"{folder}/pictures", (6, 4), **more),
     LatentDataModule: lambda folder, **more: LatentDataModule(f"{folder}/latents_0", **more),
@@ -95,10 +101,12 @@ def files(tmp_path_factory):
     np.savez(
         folder / "images.npz", images=rng.integers(256, size=(50, 6, 5, 3), dtype=np.uint8), labels=np.arange(50) % 7
     )
-    for i in range(50):
+    pictures = [rng.integers(256, size=(9, 7, 3), dtype=np.uint8) for _ in range(50)]
+    for i, picture in enumerate(pictures):
         path = folder / "pictures" / "ab"[i % 2] / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(256, size=(9, 7, 3), dtype=np.uint8)).save(path)
+        Image.fromarray(picture).save(path)
+    write_parquet(folder / "table.parquet", [encoded_picture(p) for p in pictures], [i % 2 for i in range(50)], "ab")
     encoded(folder)
     write_shards(ArrayDataModule(str(folder / "images.npz")), folder / "shards", images_per_shard=15)
     return folder

@@ -11,6 +11,7 @@ import torch
 import datamodules
 from datamodules.checking import check
 from datamodules.decoding import MAX_PIXELS
+from datamodules.formats.recognising import FORMATS, format_at
 from lit_gen.cli.own_data import fitting_side
 from lit_gen.cli.words import CommandParser
 
@@ -20,9 +21,9 @@ def parser() -> argparse.ArgumentParser:
     text = (
         "Says what data hold in one line, warns of what is likely a mistake, and lists every file that can't be read."
     )
-    command = CommandParser("check", text)
+    command, told = CommandParser("check", text), ", ".join(kind.told for kind in FORMATS)
     add = command.add_argument
-    add("data", help="a folder or .zip of images, a folder of shards (.tar), an .npz or .npy file")
+    add("data", help=f"a folder or .zip of images, a folder of shards (.tar), {told}, an .npz or .npy file")
     add("--image_size", type=int, help="side that pictures are to be scaled to (fit's choice); smaller ones are told")
     add("--channels", type=int, default=3, choices=(1, 3), help="of pictures (3)")
     add("--white", type=float, help="the stored value that becomes white")
@@ -72,6 +73,9 @@ def data_at(options: argparse.Namespace) -> datamodules.DataModule:
     files: dict[str, Any] = {"white": options.white, "alpha": options.alpha, "max_pixels": options.max_pixels}
     if path.is_dir() and any(path.glob("*.tar")):
         return datamodules.StreamingDataModule(str(path), options.image_size, options.channels, **files)
+    if (kind := format_at(options.data)) is not None:
+        read = partial(getattr(datamodules, kind.data_module), str(path), channels=options.channels, **files, **whole)
+        return read(image_size=options.image_size or fitting_side(read(), torch.accelerator.is_available()))
     if path.is_dir() or path.suffix.lower() == ".zip":
         read = partial(
             datamodules.ImageFolderDataModule,
@@ -87,4 +91,7 @@ def data_at(options: argparse.Namespace) -> datamodules.DataModule:
     if path.suffix in (".npz", ".npy"):
         keys = {"images": options.images, "labels": options.labels, "white": options.white}
         return datamodules.ArrayDataModule(str(path), **keys, **whole)
-    raise ValueError(f"{path}: accepted are folders and .zip files of images, folders of shards (.tar), .npz and .npy")
+    formats = ", ".join(kind.told for kind in FORMATS)
+    raise ValueError(
+        f"{path}: accepted are folders and .zip files of images, folders of shards (.tar), {formats}, .npz and .npy"
+    )

@@ -24,7 +24,7 @@ def add_embedding(command: CommandParser, models: str, named: bool = False) -> N
         models: What the model is of.
         named: Whether data may be named too, and their split left open, for a folder of all splits.
     """
-    images = "a folder, .zip or shards of images, an .npz or .npy file, or a checkpoint (its data)"
+    images = "a folder, .zip, shards or table of images, an .npz or .npy file, or a checkpoint (its data)"
     of_split = "of data with splits (test)"
     if named:
         images += "; to write a folder also digits, mnist, cifar10, or a class of datamodules"

@@ -29,7 +29,10 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     command = CommandParser("extractor", "Trains a small network on your images, for scores to look through.")
     add = command.add_argument
-    add("data", help=f"a folder, .zip or shards of images, an .npz or .npy file, a checkpoint (its data); {NAMED}")
+    add(
+        "data",
+        help=f"a folder, .zip, shards or table of images, an .npz or .npy file, a checkpoint (its data); {NAMED}",
+    )
     add("--out", required=True, metavar="FILE", help="the .safetensors file to write")
     add("--name", help="what scores will carry, as in fd_NAME_1000; by default from the file's")
     add("--root", help="folder or file of data that are named")

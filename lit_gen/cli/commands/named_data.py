@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import datamodules
+from datamodules.formats.recognising import format_at
 from lit_gen.cli.commands.sources import read_source
 
 SHORT_NAMES = {"digits": "DigitsDataModule", "mnist": "MNISTDataModule", "cifar10": "CIFAR10DataModule"}
@@ -61,4 +62,6 @@ def divided_data(options: argparse.Namespace, image_shape: tuple[int, ...]) -> A
     files: dict[str, Any] = {"image_size": tuple(size), "channels": channels, **reading}
     if Path(path).is_dir() and next(Path(path).glob("*.tar"), None) is not None:
         return datamodules.StreamingDataModule(path, **files)
+    if (kind := format_at(path)) is not None:
+        return getattr(datamodules, kind.data_module)(path, **files)
     return datamodules.ImageFolderDataModule(path, **files)

@@ -16,7 +16,9 @@ from datamodules.array_images import ArrayImages
 from datamodules.datasets import BatchDataset, InMemoryDataset
 from datamodules.datasets import to_float as bytes_to_float
 from datamodules.decoding import Reading
-from datamodules.image_files import ImageFiles
+from datamodules.formats.recognising import FORMATS, Format, format_at
+from datamodules.formats.records import RecordImages
+from datamodules.image_files import EncodedImages, ImageFiles
 from datamodules.image_tree import ImageTree
 from datamodules.sharded_images import ShardedImages
 from datamodules.summary import LOOKED, Found, Summary, class_counts, look_at_files, look_in_memory
@@ -104,8 +106,9 @@ def read_source(
 
     Args:
         path: a folder or .zip of image files, whose sub-folders are the classes, or the splits with the classes; a
-            folder of shards (.tar); an ``.npz`` or ``.npy`` of images ``(N, H, W)``, or with channels last or second,
-            or of points ``(N, D)``; or a checkpoint, for the data it has learned.
+            folder of shards (.tar); a data set in one of the `FORMATS`; an ``.npz`` or ``.npy`` of images
+            ``(N, H, W)``, or with channels last or second, or of points ``(N, D)``; or a checkpoint, for the data it
+            has learned.
         split: of data that have splits.
         values: what float images mean: ``unit`` or ``signed``.
         size: side that image files of other sizes are scaled to; None refuses them. Arrays have to be of it.
@@ -120,6 +123,8 @@ def read_source(
     reading = Reading(white, alpha)  # type: ignore[arg-type]
     if Path(path).is_dir() and next(Path(path).glob("*.tar"), None) is not None:
         return _shards(path, split, size, reading)
+    if (kind := format_at(path)) is not None:
+        return _records(kind, path, split, size, reading)
     if Path(path).is_dir() or (Path(path).is_file() and path.lower().endswith(".zip")):
         return _files(path, split, size, reading)
     if not Path(path).is_file():
@@ -143,8 +148,8 @@ def read_source(
             raise ValueError(f"{path}: images of {height}x{width}, and --size {size} scales image files alone")
         return arrays
     raise ValueError(
-        f"{path}: accepted are folders, .zip files and shards (.tar in a folder) of images, .npz and .npy files, and "
-        "checkpoints (.ckpt)"
+        f"{path}: accepted are folders, .zip files and shards (.tar in a folder) of images, "
+        f"{', '.join(kind.told for kind in FORMATS)}, .npz and .npy files, and checkpoints (.ckpt)"
     )
 
 
@@ -173,18 +178,38 @@ def _files(path: str, split: str, size: int | None, reading: Reading) -> Source:
     files = tree.parts[part][1]
     paths, labels = [tree.path(part, file) for file in files], tree.labels(part, files)
     dataset = ImageFiles(paths, labels, (3, 1, 1), reading, tree.archive)
-    headers = [dataset.header(i) for i in range(len(files))]
-    sizes, grey = {header.size for header in headers}, all(header.grey for header in headers)
-    if size is None:
-        _check_sizes(path, sizes)
-    height, width = next(iter(sizes)) if size is None else (size, size)
-    dataset.image_shape = (1 if grey else 3, height, width)
-    resize = _resize(sizes, size)
+    resize = _fit(dataset, path, size)
 
     def found(look: int | None) -> Found:
         return look_at_files([dataset], tree.left_out, tree.notes, look)
 
     return Source(dataset, tree.class_names, bytes_to_float, resize=resize, path=path, found=found, named=True)
+
+
+def _records(kind: Format, path: str, split: str, size: int | None, reading: Reading) -> Source:
+    collection = kind.open(path)
+    part: Any = split if collection.divided else "train"
+    if part not in collection.parts:
+        raise ValueError(f"{path}: no images of --split {split}; there are {', '.join(collection.parts)}")
+    rows = collection.parts[part]
+    dataset = RecordImages(collection.records, rows, collection.labels[rows], (3, 1, 1), reading)
+    resize = _fit(dataset, path, size)
+
+    def found(look: int | None) -> Found:
+        return look_at_files([dataset], collection.left_out, collection.notes, look)
+
+    return Source(dataset, collection.class_names, bytes_to_float, resize=resize, path=path, found=found, named=True)
+
+
+def _fit(dataset: EncodedImages, path: str, size: int | None) -> str:
+    """Gives pictures the size that is asked for, or their own, and their channels; says how they come to it."""
+    headers = [dataset.header(i) for i in range(len(dataset))]
+    sizes, grey = {header.size for header in headers}, all(header.grey for header in headers)
+    if size is None:
+        _check_sizes(path, sizes)
+    height, width = next(iter(sizes)) if size is None else (size, size)
+    dataset.image_shape = (1 if grey else 3, height, width)
+    return _resize(sizes, size)
 
 
 def _shards(path: str, split: Any, size: int | None, reading: Reading) -> Source:
