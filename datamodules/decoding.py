@@ -108,7 +108,7 @@ def decode(
     Raises:
         ValueError: the file can't be read as an image, or has no two halves; names it.
     """
-    with _readable(file, name, reading) as opened:
+    with readable(file, name, reading) as opened:
         if page:
             opened.seek(page)
         return pixels_of(opened, image_shape, reading, half)
@@ -128,7 +128,7 @@ def examine(
     Raises:
         ValueError: the file can't be read as an image; names it.
     """
-    with _readable(file, name, reading) as opened:
+    with readable(file, name, reading) as opened:
         header = header_of(opened, counted=page is None)
         if page:
             opened.seek(page)
@@ -144,8 +144,8 @@ def decode_whole(
     Raises:
         ValueError: the file can't be read as an image; names it.
     """
-    with _readable(file, name, reading) as opened:
-        return _channels_first(_converted(opened, channels, reading))
+    with readable(file, name, reading) as opened:
+        return channels_first(converted(opened, channels, reading))
 
 
 def read_header(file: str | IO[bytes], name: str, reading: Reading = DEFAULT) -> Header:
@@ -154,7 +154,7 @@ def read_header(file: str | IO[bytes], name: str, reading: Reading = DEFAULT) ->
     Raises:
         ValueError: the file can't be read as an image; names it.
     """
-    with _readable(file, name, reading) as opened:
+    with readable(file, name, reading) as opened:
         return header_of(opened)
 
 
@@ -166,7 +166,7 @@ def read_extremes(
     Raises:
         ValueError: the file can't be read as an image; names it.
     """
-    with _readable(file, name, reading) as opened:
+    with readable(file, name, reading) as opened:
         if page:
             opened.seek(page)
         return extremes_of(opened, reading)
@@ -196,26 +196,28 @@ def pixels_of(
     channels, height, width = image_shape
     if opened.format is None and opened.size != (width, height):
         raise ValueError(f"an array of {opened.height} x {opened.width}, not {height} x {width}; arrays aren't scaled")
-    image = _converted(opened, channels, reading)
+    image = converted(opened, channels, reading)
     if half is not None:
         if image.width % 2:
             raise ValueError(f"{image.width} pixels wide, which two images side by side can't be")
         left = image.width // 2 if half == "right" else 0
         image = image.crop((left, 0, left + image.width // 2, image.height))
-    return _channels_first(ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC))
+    return channels_first(ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC))
 
 
-def _converted(opened: Image.Image, channels: int, reading: Reading) -> Image.Image:
+def converted(opened: Image.Image, channels: int, reading: Reading) -> Image.Image:
+    """An opened image upright, in 8 bits, of 1 or 3 channels."""
     return eight_bits(_upright(opened), "L" if channels == 1 else "RGB", reading)
 
 
-def _channels_first(image: Image.Image) -> np.ndarray:
+def channels_first(image: Image.Image) -> np.ndarray:
+    """The pixels of an image of 8 bits, uint8 (C, H, W)."""
     pixels = np.asarray(image)
     return pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1)
 
 
 @contextmanager
-def _readable(file: str | IO[bytes], name: str | None, reading: Reading) -> Iterator[Image.Image]:
+def readable(file: str | IO[bytes], name: str | None, reading: Reading) -> Iterator[Image.Image]:
     """The opened image; what goes wrong within is an error that names the file."""
     told = name or (file if isinstance(file, str) else "image")
     formats = (*FORMATS, "GIF") if told.lower().endswith(".gif") else FORMATS
@@ -248,12 +250,16 @@ def _of_array(file: str | IO[bytes]) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """The image turned as its orientation tag says; one whose tags can't be read is taken to be upright."""
-    try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except UNREADABLE:
-        turn = None
+    turn = turn_of(image)
     return image if turn is None else image.transpose(turn)
+
+
+def turn_of(image: Image.Image) -> Image.Transpose | None:
+    """What turns an image as its orientation tag says; None for one that is upright, or whose tags can't be read."""
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except UNREADABLE:
+        return None
 
 
 def eight_bits(image: Image.Image, mode: str, reading: Reading = DEFAULT) -> Image.Image:

@@ -250,7 +250,11 @@ class ImageTree:
             return Classes() if len(folders) < 2 or loose else Classes(in_order(folders))
         raw = [self._raw(split, self.parts[split][1]) for split in SPLITS if split in self.parts]
         assert self._file is not None
-        return Classes.of(raw, self.renumber, self._file.class_names, len(self._file.class_names))
+        names = self._file.class_names
+        try:
+            return Classes.of(raw, self.renumber, names, len(names))
+        except ValueError as error:
+            raise ValueError(f"{self._file.path}: {error}") from error
 
     def _check_strays(self) -> None:
         """Refuses images beside class folders, of which labels would be lost in silence."""

@@ -147,16 +147,20 @@ def plain_labels(
 class LabelFile:
     """Labels of files by name, from a ``dataset.json`` (StyleGAN), another .json, a .csv, or CelebA's list.
 
-    A .json is ``{"labels": [[name, label], ...]}``, where null for all stands for no labels, or ``{name: label}``. A
-    .csv has a line of titles, two columns or titles of `FILE_COLUMNS` and `LABEL_COLUMNS`, or columns of attributes. A
-    .txt is CelebA's ``list_attr_celeba.txt``, whose names are looked up without folders. Labels are integers from 0,
-    words, or one-hot lists; or attributes, of which some make the classes: rows of 1 and 0 or -1, in a .json also lists
-    of words, or ``{attribute: 1}``. Names are paths below the folder, with or without their suffix.
+    A .json is ``{"labels": [[name, label], ...]}``, where null for all stands for no labels, or ``{name: label}``;
+    ``"class_names": [...]`` beside ``labels`` names the classes by number. A .csv has a line of titles, two columns or
+    titles of `FILE_COLUMNS` and `LABEL_COLUMNS`, or columns of attributes. A .txt is CelebA's
+    ``list_attr_celeba.txt``, whose names are looked up without folders. Labels are integers from 0, words, or one-hot
+    lists; or attributes, of which some make the classes: rows of 1 and 0 or -1, in a .json also lists of words, or
+    ``{attribute: 1}``. Names are paths below the folder, with or without their suffix.
 
     Args:
         content: of the file.
         path: its name.
         attributes: that make the classes.
+
+    Attributes:
+        class_names: of the classes by number, where the file says them.
 
     Raises:
         ValueError: a file that is not of these forms.
@@ -174,7 +178,7 @@ class LabelFile:
     @property
     def class_names(self) -> tuple[str, ...]:
         """What the classes are called, where it is not the labels that say it."""
-        return self.attributes.class_names or self.table.columns
+        return self.attributes.class_names or self.table.class_names or self.table.columns
 
     def of(self, names: Sequence[str]) -> np.ndarray:
         """The label of each file, (N,) integers or words.

@@ -1,35 +1,17 @@
 """The files below a folder or inside a .zip: images, and everything else by name."""
 
+import io
 import os
-import zipfile
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
-
-import numpy as np
+from typing import IO
 
 from datamodules.decoding import ARRAY, EXTENSIONS, UNREADABLE, is_image
 from datamodules.splits import split_named
+from datamodules.zip_directory import Names, ZipDirectory
+
+__all__ = ["Archive", "Listing", "Names", "list_folder", "no_images"]
 
 HIDDEN = (".", "__MACOSX")  # beginnings of names that are not looked at
-
-
-class Names(Sequence[str]):
-    """Strings in one piece of memory: a million paths that workers share without copying them page by page."""
-
-    def __init__(self, names: Iterable[str]):
-        encoded = [os.fsencode(name) for name in names]
-        self._text = b"".join(encoded)
-        self._ends = np.cumsum([0, *map(len, encoded)])
-
-    def __len__(self) -> int:
-        return len(self._ends) - 1
-
-    def __getitem__(self, i: Any) -> Any:
-        if isinstance(i, slice):
-            return [self[j] for j in range(*i.indices(len(self)))]
-        i = range(len(self))[i]
-        return os.fsdecode(self._text[self._ends[i] : self._ends[i + 1]])
 
 
 @dataclass(frozen=True)
@@ -95,7 +77,7 @@ def list_folder(folder: str, follow_links: bool = False) -> Listing:
 
 
 class Archive:
-    """The files of a .zip, opened anew in every process: workers that share one handle would read each other's bytes.
+    """The files of a .zip, by a directory that workers share; each process opens the file for itself.
 
     A single folder that holds everything, as archives often have, is no part of the names unless it says a split.
 
@@ -111,25 +93,30 @@ class Archive:
         if not os.path.isfile(path):
             raise FileNotFoundError(f"root: there is no folder or .zip {path!r}")
         self.path = path
-        self._process = -1
-        self._zip: zipfile.ZipFile | None = None
+        try:
+            self._directory = ZipDirectory(path)
+        except UNREADABLE as error:
+            raise ValueError(f"root: {path}: not a readable .zip file: {error}") from error
         self._prefix = ""
-        names = [name for name in self._opened().namelist() if not name.endswith("/") and not _hidden(name)]
-        tops = {name.partition("/")[0] for name in names}
-        if len(tops) == 1 and all("/" in name for name in names) and split_named(top := tops.pop()) is None:
+        tops, loose = set(), False
+        for name in self._directory.names:
+            if not name.endswith("/") and not _hidden(name):
+                top, below, _ = name.partition("/")
+                tops.add(top)
+                loose = loose or not below
+        if len(tops) == 1 and not loose and split_named(top := tops.pop()) is None:
             self._prefix = f"{top}/"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_process": -1, "_zip": None}
 
     def listing(self) -> Listing:
         """What is in it."""
         images: list[str] = []
         others: list[str] = []
         hidden: list[str] = []
-        for name in dict.fromkeys(self._opened().namelist()):
-            if name.endswith("/"):
+        last = ""
+        for name in self._directory.names:
+            if name.endswith("/") or name == last:  # of two of one name the last counts, as in zipfile
                 continue
+            last = name
             if _hidden(name):
                 hidden.append(name)
                 continue
@@ -144,24 +131,14 @@ class Archive:
             ValueError: it can't be read; names it.
         """
         try:
-            return self._opened().open(self._prefix + name)
+            return io.BytesIO(self._directory.read(self._prefix + name))
         except UNREADABLE as error:
             raise ValueError(f"{self.path}/{name}: can't be read: {error}") from error
 
     def stamp(self, name: str) -> str:
         """What tells this file from another of its name."""
-        entry = self._opened().getinfo(self._prefix + name)
-        return f"{entry.file_size}\n{entry.CRC}"
-
-    def _opened(self) -> zipfile.ZipFile:
-        if self._zip is not None and self._process == os.getpid():
-            return self._zip
-        try:
-            opened = zipfile.ZipFile(self.path)
-        except UNREADABLE as error:
-            raise ValueError(f"root: {self.path}: not a readable .zip file: {error}") from error
-        self._process, self._zip = os.getpid(), opened
-        return opened
+        size, checksum = self._directory.entry(self._prefix + name)
+        return f"{size}\n{checksum}"
 
 
 def _listing(images: list[str], others: list[str], hidden: list[str]) -> Listing:

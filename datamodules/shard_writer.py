@@ -1,8 +1,7 @@
 """Any data module's images as shards of the WebDataset format."""
 
 import io
-import os
-import shutil
+import tarfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,14 +12,14 @@ from torch import Tensor
 from datamodules.base import DataModule
 from datamodules.datasets import SPLITS
 from datamodules.shard_index import INDEX, ShardIndex
-
-CHUNK = 1000  # images read at once
+from lit_gen.files import whole_folder
 
 
 def write_shards(data: DataModule, folder: str | Path, images_per_shard: int = 1000) -> None:
     """Write the three splits and their index; the folder appears whole or not at all.
 
     Pictures of 1 or 3 channels become PNG, which loses nothing, all else ``.npy``. Images of a split keep their order.
+    ``lit-gen convert`` does so for pictures in files without encoding them again, and can be interrupted.
 
     Args:
         data: the images.
@@ -29,39 +28,37 @@ def write_shards(data: DataModule, folder: str | Path, images_per_shard: int = 1
 
     Raises:
         ValueError: the folder exists, or a shard would be empty.
-        ModuleNotFoundError: without the package webdataset.
     """
-    try:
-        from webdataset import ShardWriter
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "writing shards needs the package webdataset: pip install 'lit-gen[streaming]'"
-        ) from None
     folder = Path(folder)
     if folder.exists():
         raise ValueError(f"folder={folder}: exists already")
     if images_per_shard < 1:
         raise ValueError(f"images_per_shard={images_per_shard}: must be at least 1")
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
-        unfinished.mkdir(parents=True)
+    with whole_folder(folder) as unfinished:
         for split in SPLITS:
-            dataset, pattern = data.dataset(split), f"{unfinished}/{split}-%06d.tar"
-            if not len(dataset):
-                continue
-            with ShardWriter(pattern, maxcount=images_per_shard, maxsize=2**62, verbose=0, mtime=0) as writer:
-                for start in range(0, len(dataset), CHUNK):
-                    indices = list(range(start, min(start + CHUNK, len(dataset))))
+            dataset = data.dataset(split)
+            for number, start in enumerate(range(0, len(dataset), images_per_shard)):
+                indices = list(range(start, min(start + images_per_shard, len(dataset))))
+                with tarfile.open(unfinished / f"{split}-{number:06d}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
                     for i, image, label in zip(indices, *dataset.__getitems__(indices), strict=True):
-                        sample = {"__key__": f"{i:09d}", **encoded(image)}
+                        for suffix, content in encoded(image).items():
+                            add_member(tar, f"{i:09d}.{suffix}", content)
                         if data.num_classes:
-                            sample["cls"] = str(int(label)).encode()
-                        writer.write(sample)
-        with open(unfinished / INDEX, "wb") as file:
-            np.savez_compressed(file, **asdict(ShardIndex.of(unfinished).named(data.class_names)))
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+                            add_member(tar, f"{i:09d}.cls", str(int(label)).encode())
+        write_index(unfinished, data.class_names)
+
+
+def write_index(folder: Path, class_names: tuple[str, ...]) -> None:
+    """Write where the images of a folder's shards begin, and what their classes are called."""
+    with open(folder / INDEX, "wb") as file:
+        np.savez_compressed(file, **asdict(ShardIndex.of(folder).named(class_names)))
+
+
+def add_member(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    """Add a file to a tar, without a time or an owner, so that the same images make the same bytes."""
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = len(content), 0o644
+    tar.addfile(member, io.BytesIO(content))
 
 
 def encoded(image: Tensor) -> dict[str, bytes]:

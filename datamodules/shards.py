@@ -7,6 +7,7 @@ comes before it. Nothing is unpacked to disk, and no member is unpickled.
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -82,6 +83,11 @@ class ShardImages(BatchDataset):
             return examine(io.BytesIO(content), (channels, height, width), name, self.reading)
         array = self._decoded(content, suffix, name)
         return Header(array.shape[1:], "array"), (float(array.min()), float(array.max()), 255), array
+
+    def opened(self, i: int) -> IO[bytes]:
+        """The picture or array of image i as it is stored."""
+        ((_, (content, _, _)),) = self._contents([i])
+        return io.BytesIO(content)
 
     def described(self, i: int) -> str:
         """What errors call image i."""

@@ -20,7 +20,7 @@ class StreamingDataModule(DataModule):
     The splits are said by a word of the names, as those of `ImageFolderDataModule`'s folders; where none says train,
     files that say nothing are training images, and a split without files is empty. In them ``a.png`` (or another
     format, or npy) with ``a.cls``, a number from 0, or ``a.json`` with a ``label``, a number or a word, is one sample;
-    other members are counted and passed over. ``scripts/make_shards.py`` writes such a folder from any data module,
+    other members are counted and passed over. ``lit-gen convert SOURCE TARGET --to shards`` writes such a folder,
     with an ``index.npz`` of where the images begin; without a current one the headers are read at the start, which
     takes a minute or so for a million.
 

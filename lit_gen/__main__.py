@@ -34,6 +34,7 @@ look around:
   report      runs as one HTML file: curves, pictures over time, alarms, configurations
   list        the shipped models and configs
   check       what a folder, archive or array of images holds, and every file that can't be read
+  convert     data as a folder, .zip, .npz, shards or parquet, with the same pixels, labels and splits
   doctor      versions, devices, precisions, weights and accounts found
 
 lit-gen COMMAND --help tells the options of each."""

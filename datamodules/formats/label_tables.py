@@ -9,6 +9,7 @@ from typing import Any
 
 FILE_COLUMNS = ("file", "filename", "file_name", "image", "image_id", "name", "path", "id")
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target")
+CLASS_NAMES = "class_names"  # in a .json, beside its labels
 BINARY = ("0", "1", "-1")  # what a cell says of an attribute
 
 
@@ -19,10 +20,12 @@ class LabelTable:
     Args:
         labels: a number, a word, or a list of numbers for each name; None where the file says that there are none.
         columns: what the numbers of a list stand for, if that is known.
+        class_names: of the classes by number, if the file says them.
     """
 
     labels: dict[str, Any] | None
     columns: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
 
 
 def read_table(content: bytes, path: str, attributes: bool = False) -> LabelTable:
@@ -65,7 +68,15 @@ def _of_json(content: Any) -> LabelTable:
     pairs = [(str(name).replace("\\", "/"), label) for name, label in pairs]
     told = content.get("attribute_names", ()) if isinstance(content, dict) else ()
     columns, values = as_rows([label for _, label in pairs], tuple(map(str, told)))
-    return LabelTable(_by_name(list(zip((name for name, _ in pairs), values, strict=True))), columns)
+    by_name = _by_name(list(zip((name for name, _ in pairs), values, strict=True)))
+    return LabelTable(by_name, columns, _names_of_json(content))
+
+
+def _names_of_json(content: Any) -> tuple[str, ...]:
+    names = content.get(CLASS_NAMES, []) if isinstance(content, dict) and "labels" in content else []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{CLASS_NAMES} must be a list of words")
+    return tuple(names)
 
 
 def as_rows(labels: Sequence[Any], columns: tuple[str, ...] = ()) -> tuple[tuple[str, ...], list[Any]]:

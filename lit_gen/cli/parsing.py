@@ -48,6 +48,7 @@ OWN_COMMANDS = (
     "list",
     "doctor",
     "check",
+    "convert",
     "extractor",
     "statistics",
     "compare",

@@ -9,6 +9,7 @@
     python scripts/benchmark startup
     python scripts/benchmark augmentation --rounds 5
     python scripts/benchmark inversion --rounds 1
+    python scripts/benchmark scale --images 20000
 
 Both sides take turns in short stretches on one thread, and the clock counts the processor time of this process alone,
 so that other work on the machine hits them alike and as little as can be; the figures are medians.
@@ -25,6 +26,7 @@ from extractors import extractors
 from inversion import inversion
 from rows import ROWS
 from sampling import sampling
+from scale import AVAILABLE, scale
 from scores import scores
 from startup import startup
 from steps import steps
@@ -39,6 +41,9 @@ BENCHMARKS = {
     "startup": lambda arguments: startup(arguments.rounds),
     "augmentation": lambda arguments: augmentation(arguments.rounds),
     "inversion": lambda arguments: inversion(arguments.rounds),
+    "scale": lambda arguments: scale(
+        arguments.images, arguments.loaders, arguments.rounds, arguments.batches, arguments.workers, arguments.folder
+    ),
 }
 
 
@@ -52,6 +57,12 @@ def main() -> None:
     of_steps.add_argument("--rows", nargs="*", choices=sorted(ROWS), help="which steps; by default all")
     of_steps.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     of_steps.add_argument("--json", help="a file for the figures")
+    of_scale = parser.add_argument_group("scale")
+    of_scale.add_argument("--images", type=int, default=20_000, help="pictures, in thousands")
+    of_scale.add_argument("--loaders", nargs="*", choices=AVAILABLE, default=AVAILABLE, help="by default all")
+    of_scale.add_argument("--batches", type=int, default=150, help="that are timed")
+    of_scale.add_argument("--workers", type=int, default=2)
+    of_scale.add_argument("--folder", help="an existing folder for the pictures (the system's for temporary files)")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

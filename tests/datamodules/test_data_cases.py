@@ -181,7 +181,7 @@ def test_arrays(tmp_path, arrays, options, names, said):
 @pytest.mark.parametrize("kind", ["folder", "shards"])
 def test_a_check_decodes_every_image_once(tmp_path, monkeypatch, kind):
     opened = []
-    readable = decoding._readable
+    readable = decoding.readable
 
     def counted(*arguments):
         opened.append(arguments[1])
@@ -198,7 +198,7 @@ def test_a_check_decodes_every_image_once(tmp_path, monkeypatch, kind):
                 tar.add(tmp_path / "files" / f"{i}.png", f"{i}.png")
         data = StreamingDataModule(tmp_path)
         assert data.image_shape == (3, SIDE, SIDE)
-    monkeypatch.setattr(decoding, "_readable", counted)
+    monkeypatch.setattr(decoding, "readable", counted)
     summary = check(data)
     assert len(opened) == len(set(opened)) == sum(summary.images.values()) == (151 if kind == "folder" else 30)
     assert [re.search(r"x\.png: not a readable image: of none of the formats PNG, JPEG", e) is not None

@@ -1,7 +1,6 @@
 """Shards: what is written is read, in an order that nothing but seed and epoch decides."""
 
 import io
-import sys
 import tarfile
 
 import lightning as L
@@ -245,9 +244,3 @@ def test_an_interrupted_writer_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match="exists already"):
         write_shards(DigitsDataModule(), tmp_path)
-
-
-def test_writing_without_webdataset_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "webdataset", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'lit-gen\[streaming\]'"):
-        write_shards(DigitsDataModule(), tmp_path / "shards")

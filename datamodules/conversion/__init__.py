@@ -1,0 +1,1 @@
+"""One form of data as another: folder, .zip, .npz, shards, parquet. ``lit-gen convert`` is its command."""

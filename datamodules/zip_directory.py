@@ -1,0 +1,193 @@
+"""Where the files of a .zip are, in arrays: a million cost some 60 MB, of which processes that are forked share all.
+
+Python's zipfile makes an object of each entry, some 0.5 GB for a million, in every process that opens the file. Here
+the directory is read once, and a file by one seek and one read. Layout: APPNOTE.TXT of PKWARE, 4.3 and 4.5.3.
+"""
+
+import os
+import struct
+import zipfile
+import zlib
+from array import array
+from collections.abc import Iterable, Sequence
+from typing import IO, Any
+
+import numpy as np
+
+ENTRY = struct.Struct("<4s4x2H4x3L3H8xL")  # flags, method, CRC-32, sizes packed and unpacked, lengths of names, offset
+LOCAL = struct.Struct("<4s22x2H")  # lengths of name and extra field, which may be others than the directory's
+END = struct.Struct("<4s8x2L2x")
+LOCATOR = struct.Struct("<4s16x")
+END64 = struct.Struct("<4s36x2Q")
+ENCRYPTED, UTF8 = 1, 0x800  # flags
+STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
+SLACK = 64  # bytes that a local extra field may have more than the directory's, without a second read
+LARGE = 0xFFFFFFFF  # stands for a number that the extra field holds
+
+
+class Names(Sequence[str]):
+    """Strings in one piece of memory: a million paths that workers share without copying them page by page."""
+
+    def __init__(self, names: Iterable[str]):
+        text, ends = bytearray(), array("q", [0])
+        for name in names:
+            text += os.fsencode(name)
+            ends.append(len(text))
+        self._text, self._ends = bytes(text), np.frombuffer(ends, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return [self[j] for j in range(*i.indices(len(self)))]
+        i = range(len(self))[i]
+        return os.fsdecode(self._text[self._ends[i] : self._ends[i + 1]])
+
+
+class ZipDirectory:
+    """The entries of a .zip, sorted by their names; of several of one name the first in the file comes first.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        names: of all entries, folders included.
+
+    Raises:
+        zipfile.BadZipFile: no .zip, or a damaged directory.
+    """
+
+    def __init__(self, path: str):
+        self.path = path
+        self._file: IO[bytes] | None = None
+        self._process = -1
+        with open(path, "rb") as file:
+            directory, moved = _directory(file)
+        names, rows = _entries(directory)
+        order = sorted(range(len(names)), key=names.__getitem__)
+        self.names = Names(names[i] for i in order)
+        sorted_rows = np.frombuffer(rows, dtype=np.uint64).reshape(-1, 5)[order]
+        self._flags, self._checksums, self._packed, self._sizes, self._offsets = sorted_rows.T.copy()
+        self._offsets += np.uint64(moved)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_process": -1, "_file": None}
+
+    def entry(self, name: str) -> tuple[int, int]:
+        """Size and CRC-32 of a file.
+
+        Raises:
+            KeyError: there is none of this name.
+        """
+        i = self._find(name)
+        return int(self._sizes[i]), int(self._checksums[i])
+
+    def read(self, name: str) -> bytes:
+        """A file, unpacked and compared with its checksum.
+
+        Raises:
+            KeyError: there is none of this name.
+            zipfile.BadZipFile: it is damaged.
+        """
+        i = self._find(name)
+        flags, method = divmod(int(self._flags[i]), 2**16)
+        if flags & ENCRYPTED or method not in (STORED, DEFLATED):
+            with zipfile.ZipFile(self.path) as archive:  # which knows more methods, and what to say of passwords
+                return archive.read(name)
+        content = self._packed_bytes(i, name)
+        if method == DEFLATED:
+            content = zlib.decompressobj(-15).decompress(content, int(self._sizes[i]) + 1)
+        if len(content) != self._sizes[i] or zlib.crc32(content) != self._checksums[i]:
+            raise zipfile.BadZipFile(f"Bad CRC-32 for file {name!r}")
+        return content
+
+    def _packed_bytes(self, i: int, name: str) -> bytes:
+        file, count = self._opened(), int(self._packed[i])
+        file.seek(int(self._offsets[i]))
+        read = file.read(LOCAL.size + len(name.encode()) + SLACK + count)
+        if len(read) < LOCAL.size or read[:4] != b"PK\3\4":
+            raise zipfile.BadZipFile("Bad magic number for file header")
+        _, *lengths = LOCAL.unpack_from(read)
+        begin = LOCAL.size + sum(lengths)
+        missing = begin + count - len(read)
+        return (read + file.read(missing) if missing > 0 else read)[begin : begin + count]
+
+    def _opened(self) -> IO[bytes]:
+        """The file, opened anew in every process: workers that share a handle would read each other's bytes."""
+        if self._file is None or self._process != os.getpid():
+            self._file, self._process = open(self.path, "rb", buffering=0), os.getpid()  # noqa: SIM115
+        return self._file
+
+    def _find(self, name: str) -> int:
+        """The last entry of a name, by bisection."""
+        low, high = 0, len(self.names)
+        while low < high:
+            middle = (low + high) // 2
+            if self.names[middle] <= name:
+                low = middle + 1
+            else:
+                high = middle
+        if low == 0 or self.names[low - 1] != name:
+            raise KeyError(f"There is no item named {name!r} in the archive")
+        return low - 1
+
+
+def _directory(file: IO[bytes]) -> tuple[bytes, int]:
+    """The central directory, and by how many bytes the archive lies behind where its offsets say."""
+    length = file.seek(0, os.SEEK_END)
+    start = max(0, length - END.size - 2**16)
+    file.seek(start)
+    tail = file.read()
+    at = tail.rfind(b"PK\5\6", 0, max(0, len(tail) - END.size + 4))
+    if at < 0:
+        raise zipfile.BadZipFile("File is not a zip file")
+    _, size, offset = END.unpack_from(tail, at)
+    end = start + at
+    if end >= LOCATOR.size + END64.size:
+        file.seek(end - LOCATOR.size - END64.size)
+        large = file.read(END64.size + LOCATOR.size)
+        if large[END64.size :][:4] == b"PK\6\7" and large[:4] == b"PK\6\6":
+            end -= LOCATOR.size + END64.size
+            _, size, offset = END64.unpack_from(large)
+    moved = end - size - offset
+    if moved < 0:
+        raise zipfile.BadZipFile("Bad offset for central directory")
+    file.seek(offset + moved)
+    directory = file.read(size)
+    if len(directory) != size:
+        raise zipfile.BadZipFile("Truncated central directory")
+    return directory, moved
+
+
+def _entries(directory: bytes) -> tuple[list[str], "array[int]"]:
+    """Names, and of each entry flags and method, CRC-32, size packed and unpacked, offset."""
+    names: list[str] = []
+    rows, at = array("Q"), 0
+    while at < len(directory):
+        if len(directory) - at < ENTRY.size or directory[at : at + 4] != b"PK\1\2":
+            raise zipfile.BadZipFile("Bad magic number for central directory")
+        _, flags, method, checksum, packed, size, named, extra, comment, offset = ENTRY.unpack_from(directory, at)
+        begin = at + ENTRY.size
+        if LARGE in (packed, size, offset):
+            size, packed, offset = _large(directory[begin + named : begin + named + extra], size, packed, offset)
+        rows.extend((flags * 2**16 + method, checksum, packed, size, offset))
+        name = directory[begin : begin + named].decode("utf-8" if flags & UTF8 else "cp437")
+        names.append(name.partition("\0")[0])
+        at = begin + named + extra + comment
+    return names, rows
+
+
+def _large(extra: bytes, *numbers: int) -> list[int]:
+    """Size, packed size and offset; the extra field of kind 1 holds those that 32 bits don't, in this order."""
+    at, held = 0, b""
+    while at + 4 <= len(extra):
+        kind, length = struct.unpack_from("<2H", extra, at)
+        if kind == 1:
+            held = extra[at + 4 : at + 4 + length]
+        at += 4 + length
+    values = iter(struct.unpack(f"<{len(held) // 8}Q", held[: len(held) // 8 * 8]))
+    try:
+        return [next(values) if number == LARGE else number for number in numbers]
+    except StopIteration:
+        raise zipfile.BadZipFile("Corrupt zip64 extra field") from None
