@@ -10,7 +10,8 @@ stopped. In a row's commands $SEED and $FOLDER stand for the seed and that folde
 there. `lit-gen fit` gets the seed and the folder by itself, `lit-gen test` the folder and the checkpoint. A row's
 `measure` says where each metric is found:
 
-    [fit, val/fd_digits_1000, first]   # or last, or all: a column of metrics.csv of the first fit (the second: fit2)
+    [fit, val/fd_digits_1000, first]   # or last, or all: a column of metrics.csv of the first fit (the second: fit2),
+                                       # or of the run in another folder of a given name
     [modes.jsonl, -1, modes]           # a value of a JSON file in the folder; "*": of each in a list, one for each seed
 
 Times are those of the first command, start-up and scoring included: cpu_s is of its processors, wall_s of the clock.
@@ -22,6 +23,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -103,12 +105,14 @@ def execute(row: dict[str, Any], seed: int | None, folder: Path, options: list[s
     """Run the commands of a seed, unless its folder says that they have been; the times and the commit."""
     if (folder / DONE).exists():
         done: dict[str, Any] = json.loads((folder / DONE).read_text())
+        if done["options"] != options:
+            raise SystemExit(f"reproduce.py: {folder} was run with options {done['options']}, not with {options}")
         return done
     if folder.exists():
         raise SystemExit(f"reproduce.py: {folder} holds an unfinished run; remove it to run it again")
     folder.mkdir(parents=True)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.getenv("PYTHONPATH", "")]))}
-    done = {"commit": commit(), "hardware": hardware()}
+    done = {"commit": commit(), "hardware": hardware(), "options": options}
     for index in range(len(row["commands"])):
         before, start = os.times(), time.perf_counter()
         subprocess.run([*expanded(row, index, seed, folder), *options], env=environment, check=True)
@@ -122,8 +126,14 @@ def execute(row: dict[str, Any], seed: int | None, folder: Path, options: list[s
 
 def of_column(folder: Path, name: str, column: str, which: str) -> float | list[float]:
     """A column of a run's metrics.csv."""
-    with (run_folder(folder, name) / "metrics.csv").open() as file:
-        found = [float(line[column]) for line in csv.DictReader(file) if line[column]]
+    file = run_folder(folder, name) / "metrics.csv"
+    with file.open() as opened:
+        rows = list(csv.DictReader(opened))
+    if not rows or column not in rows[0]:
+        raise SystemExit(
+            f"reproduce.py: {file} has no column {column}; it has {', '.join(rows[0]) if rows else 'none'}"
+        )
+    found = [float(row[column]) for row in rows if row[column]]
     return found if which == "all" else found[{"first": 0, "last": -1}[which]]
 
 
@@ -144,10 +154,11 @@ def of_keys(found: Any, keys: list[Any]) -> Any:
     return found
 
 
-def measured(row: dict[str, Any], folder: Path) -> dict[str, Any]:
+def measured(row: dict[str, Any], folder: Path, seed: int | None = None) -> dict[str, Any]:
     """The values that `measure` finds in a seed's folder, to six digits."""
 
     def read(source: str, *keys: Any) -> Any:
+        source = Template(source).substitute(SEED=seed)
         return of_json(folder / source, list(keys)) if "." in source else of_column(folder, source, *keys)
 
     return {metric: rounded(read(*place)) for metric, place in row.get("measure", {}).items()}
@@ -165,7 +176,7 @@ def reproduce(name: str, row: dict[str, Any], seeds: list[int], root: Path, opti
     alone = zip(seeds or [None], folders, strict=True) if of_each_seed(row) else [(None, folders[0])]
     done = [execute(row, seed, folder, options) for seed, folder in alone]
     if row.get("measure"):
-        found = [measured(row, folder) for folder in folders]
+        found = [measured(row, folder, seed) for folder, seed in zip(folders, seeds or [None], strict=False)]
         values = {key: [each[key] for each in found] for key in row["measure"]}
         if not of_each_seed(row):  # a "*" has given one for each seed
             values = {key: inner[0] if isinstance(inner[0], list) else inner for key, inner in values.items()}
@@ -177,8 +188,21 @@ def reproduce(name: str, row: dict[str, Any], seeds: list[int], root: Path, opti
     return {"seeds": seeds or None, **about, "values": values}
 
 
+def of_seeds(row: dict[str, Any], seeds: list[int]) -> dict[str, Any]:
+    """The row with the values of these seeds alone, if it has all of them."""
+    known = row["seeds"] or []
+    if not set(seeds or []) <= set(known):
+        return row
+    values = {
+        metric: [stored[known.index(seed)] for seed in seeds] if seeds and isinstance(stored, list) else stored
+        for metric, stored in row.get("values", {}).items()
+    }
+    return {**row, "values": values, "seeds": seeds or row["seeds"]}
+
+
 def beside(row: dict[str, Any], again: dict[str, Any]) -> str:
-    """A table: measured, stored, their ratio, published."""
+    """A table: measured, stored (of the same seeds, if it has them), their ratio, published."""
+    row = of_seeds(row, again["seeds"])
     stored, published = row.get("values", {}), row.get("published", {})
     lines = [results.line(["metric", "measured", "stored", "ratio", "published"]), "|---" * 5 + "|"]
     for metric, found in again["values"].items():
@@ -197,8 +221,10 @@ def record(name: str, again: dict[str, Any]) -> None:
     """Put what was measured in the row's place, and make the page anew.
 
     Raises:
-        ValueError: if the page can't be made with it, and then all is as it was.
+        ValueError: if the page can't be made with it, or it ran with changes that no commit has; all is as it was then.
     """
+    if again["commit"].endswith("changes"):
+        raise ValueError(f"{name} was run at commit {again['commit']}: expected a commit that has them")
     _, sections = results.load()
     (section,) = (section for section, content in sections.items() if name in content["rows"])
     file, row = results.FOLDER / f"{section}.yaml", sections[section]["rows"][name]
@@ -253,18 +279,20 @@ def main() -> None:
         parser.error(f"{', '.join(sorted(unknown))}: no such row; --list prints them")
     if not arguments.rows and not arguments.list:
         parser.error("which row? --list prints them")
-    with tempfile.TemporaryDirectory() as temporary:
-        for name in arguments.rows:
-            row = rows[name]
-            if arguments.record and (reason := refuse_record(name, row, options)):
-                parser.error(reason)
-            if arguments.seeds and not of_each_seed(row):
-                parser.error(f"--seeds: {name} runs all of its seeds by one command")
-            seeds = arguments.seeds or row["seeds"] or []
-            again = reproduce(name, row, seeds, (arguments.root or Path(temporary)).absolute(), options)
-            print(f"\n{name}\n{beside(row, again)}", flush=True)
-            if arguments.record:
-                record(name, again)
+    for name in arguments.rows:
+        if arguments.record and (reason := refuse_record(name, rows[name], options)):
+            parser.error(reason)
+        if arguments.seeds and not of_each_seed(rows[name]):
+            parser.error(f"--seeds: {name} runs all of its seeds by one command")
+    root = (arguments.root or Path(tempfile.mkdtemp(prefix="reproduce-"))).absolute()
+    for name in arguments.rows:
+        print(f"{name}: in {root}", flush=True)  # where runs are kept if one fails
+        again = reproduce(name, rows[name], arguments.seeds or rows[name]["seeds"] or [], root, options)
+        print(f"\n{name}\n{beside(rows[name], again)}", flush=True)
+        if arguments.record:
+            record(name, again)
+    if not arguments.root:
+        shutil.rmtree(root)
 
 
 if __name__ == "__main__":

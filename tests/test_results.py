@@ -226,11 +226,13 @@ def test_each_seed_trains_and_is_tested_in_its_folder(folder, runs, tmp_path):
     assert again["values"]["curve"] == [[13.0, 4.0], [16.0, 7.0]]
     assert again["values"]["n"] == [10.0, 10.0]
     assert len(again["values"]["cpu_s"]) == len(again["values"]["wall_s"]) == 2
-    assert reproduce.reproduce("gan", row, [4, 7], tmp_path / "root", []) == again
+    assert reproduce.reproduce("gan", row, [4, 7], tmp_path / "root", ["--data.root=x"]) == again
     assert len(runs) == 4  # what has run isn't repeated
+    with pytest.raises(SystemExit, match=r"was run with options \['--data.root=x'\], not with \[\]"):
+        reproduce.reproduce("gan", row, [4, 7], tmp_path / "root", [])
     (here / "done.json").unlink()
     with pytest.raises(SystemExit, match="unfinished"):
-        reproduce.reproduce("gan", row, [4, 7], tmp_path / "root", [])
+        reproduce.reproduce("gan", row, [7], tmp_path / "root", [])
 
 
 def test_measured_stored_and_published_stand_side_by_side(folder):
@@ -240,6 +242,7 @@ def test_measured_stored_and_published_stand_side_by_side(folder):
     assert "| fd | 3 | 2 ± 1.414 | 1.500 | 1.5 |" in table
     assert "| new | 0.5 | | | |" in table
     assert "measured: commit def, seeds [0], another\nstored: commit abc, seeds [4, 7], a machine" in table
+    assert "| fd | 3 | 3 | 1.000 | 1.5 |" in reproduce.beside(row, {**again, "seeds": [7]})  # as that seed's
 
 
 def test_recording_replaces_the_row_and_the_page(folder, runs, tmp_path, monkeypatch, capsys):
@@ -249,13 +252,18 @@ def test_recording_replaces_the_row_and_the_page(folder, runs, tmp_path, monkeyp
     assert (row["seeds"], row["commit"], row["values"]["fd"]) == ([1, 2, 3], "1234567", [1.0, 2.0, 3.0])
     assert "torch" in row["hardware"]
     assert "Text of {braces}: 2.0 ± 1.0, published 1.5." in results.PAGE.read_text()
-    assert "no command measures seen" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "no command measures seen" in said
+    assert not Path(said.splitlines()[0].removeprefix("gan: in ")).exists()
 
 
 def test_a_record_that_the_page_cannot_show_changes_nothing(folder):
     before = (folder / "one.yaml").read_text()
+    again = {"seeds": [0], "commit": "d", "hardware": "h", "values": {"other": [1.0]}}
     with pytest.raises(ValueError, match="shows fd"):
-        reproduce.record("gan", {"seeds": [0], "commit": "d", "hardware": "h", "values": {"other": [1.0]}})
+        reproduce.record("gan", again)
+    with pytest.raises(ValueError, match="run at commit c, d with changes"):
+        reproduce.record("gan", {**again, "commit": "c, d with changes", "values": {"fd": [1.0]}})
     assert (folder / "one.yaml").read_text() == before
     assert not results.PAGE.exists()
 
@@ -291,6 +299,16 @@ def test_rows_that_cannot_be_recorded_say_so(folder, runs, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         reproduce.main()
     assert "the figures of gan are read by hand" in capsys.readouterr().err
+
+
+def test_values_of_a_run_in_a_folder_that_names_the_seed(tmp_path):
+    run = tmp_path / "gan-7" / "2026"
+    run.mkdir(parents=True)
+    (run / "metrics.csv").write_text("step,fd\n0,3.25\n1,2.5\n")
+    row = {"measure": {"fd": ["gan-$SEED", "fd", "all"]}}
+    assert reproduce.measured(row, tmp_path, 7) == {"fd": [3.25, 2.5]}
+    with pytest.raises(SystemExit, match="has no column nll; it has step, fd"):
+        reproduce.measured({"measure": {"nll": ["gan-$SEED", "nll", "last"]}}, tmp_path, 7)
 
 
 def test_values_of_json_files(tmp_path):
