@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 TARGET = re.compile(r"(?<=\]\()[^)\s:#]+")
 ALWAYS = {ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"}  # which the navigation names
+CODE = re.compile(r"(?<=<code>)[^<]*(?=</code>)")
+JOINT = re.compile(r"::|/|_(?=[^_])|(?<=\w)\.(?=\w)")
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".sh": "bash", ".json": "json"}
 
 
@@ -48,6 +50,11 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
     if page.file.generated_by is not None:
         return markdown
     return relinked(markdown, (DOCS / page.file.src_uri).parent, page.file.src_uri)
+
+
+def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Let the names of tests and files break where they are joined, as tables are narrow."""
+    return CODE.sub(lambda code: JOINT.sub(r"\g<0><wbr>", code[0]), html)
 
 
 def expanded(item: dict) -> dict:
