@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 Split = Literal["train", "val", "test"]
+"""The name of a split."""
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 

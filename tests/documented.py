@@ -17,7 +17,9 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
-PAGES = {path.name: path for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
+DOCS = ROOT / "docs"
+PAGES = {"README.md": ROOT / "README.md"}
+PAGES |= {path.relative_to(DOCS).as_posix(): path for path in sorted(DOCS.rglob("*.md"))}
 PACKAGE = Path(__file__).parent / "example_package"
 
 # Beginnings of lines that are not run at all, and why not.

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT / "docs")))
 def test_tests_and_files_exist(page):
     text = page.read_text()
     for file, test in re.findall(r"`(?:tests/)?([\w/]+\.py)::(test_\w+)`", text):
@@ -32,3 +32,17 @@ def test_the_page_of_adversarial_models_leaves_no_loss_or_penalty_out():
     assert len(options) > 12
     missing = [name for name in options if f"`{name}" not in text and getattr(losses, name) not in bases]
     assert not missing
+
+
+def test_the_page_of_all_models_leaves_no_config_out():
+    from lit_gen.pretrained.shipped import list_configs
+
+    text = (ROOT / "docs" / "choose.md").read_text()
+    missing = [name for name in list_configs() if f"`{name}`" not in text]
+    assert set(missing) == {"ddp", "tensorboard", "wandb"}  # which are added to others
+
+
+def test_pictures_written_as_html_exist():
+    for page in PAGES:
+        for picture in re.findall(r'<img src="([^"]+)"', page.read_text()):
+            assert (page.parent / picture).is_file(), f"{page.name}: {picture}"

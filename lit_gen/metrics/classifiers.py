@@ -14,12 +14,12 @@ from lit_gen.metrics.extractors import Extractor
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "pretrained" / "weights"
 
-# sha256 of the shipped files: a score means nothing when the weights behind its name may change.
 SHIPPED = {
     "digits": "5ebffa316006582a08f12dd0aa763072e20939af04cfe2501abb1f38af414423",
     "mnist": "975312520ef75dec68032eb018e7cab7613a0a5f240ad50127f039d0da9c9b19",
     "cifar10": "b75222b4bc64d23c2f69235b1436f3d98fc48a022e48a361302ca97d80f4051a",
 }
+"""SHA-256 of the shipped files: a score means nothing when the weights behind its name may change."""
 
 
 DIGITS = tuple("0123456789")

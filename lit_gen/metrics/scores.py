@@ -200,6 +200,7 @@ SCORES: dict[str, Score] = {
     ),
     "class_transfer": Score(lambda c: class_transfer(*c.labelled), "labels", "GAN-train and GAN-test, linear"),
 }
+"""The groups of scores by the names that ``compute_scores`` and ``--scores`` take."""
 
 
 def few_data(names: Sequence[str], real: Features) -> list[str]:

@@ -9,6 +9,7 @@ from torch import nn
 from lit_gen.networks.layers import LINEAR_LAYERS, init_dcgan
 
 Init = Literal["dcgan", "he", "glorot", "orthogonal"]
+"""The name of a distribution of initial weights."""
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 

@@ -12,6 +12,7 @@ from lit_gen.distributions.gaussian import bound_log_scale
 from lit_gen.networks.minibatch import BATCH_COMPARISONS
 
 Norm = Literal["batch", "layer", "instance", "none"]
+"""The name of a normalisation."""
 M = TypeVar("M", bound=nn.Module)
 
 BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)  # of any dimension, on its own or across processes

@@ -12,6 +12,7 @@ from lit_gen.networks.base import at_least_one
 from lit_gen.precision import float32_or_better
 
 Minibatch = Literal["none", "stddev", "discrimination"]
+"""The name of what a discriminator compares within a batch."""
 
 
 class MinibatchStdDev(nn.Module):
