@@ -17,7 +17,10 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
-PAGES = {path.name: path for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
+DOCS = ROOT / "docs"
+LECTURE = sorted((DOCS / "lecture").glob("*.md"))
+PAGES = {path.name: path for path in [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]}
+PAGES |= {path.relative_to(DOCS).as_posix(): path for path in LECTURE}
 PACKAGE = Path(__file__).parent / "example_package"
 
 # Beginnings of lines that are not run at all, and why not.
@@ -30,6 +33,7 @@ NOT_RUN = {
     "lit-gen explore vae_mnist": "serves a page until it is stopped; test_explore_page.py does",
     "python scripts/check_explore_page.py": "needs a browser; test_explore_page.py runs it where there is one",
     "lit-gen sweep": "trains many times in processes of their own; test_sweep.py does",
+    "python scripts/lecture": "trains for minutes; test_lecture.py runs every page's computation at reduced length",
     "sbatch": "needs a cluster; test_distributed.py runs the script's options",
 }
 # Commands whose options alone are read, and why so.
