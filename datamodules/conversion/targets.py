@@ -14,8 +14,8 @@ import numpy as np
 from datamodules.conversion.parquet import write_parquet
 from datamodules.conversion.parts import Finished, Item, items
 from datamodules.datasets import SPLITS, Split
-from datamodules.image_tree import STYLEGAN
 from datamodules.formats.label_tables import CLASS_NAMES
+from datamodules.image_tree import STYLEGAN
 from datamodules.listing import HIDDEN
 from datamodules.shard_writer import write_index
 from datamodules.splits import split_named
