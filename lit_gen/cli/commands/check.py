@@ -27,6 +27,13 @@ def parser() -> argparse.ArgumentParser:
     add("data", help=f"a folder or .zip of images, a folder of shards (.tar), {told}, a file of arrays ({ACCEPTED})")
     add("--image_size", type=int, help="side that pictures are to be scaled to (fit's choice); smaller ones are told")
     add("--channels", type=int, default=3, choices=(1, 3), help="of pictures (3)")
+    add_reading(command)
+    return command
+
+
+def add_reading(command: argparse.ArgumentParser) -> None:
+    """The options that say how what is at a path is read, which `data_at` takes."""
+    add = command.add_argument
     add("--white", type=float, help="the stored value that becomes white")
     add("--alpha", default="white", choices=("white", "drop"), help="what becomes of transparent pixels (white)")
     add("--pages", default="first", choices=("first", "all"), help="of TIFF files with several (first)")
@@ -35,7 +42,6 @@ def parser() -> argparse.ArgumentParser:
     add("--attributes", nargs="+", help="names of attributes that make the classes")
     add("--images", help="name of the array of images, with {} for the split's name")
     add("--max_pixels", type=int, default=MAX_PIXELS, help=f"larger pictures are refused ({MAX_PIXELS})")
-    return command
 
 
 def run(arguments: list[str]) -> None:

@@ -10,9 +10,8 @@ from datamodules.conversion.checks import one_shape, stamp_of
 from datamodules.conversion.pictures import Wanted
 from datamodules.conversion.run import Conversion, Outcome
 from datamodules.conversion.targets import KINDS, Kind
-from datamodules.decoding import MAX_PIXELS
 from datamodules.summary import printable
-from lit_gen.cli.commands.check import data_at
+from lit_gen.cli.commands.check import add_reading, data_at
 from lit_gen.cli.commands.named_data import NAMED, named_data
 from lit_gen.cli.words import CommandParser, note
 
@@ -39,13 +38,7 @@ def parser() -> CommandParser:
     add("--skip_unreadable", action="store_true", help="leave out what can't be read, and list it; else it is an error")
     add("--processes", type=int, default=1, help="that read and encode (1)")
     add("--images_per_shard", type=int, default=1000, help="or per row group of parquet (1000)")
-    add("--white", type=float, help="the stored value that becomes white")
-    add("--alpha", default="white", choices=("white", "drop"), help="what becomes of transparent pixels (white)")
-    add("--pages", default="first", choices=("first", "all"), help="of TIFF files with several (first)")
-    add("--splits", default="auto", choices=("auto", "none"), help="none takes folders named like splits as classes")
-    add("--labels", help="folders, none, or a file of labels, or the name of an array; found by default")
-    add("--images", help="name of the array of images, with {} for the split's name")
-    add("--max_pixels", type=int, default=MAX_PIXELS, help=f"larger pictures are refused ({MAX_PIXELS})")
+    add_reading(command)
     add("--root", help="folder or file of data that are named")
     return command
 
