@@ -4,12 +4,15 @@ import csv
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import eq
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from datamodules.zip_directory import Names
 
 GAPS = 10  # numbers up to this many times the labels that occur are numbers of classes; beyond they are names
 FILE_COLUMNS = ("file", "filename", "file_name", "image", "image_id", "name", "path", "id")
@@ -121,6 +124,7 @@ class LabelFile:
         path: its name.
 
     Attributes:
+        names: of the files, each once; None where the file says that there are no labels.
         class_names: of the classes by number, where the file says them.
 
     Raises:
@@ -139,7 +143,8 @@ class LabelFile:
                 read, self.class_names = _rows_of_json(told), _names_of_json(told)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise ValueError(f"{path}: not a readable file of labels: {' '.join(str(error).split())}") from error
-        self.labels: dict[str, Any] | None = read
+        self.names = None if read is None else Names(read)
+        self._labels: list[Any] = [] if read is None else [*read.values()]
 
     def of(self, names: Sequence[str]) -> np.ndarray:
         """The label of each file, (N,) integers or words.
@@ -147,16 +152,11 @@ class LabelFile:
         Raises:
             ValueError: a file without a label, or labels that are of several kinds.
         """
-        assert self.labels is not None
+        assert self.names is not None
         if not names:
             return np.zeros(0, dtype=np.int64)
-        stems = {name.rpartition(".")[0]: label for name, label in self.labels.items() if "." in name}
-        found = []
-        for name in names:
-            label = self.labels.get(name, self.labels.get(name.rpartition(".")[0], stems.get(name.rpartition(".")[0])))
-            if label is None:
-                raise ValueError(f"{self.path}: no label of {name}")
-            found.append(label)
+        same = len(names) == len(self.names) and all(map(eq, names, self.names))
+        found = self._labels if same else self._by_name(names)
         if len({type(label) for label in found}) > 1:
             raise ValueError(f"{self.path}: labels must be all numbers, all words or all one-hot lists")
         try:
@@ -165,13 +165,29 @@ class LabelFile:
             raise ValueError(f"{self.path}: {error}") from error
         return plain_labels(array, len(names), f"{self.path}: labels {array.dtype} {array.shape}")
 
+    def _by_name(self, names: Sequence[str]) -> list[Any]:
+        assert self.names is not None
+        labels = dict(zip(self.names, self._labels, strict=True))
+        stems: dict[str, Any] = {}
+        found = []
+        for name in names:
+            label = labels.get(name)
+            if label is None:
+                stem = name.rpartition(".")[0]
+                stems = stems or {told.rpartition(".")[0]: of for told, of in labels.items() if "." in told}
+                label = labels.get(stem, stems.get(stem))
+            if label is None:
+                raise ValueError(f"{self.path}: no label of {name}")
+            found.append(label)
+        return found
+
 
 def _rows_of_json(content: Any) -> dict[str, Any] | None:
     labels = content.get("labels", content) if isinstance(content, dict) else content
     if labels is None:
         return None
-    pairs = labels.items() if isinstance(labels, dict) else [(name, label) for name, label in labels]
-    return _by_name([(str(name).replace("\\", "/"), label) for name, label in pairs])
+    pairs = labels.items() if isinstance(labels, dict) else labels
+    return _by_name((str(name).replace("\\", "/"), label) for name, label in pairs)
 
 
 def _names_of_json(content: Any) -> tuple[str, ...]:
@@ -197,7 +213,7 @@ def _rows_of_csv(text: str) -> dict[str, Any]:
     return _by_name([(name, int(label) if numbers else label) for name, label in pairs])
 
 
-def _by_name(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def _by_name(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, label in pairs:
         if found.setdefault(name, label) != label:
