@@ -26,6 +26,7 @@ from measure import interleaved
 
 PART = 1000  # pictures that differ; a larger set repeats them, and only its names and places are its own
 CLASSES = 10
+ROW_GROUPS = 100  # of a file of parquet
 FORMS: dict[str, Kind] = {
     "zip": "zip",
     "shards": "shards",
@@ -60,13 +61,24 @@ def scale(images: int, names: list[str], rounds: int, batches: int, workers: int
 
 def make(place: Path, images: int, kinds: set[Kind]) -> None:
     """The same pictures as a folder, a .zip, shards, parquet, as far as they are not there."""
+    place.mkdir(parents=True, exist_ok=True)
     part = _part(place / "part.tar")
     for kind in sorted(kinds):
         target = place / PLACES.get(kind, kind)
         if target.exists():
             continue
-        write = _repeated_shards if kind == "shards" else WRITERS[kind]
+        write = {"shards": _repeated_shards, "parquet": _repeated_parquet}.get(kind, WRITERS[kind])
         write(target, [part] * max(1, images // PART), tuple(f"class {i}" for i in range(CLASSES)))
+
+
+def _repeated_parquet(path: Path, parts: Sequence[Finished], class_names: tuple[str, ...]) -> None:
+    """As `write_parquet`, but files of so many row groups that are one by links."""
+    count = -(-len(parts) // ROW_GROUPS)
+    WRITERS["parquet"](path, parts[: len(parts) // count], class_names)
+    first = next(path.iterdir())
+    for i in range(1, count):
+        os.link(first, path / f"train-{i:05d}-of-{count:05d}.parquet")
+    first.rename(path / f"train-00000-of-{count:05d}.parquet")
 
 
 def _repeated_shards(path: Path, parts: Sequence[Finished], class_names: tuple[str, ...]) -> None:
@@ -101,6 +113,7 @@ def measured(name: str, place: Path, batches: int, workers: int) -> dict[str, fl
 
 def _part(path: Path) -> Finished:
     """A tar of smooth random pictures with labels."""
+    path.unlink(missing_ok=True)  # shards of an earlier run may be links to it
     rng, checksums, labels = np.random.default_rng(0), [0] * PART, [i % CLASSES for i in range(PART)]
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for i in range(PART):
