@@ -184,7 +184,7 @@ def find_images(folder: str | Path, follow_links: bool = False) -> list[str]:
     found = list_folder(str(folder), follow_links).images
     if not found:
         raise no_images(str(folder))
-    return found
+    return [*found]
 
 
 def pages_of(paths: list[str], archive: Archive | None, reading: Reading) -> list[int]:

@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from functools import cached_property
+from collections.abc import Iterable, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -152,20 +153,26 @@ class ImageFolderDataModule(DataModule):
         """
         parts: dict[Split, dict[str, Any]] = {}
         for split, (place, files) in self._divided().items():
-            paths, labels = [self.tree.path(place, file) for file in files], self.tree.labels(place, files)
-            pages = None
+            labels, pages = self.tree.labels(place, files), None
+            paths: Iterable[str] = map(partial(self.tree.path, place), files)
+            if self.pages == "all" or self.cache != "none":
+                paths = list(paths)
             if self.pages == "all":
-                counts = pages_of(paths, self.tree.archive, self.reading)
+                counts = pages_of([*paths], self.tree.archive, self.reading)
                 paths = [path for path, count in zip(paths, counts, strict=True) for _ in range(count)]
                 labels = labels.repeat_interleave(torch.tensor(counts, dtype=torch.int64))
                 pages = np.array([page for count in counts for page in range(count)], dtype=int)
             parts[split] = {"paths": paths, "labels": labels, "pages": pages}
         common: dict[str, Any] = {"reading": self.reading, "archive": self.tree.archive}
-        if self.cache == "none":
-            return {split: ImageFiles(image_shape=self._shape, **common, **parts[split]) for split in SPLITS}
-        return self._cached(parts, common)
+        made: dict[Split, BatchDataset] = (
+            {split: ImageFiles(image_shape=self._shape, **common, **parts[split]) for split in SPLITS}
+            if self.cache == "none"
+            else self._cached(parts, common)
+        )
+        self.tree.pack()
+        return made
 
-    def _divided(self) -> dict[Split, tuple[Split, list[str]]]:
+    def _divided(self) -> dict[Split, tuple[Split, Sequence[str]]]:
         """The files of each split, and under which folder's split they lie."""
         given = {split: files for split, (_, files) in self.tree.parts.items()}
         if "train" not in given:
@@ -175,8 +182,12 @@ class ImageFolderDataModule(DataModule):
         )
         files = given["train"]
         _, val, test = split_sizes(len(files), val_share, test_share, self.root)
-        ranked = sorted(files, key=lambda file: hashlib.sha256(os.fsencode(file)).digest())
-        cut = {"val": ranked[:val], "test": ranked[val : val + test], "train": ranked[val + test :]}
+        ranked = sorted(files, key=lambda file: hashlib.sha256(os.fsencode(file)).digest()) if val + test else files
+        cut: dict[Split, Sequence[str]] = {
+            "val": ranked[:val],
+            "test": ranked[val : val + test],
+            "train": ranked[val + test :],
+        }
         return {
             split: (split, given[split]) if split in given and split != "train" else ("train", sorted(cut[split]))
             for split in SPLITS

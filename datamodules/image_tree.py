@@ -2,8 +2,10 @@
 
 import os
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from datamodules.decoding import UNREADABLE
 from datamodules.formats.attributes import Attributes
 from datamodules.formats.partition import read_partition
 from datamodules.labels import Classes, LabelFile, in_order
-from datamodules.listing import Archive, Listing, list_folder, no_images
+from datamodules.listing import Archive, Listing, Names, list_folder, no_images
 from datamodules.splits import split_named, splits_named
 from datamodules.summary import listed
 
@@ -61,10 +63,12 @@ class ImageTree:
             raise no_images(root)
         self._partition = "" if splits in ("auto", "none") else splits
         self._unlisted = 0  # lines of a file of splits that are of no image
-        self.parts = {"train": ("", self.listing.images)} if splits == "none" else self._divide()
+        whole: dict[Split, tuple[str, Sequence[str]]] = {"train": ("", self.listing.images)}
+        self.parts = whole if splits == "none" else self._divide()
         self._file, self._beside = self._label_files(labels)
         if self.attributes.chosen and self._file is None:
             raise ValueError(f"{self.attributes}: they are said by a file, labels={labels!r}")
+        self._labels: dict[Split, np.ndarray] = {}
         undecided = labels == "auto" and not self._file
         self._by_folder = labels == "folders" or (undecided and not self._numbered_on())
         self._chunked = undecided and not self._by_folder
@@ -93,7 +97,15 @@ class ImageTree:
         if self._by_folder:
             number = {name: i for i, name in enumerate(self.class_names)}
             return torch.tensor([number[file.split("/")[0]] for file in files], dtype=torch.int64)
-        return self._classes.numbers(self._raw(split, files))
+        raw, whole = self._raw(split), self.parts[split][1]
+        if len(files) < len(whole):
+            raw = raw[[bisect_left(whole, file) for file in files]]
+        return self._classes.numbers(raw)
+
+    def pack(self) -> None:
+        """Keep the names of the images in one piece of memory, once they have been gone through."""
+        self.listing = replace(self.listing, images=Names(self.listing.images))
+        self.parts = {split: (prefix, Names(files)) for split, (prefix, files) in self.parts.items()}
 
     @cached_property
     def left_out(self) -> dict[str, int]:
@@ -125,10 +137,12 @@ class ImageTree:
         files: dict[str, LabelFile | None] = {"": self._file}
         if self._beside:
             files = {self.parts[split][0]: file for split, file in self._beside.items()}
-        named = [prefix + name for prefix, file in files.items() if file is not None for name in file.labels or ()]
+        named = [prefix + name for prefix, file in files.items() if file is not None for name in file.names or ()]
         if len(named) <= len(self.listing.images):  # else a picture would be without a label
             return []
         there = {*self.listing.images, *(os.path.splitext(name)[0] for name in self.listing.images)}
+        if self._file is not None and self._file.bare:
+            there |= {name.rpartition("/")[2] for name in self.listing.images}
         return [name for name in named if name not in there and os.path.splitext(name)[0] not in there]
 
     @cached_property
@@ -141,14 +155,14 @@ class ImageTree:
         )
         return sorted(others - full)
 
-    def _divide(self) -> dict[Split, tuple[str, list[str]]]:
+    def _divide(self) -> dict[Split, tuple[str, Sequence[str]]]:
         """Prefix and relative paths of each split on disk; only train where root is not divided."""
         if self._partition:
             return self._parts_of_file()
         images = self.listing.images
         tops = sorted({name.partition("/")[0] for name in images if "/" in name})
         found = splits_named(tops, self.root)
-        whole: dict[Split, tuple[str, list[str]]] = {"train": ("", images)}
+        whole: dict[Split, tuple[str, Sequence[str]]] = {"train": ("", images)}
         if not found:
             self._refuse_splits_below()
             return whole
@@ -232,23 +246,26 @@ class ImageTree:
             except UNREADABLE as error:
                 raise ValueError(f"{path}: can't be read: {error}") from error
 
-    def _raw(self, split: Split, files: Sequence[str]) -> np.ndarray:
-        file = self._beside.get(split, self._file)
-        assert file is not None
-        prefix = "" if split in self._beside else self.parts[split][0]
-        return file.of([prefix + name for name in files])
+    def _raw(self, split: Split) -> np.ndarray:
+        """Labels of all images of a split, as its file says them."""
+        if split not in self._labels:
+            file = self._beside.get(split, self._file)
+            assert file is not None
+            prefix = "" if split in self._beside else self.parts[split][0]
+            self._labels[split] = file.of([prefix + name for name in self.parts[split][1]])
+        return self._labels[split]
 
     @cached_property
     def _classes(self) -> Classes:
-        if not self._by_folder and (self._file is None or self._file.labels is None):
+        if not self._by_folder and (self._file is None or self._file.names is None):
             return Classes()
-        if any(file.labels is None for file in self._beside.values()):
+        if any(file.names is None for file in self._beside.values()):
             return Classes()
         if self._by_folder:
             folders = {file.split("/")[0] for _, files in self.parts.values() for file in files if "/" in file}
             loose = any("/" not in file for _, files in self.parts.values() for file in files)
             return Classes() if len(folders) < 2 or loose else Classes(in_order(folders))
-        raw = [self._raw(split, self.parts[split][1]) for split in SPLITS if split in self.parts]
+        raw = [self._raw(split) for split in SPLITS if split in self.parts]
         assert self._file is not None
         names = self._file.class_names
         try:

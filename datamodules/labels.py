@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ from datamodules.formats.attributes import Attributes, is_binary
 from datamodules.formats.label_tables import (
     FILE_COLUMNS,
     LABEL_COLUMNS,
-    LabelTable,
     as_rows,
     binary_columns,
     column,
     is_number,
     read_table,
 )
+from datamodules.zip_directory import Names
 
 __all__ = [
     "FILE_COLUMNS",
@@ -160,6 +161,8 @@ class LabelFile:
         attributes: that make the classes.
 
     Attributes:
+        bare: whether names are without their folders.
+        names: of the files, each once; None where the file says that there are no labels.
         class_names: of the classes by number, where the file says them.
 
     Raises:
@@ -167,18 +170,12 @@ class LabelFile:
     """
 
     def __init__(self, content: bytes, path: str, attributes: Attributes = NO_ATTRIBUTES):
-        self.path, self.attributes = path, attributes
-        self.table: LabelTable = read_table(content, path, bool(attributes.chosen))
-
-    @property
-    def labels(self) -> dict[str, Any] | None:
-        """The labels by name; None where the file says that there are none."""
-        return self.table.labels
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """What the classes are called, where it is not the labels that say it."""
-        return self.attributes.class_names or self.table.class_names or self.table.columns
+        self.path, self.attributes, self.bare = path, attributes, path.lower().endswith(".txt")
+        table = read_table(content, path, bool(attributes.chosen))
+        self.names = None if table.labels is None else Names(table.labels)
+        self.columns = table.columns
+        self.class_names = attributes.class_names or table.class_names or table.columns
+        self._labels: list[Any] = [] if table.labels is None else [*table.labels.values()]
 
     def of(self, names: Sequence[str]) -> np.ndarray:
         """The label of each file, (N,) integers or words.
@@ -186,18 +183,11 @@ class LabelFile:
         Raises:
             ValueError: a file without a label, or labels that are of several kinds.
         """
-        assert self.labels is not None
+        assert self.names is not None
         if not names:
             return np.zeros(0, dtype=np.int64)
-        stems = {name.rpartition(".")[0]: label for name, label in self.labels.items() if "." in name}
-        found = []
-        for name in names:
-            known = name.rpartition("/")[2] if self.path.lower().endswith(".txt") else name
-            stem = known.rpartition(".")[0]
-            label = self.labels.get(known, self.labels.get(stem, stems.get(stem)))
-            if label is None:
-                raise ValueError(f"{self.path}: no label of {name}")
-            found.append(label)
+        same = len(names) == len(self.names) and all(map(eq, names, self.names))
+        found = self._labels if same else self._by_name(names)
         if len({type(label) for label in found}) > 1:
             raise ValueError(f"{self.path}: labels must be all numbers, all words or all one-hot lists")
         try:
@@ -205,7 +195,24 @@ class LabelFile:
         except (ValueError, OverflowError) as error:
             raise ValueError(f"{self.path}: {error}") from error
         what = f"{self.path}: labels {array.dtype} {array.shape}"
-        return plain_labels(array, len(names), what, attributes=self.attributes, names=self.table.columns)
+        return plain_labels(array, len(names), what, attributes=self.attributes, names=self.columns)
+
+    def _by_name(self, names: Sequence[str]) -> list[Any]:
+        assert self.names is not None
+        labels = dict(zip(self.names, self._labels, strict=True))
+        stems: dict[str, Any] = {}
+        found = []
+        for name in names:
+            known = name.rpartition("/")[2] if self.bare else name
+            label = labels.get(known)
+            if label is None:
+                stem = known.rpartition(".")[0]
+                stems = stems or {told.rpartition(".")[0]: of for told, of in labels.items() if "." in told}
+                label = labels.get(stem, stems.get(stem))
+            if label is None:
+                raise ValueError(f"{self.path}: no label of {name}")
+            found.append(label)
+        return found
 
 
 def is_label_file(path: str) -> bool:

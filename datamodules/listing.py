@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -24,7 +25,7 @@ class Listing:
         hidden: files and folders that begin with a dot, and ``__MACOSX`` of archives; not looked into.
     """
 
-    images: list[str]
+    images: Sequence[str]
     others: Names
     hidden: Names
 

@@ -9,7 +9,7 @@ import struct
 import zipfile
 import zlib
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -22,6 +22,7 @@ END64 = struct.Struct("<4s36x2Q")
 ENCRYPTED, UTF8 = 1, 0x800  # flags
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 SLACK = 64  # bytes that a local extra field may have more than the directory's, without a second read
+CHUNK = 2**16  # of names that are gone through
 LARGE = 0xFFFFFFFF  # stands for a number that the extra field holds
 
 
@@ -37,6 +38,13 @@ class Names(Sequence[str]):
 
     def __len__(self) -> int:
         return len(self._ends) - 1
+
+    def __iter__(self) -> Iterator[str]:
+        start = 0
+        for ends in np.array_split(self._ends[1:], len(self) // CHUNK + 1):
+            for end in ends.tolist():
+                yield os.fsdecode(self._text[start:end])
+                start = end
 
     def __getitem__(self, i: Any) -> Any:
         if isinstance(i, slice):

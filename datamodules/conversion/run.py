@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -56,6 +56,7 @@ class Conversion:
     Args:
         data: what is converted.
         source: a fingerprint of where it lies, by which a change is noticed; `stamp_of` gives one.
+        reading: the options by which the data were opened, for the same end.
         target: a new file or folder.
         kind: of the target.
         wanted: what pictures are to be like.
@@ -72,6 +73,7 @@ class Conversion:
         self,
         data: DataModule,
         source: str,
+        reading: Mapping[str, Any],
         target: str | Path,
         kind: Kind,
         wanted: Wanted,
@@ -94,7 +96,9 @@ class Conversion:
         self._check_kind(data, wanted)
         self.list = parts_of(self.sizes, images_per_part)
         self.parts = Parts(self.folder, datasets, bool(self.class_names), wanted, skip_unreadable)
-        self.manifest = json.loads(json.dumps({"source": source, "options": self._options(wanted, images_per_part)}))
+        self.manifest = json.loads(
+            json.dumps({"source": source, "options": {**reading, **self._options(wanted, images_per_part)}})
+        )
 
     def _options(self, wanted: Wanted, images_per_part: int) -> dict[str, Any]:
         import PIL

@@ -62,7 +62,7 @@ def main() -> None:
     of_scale.add_argument("--loaders", nargs="*", choices=AVAILABLE, default=AVAILABLE, help="by default all")
     of_scale.add_argument("--batches", type=int, default=150, help="that are timed")
     of_scale.add_argument("--workers", type=int, default=2)
-    of_scale.add_argument("--folder", help="an existing folder for the pictures (the system's for temporary files)")
+    of_scale.add_argument("--folder", help="where pictures are made once, and stay (a temporary one)")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

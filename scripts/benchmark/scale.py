@@ -9,6 +9,8 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,12 +19,14 @@ from PIL import Image
 
 from datamodules.conversion.parts import Done, Finished
 from datamodules.conversion.targets import WRITERS, Kind
+from datamodules.shard_index import INDEX, ShardIndex
 from datamodules.shard_writer import add_member
 from loaders import LOADERS, SIDE
 from measure import interleaved
 
 PART = 1000  # pictures that differ; a larger set repeats them, and only its names and places are its own
 CLASSES = 10
+ROW_GROUPS = 100  # of a file of parquet
 FORMS: dict[str, Kind] = {
     "zip": "zip",
     "shards": "shards",
@@ -37,13 +41,14 @@ PLACES: dict[str, str] = {"zip": "set.zip"}
 
 def scale(images: int, names: list[str], rounds: int, batches: int, workers: int, root: str | None) -> None:
     """Make the pictures in every form that the loaders need, and print medians over the rounds."""
-    place = Path(tempfile.mkdtemp(prefix="scale-", dir=root))
+    place = Path(tempfile.mkdtemp(prefix="scale-") if root is None else root)
     try:
         make(place, images, {FORMS[name] for name in names})
         sides = {name: partial(measured, name, place, batches, workers) for name in names}
         found = interleaved(sides, rounds)  # type: ignore[arg-type]
     finally:
-        shutil.rmtree(place)
+        if root is None:
+            shutil.rmtree(place)
     print(f"{images:,} pictures of {SIDE} x {SIDE}, {workers} workers, {rounds} rounds")
     print("loader | first batch, s (CPU s) | images a second | CPU µs an image | MiB | peak MiB of the main process")
     for name, rows in found.items():
@@ -55,11 +60,38 @@ def scale(images: int, names: list[str], rounds: int, batches: int, workers: int
 
 
 def make(place: Path, images: int, kinds: set[Kind]) -> None:
-    """The same pictures as a folder, a .zip, shards, parquet."""
+    """The same pictures as a folder, a .zip, shards, parquet, as far as they are not there."""
+    place.mkdir(parents=True, exist_ok=True)
     part = _part(place / "part.tar")
-    parts = [part] * max(1, images // PART)
     for kind in sorted(kinds):
-        WRITERS[kind](place / PLACES.get(kind, kind), parts, tuple(f"class {i}" for i in range(CLASSES)))
+        target = place / PLACES.get(kind, kind)
+        if target.exists():
+            continue
+        write = {"shards": _repeated_shards, "parquet": _repeated_parquet}.get(kind, WRITERS[kind])
+        write(target, [part] * max(1, images // PART), tuple(f"class {i}" for i in range(CLASSES)))
+
+
+def _repeated_parquet(path: Path, parts: Sequence[Finished], class_names: tuple[str, ...]) -> None:
+    """As `write_parquet`, but files of so many row groups that are one by links."""
+    count = -(-len(parts) // ROW_GROUPS)
+    WRITERS["parquet"](path, parts[: len(parts) // count], class_names)
+    first = next(path.iterdir())
+    for i in range(1, count):
+        os.link(first, path / f"train-{i:05d}-of-{count:05d}.parquet")
+    first.rename(path / f"train-00000-of-{count:05d}.parquet")
+
+
+def _repeated_shards(path: Path, parts: Sequence[Finished], class_names: tuple[str, ...]) -> None:
+    """As `write_shards`, but the headers of a shard that all are the same as are read once."""
+    WRITERS["shards"](path, parts[:1], class_names)
+    one, count = ShardIndex.of(path), len(parts)
+    for i in range(1, count):
+        os.link(parts[i].tar, path / f"train-{i:06d}.tar")
+    each = {name: np.tile(getattr(one, name), count) for name in ("sizes", "offset", "length", "suffix", "label")}
+    names = np.array([f"train-{i:06d}.tar" for i in range(count)])
+    index = replace(one, shards=names, shard=np.repeat(np.arange(count), len(one.shard)), **each)
+    with open(path / INDEX, "wb") as file:
+        np.savez_compressed(file, **asdict(index))
 
 
 def measured(name: str, place: Path, batches: int, workers: int) -> dict[str, float]:
@@ -81,12 +113,14 @@ def measured(name: str, place: Path, batches: int, workers: int) -> dict[str, fl
 
 def _part(path: Path) -> Finished:
     """A tar of smooth random pictures with labels."""
+    path.unlink(missing_ok=True)  # shards of an earlier run may be links to it
     rng, checksums, labels = np.random.default_rng(0), [0] * PART, [i % CLASSES for i in range(PART)]
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for i in range(PART):
             pixels = rng.integers(256, size=(8, 8, 3), dtype=np.uint8)
             buffer = io.BytesIO()
-            Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(buffer, "PNG")
+            smooth = np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+            Image.fromarray(smooth & 0xF0).save(buffer, "PNG")  # which takes a few kB
             add_member(tar, f"{i:09d}.png", buffer.getvalue())
             add_member(tar, f"{i:09d}.cls", str(labels[i]).encode())
     return Finished(Done("train", path.stat().st_size, ["png"] * PART, checksums, labels, 0, []), path)

@@ -214,7 +214,7 @@ def test_what_was_finished_is_not_done_again(photos, tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "set.zip", "whole.zip"]
 
 
-@pytest.mark.parametrize("change", ["options", "files"])
+@pytest.mark.parametrize("change", ["options", "alpha", "files"])
 def test_parts_of_another_conversion_are_refused(photos, tmp_path, monkeypatch, capsys, change):
     monkeypatch.setitem(targets.WRITERS, "zip", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -222,8 +222,14 @@ def test_parts_of_another_conversion_are_refused(photos, tmp_path, monkeypatch, 
     if change == "files":
         (photos / "cat" / "00.png").write_bytes((photos / "cat" / "04.png").read_bytes())
     with pytest.raises(SystemExit):
-        convert(photos, tmp_path / "set.zip", *(["--channels", "1"] if change == "options" else []))
-    told = {"options": "with channels None", "files": "of files that have changed since"}[change]
+        convert(
+            photos,
+            tmp_path / "set.zip",
+            *{"options": ["--channels", "1"], "alpha": ["--alpha", "drop"]}.get(change, []),
+        )
+    told = {"options": "with channels None", "alpha": "with alpha white", "files": "of files that have changed since"}[
+        change
+    ]
     error = capsys.readouterr().err
     assert told in error
     assert "or delete the folder" in error

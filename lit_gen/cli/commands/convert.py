@@ -16,6 +16,7 @@ from lit_gen.cli.commands.named_data import NAMED, named_data
 from lit_gen.cli.words import CommandParser, note
 
 SUFFIXES: dict[str, Kind] = {".zip": "zip", ".npz": "npz", ".parquet": "parquet"}
+READING = ("white", "alpha", "pages", "splits", "labels", "images", "max_pixels")  # what files mean
 TOLD_EVERY = 15.0  # seconds between two lines of progress
 
 
@@ -61,6 +62,7 @@ def run(arguments: list[str]) -> None:
     conversion = Conversion(
         data,
         options.data if named else stamp_of(options.data),
+        {name: getattr(options, name) for name in READING},
         target,
         kind,
         one_shape(data, wanted) if kind == "npz" else wanted,
