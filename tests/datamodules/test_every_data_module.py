@@ -30,6 +30,7 @@ from datamodules import (
     RecolouredDigitsDataModule,
     StackedMNISTDataModule,
     StreamingDataModule,
+    TorchvisionDataModule,
     UnpairedDataModule,
 )
 from datamodules.datasets import SPLITS
@@ -56,6 +57,9 @@ EVERY = {
     RecolouredDigitsDataModule: lambda folder, **more: RecolouredDigitsDataModule(**more),
     StackedMNISTDataModule: lambda folder, **more: StackedMNISTDataModule(
         50, root=str(folder), download=False, val_size=VAL, **more
+    ),
+    TorchvisionDataModule: lambda folder, **more: TorchvisionDataModule(
+        "EuroSAT", str(folder), False, VAL, image_size=(6, 4), **more
     ),
     StreamingDataModule: lambda folder, **more: StreamingDataModule(f"{folder}/shards", window=20, **more),
     UnpairedDataModule: lambda folder, **more: UnpairedDataModule(
@@ -96,9 +100,10 @@ def files(tmp_path_factory):
         folder / "images.npz", images=rng.integers(256, size=(50, 6, 5, 3), dtype=np.uint8), labels=np.arange(50) % 7
     )
     for i in range(50):
-        path = folder / "pictures" / "ab"[i % 2] / f"{i}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(256, size=(9, 7, 3), dtype=np.uint8)).save(path)
+        for path in (folder / "pictures", folder / "eurosat" / "2750"):
+            path = path / "ab"[i % 2] / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(256, size=(9, 7, 3), dtype=np.uint8)).save(path)
     encoded(folder)
     write_shards(ArrayDataModule(str(folder / "images.npz")), folder / "shards", images_per_shard=15)
     return folder
