@@ -137,7 +137,7 @@ def test_checkpoints_hold_plain_values_and_rebuild_the_module(tmp_path):
             ArrayDataModule(path, batch_size=8, val_share=0.2),
             {"path": str(path), "layout": "auto", "val_share": 0.2, "test_share": 0.1, "batch_size": 8}
             | {"num_workers": 0, "flip": False, "seed": None, "ending": "", "images": None, "labels": None}
-            | {"renumber": None, "white": None}
+            | {"renumber": None, "white": None, "attributes": None, "splits": "auto", "lazy": True}
             | loading,
         ),
         (
@@ -179,6 +179,7 @@ def test_every_module_is_built_by_the_command_line(name, tmp_path):
         "ImageFolderDataModule": ["--data.root=x"],
         "PairedDataModule": [f"--data.a={tmp_path}", f"--data.b={tmp_path}"],
         "StreamingDataModule": ["--data.root=x"],
+        "TorchvisionDataModule": ["--data.name=SVHN"],
         "UnpairedDataModule": ["--data.a=DigitsDataModule", "--data.classes_a=[3]", "--data.classes_b=[5]"],
     }
     if name == "LatentDataModule":  # which compares the folder with its codec
