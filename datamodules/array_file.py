@@ -24,7 +24,7 @@ UNDIVIDED = (
     ("imgs", "labels"),  # StudioGAN's, in HDF5
     ("x", "y"),  # SVHN's, in .mat
     ("data", "labels"),
-    ("data", "targets"),
+    ("data", "targets"),  # of the same images, those labels that are there
     ("arr_0", "arr_1"),  # np.savez(path, images, labels) names them so
 )
 CLASS_NAMES = ("class_names", "label_names", "attribute_names")
@@ -120,7 +120,8 @@ def _recognised(
     for images, usual in PATTERNS:
         named = bool(_matches(path, members, usual))
         found.append((_matches(path, members, images), labels or (usual if named else None), True))
-    for images, usual in UNDIVIDED:
+    order = [images for images, _ in UNDIVIDED]
+    for images, usual in sorted(UNDIVIDED, key=lambda pair: (order.index(pair[0]), pair[1] not in folded)):
         whole: dict[Split, Member] = {"train": members[folded[images]]} if images in folded else {}
         found.append((whole, labels or folded.get(usual), False))
     for recognised in sorted(found, key=lambda table: "train" not in table[0]):

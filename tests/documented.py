@@ -45,6 +45,7 @@ PARSED = {
     "--extractor torchvision": "needs weights that are published elsewhere",
     "--extractor dinov2": "needs weights that are published elsewhere",
     "--model.perceptual LPIPS": "needs weights that are published elsewhere",
+    "--data TorchvisionDataModule": "needs a download; test_data_torchvision.py reads files of their formats",
     "--processes 2": "starts a second process; test_processes.py does",
 }
 # Pages whose Python is compiled and not run, and why so.
@@ -88,6 +89,13 @@ def prepare(folder: Path) -> None:
         Path(name).mkdir()
         for i, image in enumerate(random.integers(0, 256, (40, 8, 8), np.uint8)):
             Image.fromarray(image).save(f"{name}/{i:02d}.png")
+    Path("celeba").mkdir()
+    names = [f"{i + 1:06d}.png" for i in range(40)]
+    for name in names:
+        shutil.copy("photos/00.png", f"celeba/{name}")
+    attributes = [f"{name} {1 - 2 * (i % 2)} {1 - 2 * (i // 2 % 2)}" for i, name in enumerate(names)]
+    Path("celeba/list_attr_celeba.txt").write_text("\n".join(["40", "Smiling Male", *attributes]))
+    Path("celeba/list_eval_partition.txt").write_text("\n".join(f"{name} {i // 16}" for i, name in enumerate(names)))
     for name, shape in {"images": (8, 8), "real": (8, 8), "samples": (8, 8), **SHAPES}.items():
         images = random.integers(0, 256, (60, *shape), np.uint8)
         np.savez(f"{name}.npz", images=images, labels=np.arange(60) % 10)

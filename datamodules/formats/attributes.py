@@ -38,11 +38,11 @@ class Attributes:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """``not A, not B``; ``not A, B``; ``A, not B``; ``A, B``: the first attribute counts most."""
+        """``not A and not B``; ``not A and B``; ``A and not B``; ``A and B``: the first attribute counts most."""
         if not self.chosen:
             return ()
         words = ((f"not {name}", name) for name in self.chosen)
-        return tuple(map(", ".join, itertools.product(*words)))
+        return tuple(map(" and ".join, itertools.product(*words)))
 
     def numbers(self, rows: np.ndarray, names: Sequence[str], what: str) -> np.ndarray:
         """Number of each row's class (N,), int64.

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from datamodules.base import DataModule
 from datamodules.datasets import SPLITS, BatchDataset, InMemoryDataset, Split
+from datamodules.decoding import DEFAULT
 from datamodules.formats.attributes import Attributes
 from datamodules.formats.vision_pictures import VisionPictures
 from datamodules.formats.vision_table import SETS, vision_set
@@ -85,6 +86,8 @@ class TorchvisionDataModule(DataModule):
             raise ValueError(
                 f"{told}: the images of {self.torchvision_class} are all {' x '.join(map(str, self._shape))}"
             )
+        if self.set.shape is None:
+            self.reading = DEFAULT
         self._names: tuple[str, ...] | None = None
 
     @property
@@ -108,6 +111,11 @@ class TorchvisionDataModule(DataModule):
             self._opened("train")
         names = self._names or ()
         return names if len(names) == self._classes else tuple(map(str, range(self._classes)))
+
+    @property
+    def command_word(self) -> str:
+        """What commands call these data; empty for other variants than the default, which they can't say."""
+        return self.torchvision_class if self.variant == next(iter(self.set.variants)) else ""
 
     @property
     def _classes(self) -> int | tuple[str, ...]:

@@ -84,10 +84,11 @@ def proposal(image_shape: tuple[int, ...]) -> str:
 def training_command(data: Any) -> str:
     """A sentence with the command that trains an extractor of a data module's images."""
     kind = type(data)
-    if not kind.__module__.startswith("datamodules."):
+    word = getattr(data, "command_word", kind.__name__)
+    if not kind.__module__.startswith("datamodules.") or not word:
         return "Or train one of its images in Python: lit_gen.metrics.train_extractor."
     place = next((getattr(data, name) for name in ("root", "path") if hasattr(data, name)), None)
-    words = ["lit-gen", "extractor", kind.__name__, *(["--root", str(place)] if place is not None else [])]
+    words = ["lit-gen", "extractor", word, *(["--root", str(place)] if place is not None else [])]
     if place is not None and hasattr(data, "reading"):  # images of any size, brought to one
         words += ["--size", str(data.image_shape[1])] + ["--channels", "1"] * (data.image_shape[0] == 1)
     return f"Or train one: `{shlex.join([*words, '--out', f'own_{data.name}.safetensors'])}`."

@@ -34,6 +34,7 @@ from datamodules import (
     RecolouredDigitsDataModule,
     StackedMNISTDataModule,
     StreamingDataModule,
+    TorchvisionDataModule,
     UnpairedDataModule,
 )
 from datamodules.datasets import SPLITS
@@ -64,6 +65,9 @@ EVERY = {
     RecolouredDigitsDataModule: lambda folder, **more: RecolouredDigitsDataModule(**more),
     StackedMNISTDataModule: lambda folder, **more: StackedMNISTDataModule(
         50, root=str(folder), download=False, val_size=VAL, **more
+    ),
+    TorchvisionDataModule: lambda folder, **more: TorchvisionDataModule(
+        "EuroSAT", str(folder), False, VAL, image_size=(6, 4), **more
     ),
     StreamingDataModule: lambda folder, **more: StreamingDataModule(f"{folder}/shards", window=20, **more),
     UnpairedDataModule: lambda folder, **more: UnpairedDataModule(
@@ -105,9 +109,10 @@ def files(tmp_path_factory):
     )
     pictures = [rng.integers(256, size=(9, 7, 3), dtype=np.uint8) for _ in range(50)]
     for i, picture in enumerate(pictures):
-        path = folder / "pictures" / "ab"[i % 2] / f"{i}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(path)
+        for path in (folder / "pictures", folder / "eurosat" / "2750"):
+            path = path / "ab"[i % 2] / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(path)
     for i, name in enumerate(("a_lmdb", "b_lmdb")):
         contents = {f"{j:02d}": encoded_picture(p) for j, p in enumerate(pictures) if j % 2 == i}
         write_lmdb(folder / "bases" / name, contents)
