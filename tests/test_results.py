@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from lit_gen.cli.app import main as lit_gen
+from lit_gen.pretrained.shipped import configs_folder
 
 sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("scripts", "scripts/benchmark"))
 import reproduce
@@ -154,7 +155,18 @@ def stop_when_parsed(monkeypatch):
         monkeypatch.setattr(kind, name, parsed)
 
 
-@pytest.mark.parametrize("command", sorted({command for _, command in CALLS if command.startswith("lit-gen fit")}))
+FITS = sorted({command for _, command in CALLS if command.startswith("lit-gen fit")})
+
+
+def test_every_config_is_shipped():
+    """Which is enough where it is trained as it is: test_configs.py does."""
+    for command in FITS:
+        program, verb, option, config, *_ = shlex.split(command)
+        assert (program, verb, option) == ("lit-gen", "fit", "--config")
+        assert (configs_folder() / f"{config}.yaml").is_file()
+
+
+@pytest.mark.parametrize("command", [command for command in FITS if len(shlex.split(command)) > 4])
 def test_options_of_a_training_are_accepted(command):
     accepted(shlex.split(command)[1:])
 
