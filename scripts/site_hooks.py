@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 TARGET = re.compile(r"(?<=\]\()[^)\s:#]+")
 ALWAYS = {ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"}  # which the navigation names
-CODE = re.compile(r"(?<=<code>)[^<]*(?=</code>)")
+CODE = re.compile(r"(?<=<code>)[^<]{14,}(?=</code>)")
 JOINT = re.compile(r"::|/|_(?=[^_])|(?<=\w)\.(?=\w)")
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".sh": "bash", ".json": "json"}
 
@@ -53,7 +53,7 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 
 
 def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Let the names of tests and files break where they are joined, as tables are narrow."""
+    """Let long names of tests and files break where they are joined, as tables are narrow."""
     return CODE.sub(lambda code: JOINT.sub(r"\g<0><wbr>", code[0]), html)
 
 

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import shutil
 import socket
 import sys
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,6 +15,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+BROWSER = shutil.which("chromium") and shutil.which("chromedriver")
+FOUND = "return [...document.querySelectorAll('.md-search-result a')].map(a => a.href)"
 LOADED = {("script", "src"), ("img", "src"), ("link", "href"), ("iframe", "src"), ("source", "src"), ("video", "src")}
 
 
@@ -116,6 +120,34 @@ def test_the_search_knows_the_pages_and_the_reference_but_no_source_file(site):
     assert {"choose.html", "known-mistakes.html", "api/losses.html#lit_gen.losses.Hinge"} <= places
     texts = {"source/index.html", "source/CHANGELOG.html", "source/CONTRIBUTING.html"}  # the first is README.md
     assert {place.partition("#")[0] for place in places if place.startswith("source/")} <= texts
+
+
+@pytest.mark.skipif(
+    not (shutil.which("chromium") and shutil.which("chromedriver")), reason="needs chromium and its driver"
+)
+def test_a_browser_searches_it_from_a_disk_without_a_complaint(site, tmp_path):
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    for flag in ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+    try:
+        driver.get((site / "index.html").as_uri())
+        field = driver.find_element("css selector", "input.md-search__input")
+        driver.execute_script("arguments[0].focus()", field)
+        field.send_keys("gradient penalty")
+        for _ in range(600):
+            found = driver.execute_script(
+                "return [...document.querySelectorAll('.md-search-result a')].map(a => a.href)"
+            )
+            if found:
+                break
+            time.sleep(0.1)
+        assert any("losses.html" in place for place in found)
+        assert driver.get_log("browser") == []
+    finally:
+        driver.quit()
 
 
 def test_an_empty_folder_of_the_navigation_is_left_out_and_another_begins_with_its_index(tmp_path, monkeypatch):
