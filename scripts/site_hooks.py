@@ -21,6 +21,7 @@ TARGET = re.compile(r"(?<=\]\()[^)\s:#]+")
 ALWAYS = {ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"}  # which the navigation names
 CODE = re.compile(r"(?<=<code>)[^<]{14,}(?=</code>)")
 JOINT = re.compile(r"::|/|_(?=[^_])|(?<=\w)\.(?=\w)")
+HIDDEN = re.compile(r"(?:(?<=/)|^)\.")  # the dot of names that MkDocs would leave out
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".sh": "bash", ".json": "json"}
 
 
@@ -93,7 +94,8 @@ def place(path: Path) -> str:
     name = path.relative_to(DOCS if inside else ROOT).as_posix()
     if path.suffix == ".ipynb":
         return name.removesuffix(".ipynb") + ".md"
-    return name if inside else posixpath.join("source", name if path.suffix == ".md" else f"{name}.md")
+    shown = HIDDEN.sub("_", name)
+    return name if inside else posixpath.join("source", shown if path.suffix == ".md" else f"{shown}.md")
 
 
 def relinked(text: str, folder: Path, page: str) -> str:
