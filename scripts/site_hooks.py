@@ -26,7 +26,7 @@ LANGUAGES = {".py": "python", ".yaml": "yaml", ".sh": "bash", ".json": "json"}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Replace a folder in the navigation by its pages, index first; a folder without pages is left out."""
+    """Replace a folder in the navigation by its pages; a folder without pages is left out."""
     config.nav = [item for item in map(expanded, config.nav or []) if list(item.values()) != [[]]]
     return config
 
@@ -59,12 +59,15 @@ def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files
 
 
 def expanded(item: dict) -> dict:
-    """An entry of the navigation, of a folder as the list of its pages."""
+    """An entry of the navigation, of a folder as its pages: its index, and what that links to in this order."""
     ((title, value),) = item.items()
     if not isinstance(value, str) or not value.endswith("/"):
         return item
-    pages = sorted((DOCS / value).glob("*.md"), key=lambda path: (path.stem != "index", path.stem))
-    return {title: [path.relative_to(DOCS).as_posix() for path in pages]}
+    index = DOCS / value / "index.md"
+    order = ["index.md", *TARGET.findall(index.read_text() if index.is_file() else "")]
+    names = sorted(path.name for path in (DOCS / value).glob("*.md"))
+    names.sort(key=lambda name: order.index(name) if name in order else len(order))
+    return {title: [value + name for name in names]}
 
 
 def folder_of(path: Path) -> Path:

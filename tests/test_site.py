@@ -150,7 +150,7 @@ def test_a_browser_searches_it_from_a_disk_without_a_complaint(site, tmp_path):
         driver.quit()
 
 
-def test_an_empty_folder_of_the_navigation_is_left_out_and_another_begins_with_its_index(tmp_path, monkeypatch):
+def test_a_folder_of_the_navigation_is_in_the_order_of_its_index_and_an_empty_one_is_left_out(tmp_path, monkeypatch):
     pytest.importorskip("mkdocs")
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     import site_hooks
@@ -158,8 +158,10 @@ def test_an_empty_folder_of_the_navigation_is_left_out_and_another_begins_with_i
     monkeypatch.setattr(site_hooks, "DOCS", tmp_path)
     assert site_hooks.expanded({"Lecture": "lecture/"}) == {"Lecture": []}
     (tmp_path / "lecture").mkdir()
-    for name in ("b", "a", "index"):
+    for name in "abcd":
         (tmp_path / "lecture" / f"{name}.md").touch()
-    listed = ["lecture/index.md", "lecture/a.md", "lecture/b.md"]
+    assert site_hooks.expanded({"Lecture": "lecture/"})["Lecture"][:2] == ["lecture/a.md", "lecture/b.md"]
+    (tmp_path / "lecture" / "index.md").write_text("[First](c.md), [then](b.md#part), [elsewhere](../index.md)")
+    listed = [f"lecture/{name}.md" for name in ("index", "c", "b", "a", "d")]
     assert site_hooks.expanded({"Lecture": "lecture/"}) == {"Lecture": listed}
     assert site_hooks.expanded({"Start": "index.md"}) == {"Start": "index.md"}
