@@ -19,13 +19,14 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 TARGET = re.compile(r"(?<=\]\()[^)\s:#]+")
 ALWAYS = {ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"}  # which the navigation names
-CODE = re.compile(r"(?<=<code>)[^<]*(?=</code>)")
+CODE = re.compile(r"(?<=<code>)[^<]{14,}(?=</code>)")
 JOINT = re.compile(r"::|/|_(?=[^_])|(?<=\w)\.(?=\w)")
+HIDDEN = re.compile(r"(?:(?<=/)|^)\.")  # the dot of names that MkDocs would leave out
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".sh": "bash", ".json": "json"}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Replace a folder in the navigation by its pages, index first; a folder without pages is left out."""
+    """Replace a folder in the navigation by its pages; a folder without pages is left out."""
     config.nav = [item for item in map(expanded, config.nav or []) if list(item.values()) != [[]]]
     return config
 
@@ -53,17 +54,20 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 
 
 def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Let the names of tests and files break where they are joined, as tables are narrow."""
+    """Let long names of tests and files break where they are joined, as tables are narrow."""
     return CODE.sub(lambda code: JOINT.sub(r"\g<0><wbr>", code[0]), html)
 
 
 def expanded(item: dict) -> dict:
-    """An entry of the navigation, of a folder as the list of its pages."""
+    """An entry of the navigation, of a folder as its pages: its index, and what that links to in this order."""
     ((title, value),) = item.items()
     if not isinstance(value, str) or not value.endswith("/"):
         return item
-    pages = sorted((DOCS / value).glob("*.md"), key=lambda path: (path.stem != "index", path.stem))
-    return {title: [path.relative_to(DOCS).as_posix() for path in pages]}
+    index = DOCS / value / "index.md"
+    order = ["index.md", *TARGET.findall(index.read_text() if index.is_file() else "")]
+    names = sorted(path.name for path in (DOCS / value).glob("*.md"))
+    names.sort(key=lambda name: order.index(name) if name in order else len(order))
+    return {title: [value + name for name in names]}
 
 
 def folder_of(path: Path) -> Path:
@@ -93,7 +97,8 @@ def place(path: Path) -> str:
     name = path.relative_to(DOCS if inside else ROOT).as_posix()
     if path.suffix == ".ipynb":
         return name.removesuffix(".ipynb") + ".md"
-    return name if inside else posixpath.join("source", name if path.suffix == ".md" else f"{name}.md")
+    shown = HIDDEN.sub("_", name)
+    return name if inside else posixpath.join("source", shown if path.suffix == ".md" else f"{shown}.md")
 
 
 def relinked(text: str, folder: Path, page: str) -> str:

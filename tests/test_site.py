@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import shutil
 import socket
 import sys
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,6 +15,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+BROWSER = shutil.which("chromium") and shutil.which("chromedriver")
+FOUND = "return [...document.querySelectorAll('.md-search-result a')].map(a => a.href)"
 LOADED = {("script", "src"), ("img", "src"), ("link", "href"), ("iframe", "src"), ("source", "src"), ("video", "src")}
 
 
@@ -118,7 +122,35 @@ def test_the_search_knows_the_pages_and_the_reference_but_no_source_file(site):
     assert {place.partition("#")[0] for place in places if place.startswith("source/")} <= texts
 
 
-def test_an_empty_folder_of_the_navigation_is_left_out_and_another_begins_with_its_index(tmp_path, monkeypatch):
+@pytest.mark.skipif(
+    not (shutil.which("chromium") and shutil.which("chromedriver")), reason="needs chromium and its driver"
+)
+def test_a_browser_searches_it_from_a_disk_without_a_complaint(site, tmp_path):
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    for flag in ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+    try:
+        driver.get((site / "index.html").as_uri())
+        field = driver.find_element("css selector", "input.md-search__input")
+        driver.execute_script("arguments[0].focus()", field)
+        field.send_keys("gradient penalty")
+        for _ in range(600):
+            found = driver.execute_script(
+                "return [...document.querySelectorAll('.md-search-result a')].map(a => a.href)"
+            )
+            if found:
+                break
+            time.sleep(0.1)
+        assert any("losses.html" in place for place in found)
+        assert driver.get_log("browser") == []
+    finally:
+        driver.quit()
+
+
+def test_a_folder_of_the_navigation_is_in_the_order_of_its_index_and_an_empty_one_is_left_out(tmp_path, monkeypatch):
     pytest.importorskip("mkdocs")
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     import site_hooks
@@ -126,8 +158,10 @@ def test_an_empty_folder_of_the_navigation_is_left_out_and_another_begins_with_i
     monkeypatch.setattr(site_hooks, "DOCS", tmp_path)
     assert site_hooks.expanded({"Lecture": "lecture/"}) == {"Lecture": []}
     (tmp_path / "lecture").mkdir()
-    for name in ("b", "a", "index"):
+    for name in "abcd":
         (tmp_path / "lecture" / f"{name}.md").touch()
-    listed = ["lecture/index.md", "lecture/a.md", "lecture/b.md"]
+    assert site_hooks.expanded({"Lecture": "lecture/"})["Lecture"][:2] == ["lecture/a.md", "lecture/b.md"]
+    (tmp_path / "lecture" / "index.md").write_text("[First](c.md), [then](b.md#part), [elsewhere](../index.md)")
+    listed = [f"lecture/{name}.md" for name in ("index", "c", "b", "a", "d")]
     assert site_hooks.expanded({"Lecture": "lecture/"}) == {"Lecture": listed}
     assert site_hooks.expanded({"Start": "index.md"}) == {"Start": "index.md"}
