@@ -7,7 +7,7 @@ Writes FOLDER/PAGE.png and prints what was measured and the processor time it to
 """
 
 import argparse
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def main() -> None:
     with ProcessPoolExecutor(arguments.processes, get_context("spawn")) as pool:
         longest_first = sorted(PAGES, key=lambda page: page not in ("mode_collapse", "latent_collapse", "cycle"))
         jobs = [pool.submit(write, page, arguments.seed, arguments.out) for page in longest_first]
-        for job in jobs:
+        for job in as_completed(jobs):
             print(job.result(), flush=True)
 
 

@@ -1,10 +1,12 @@
 """How the lecture's figures look: opaque and light, so that they are read on light and dark pages alike."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 DATA, MODEL, THIRD, FOURTH, GREY = "#2f6db5", "#d1661f", "#2a8f6d", "#8a4fa3", "#777777"
 COLOURS = (DATA, MODEL, THIRD, FOURTH, GREY)
@@ -27,5 +29,7 @@ def label(axis: Axes, title: str, x: str = "", y: str = "", legend: bool = True)
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write the figure as a PNG."""
-    figure.savefig(path, dpi=110)
+    """Write the figure as a PNG of 128 colours, a third of the size of one of all."""
+    drawn = BytesIO()
+    figure.savefig(drawn, dpi=110, format="png")
+    Image.open(drawn).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
