@@ -181,7 +181,7 @@ def test_every_mode_becomes_grey_over_colour(tmp_path):
         colour, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
     )
     for image in (lab, colour.convert("CMYK"), colour.convert("YCbCr"), colour.quantize()):
-        image.save(tmp_path / "x.tif")
+        image.save(tmp_path / "x.tif", compression="tiff_lzw")  # Pillow 12.3.0 can't read its own plain YCbCr
         grey = decode(str(tmp_path / "x.tif"), (1, 4, 4))
         assert abs(int(grey[0, 0, 0]) - 94) <= 3, image.mode  # ITU-R 601 luma
 
@@ -261,5 +261,5 @@ def test_damaged_archives_and_members_are_named(tmp_path):
     content[120] ^= 255
     (tmp_path / "c.zip").write_bytes(content)
     data = ImageFolderDataModule(tmp_path / "c.zip", val_share=0, test_share=0)
-    with pytest.raises(ValueError, match=r"c\.zip/x\.png: not a readable image"):
+    with pytest.raises(ValueError, match=r"c\.zip/x\.png: can.t be read"):
         data.dataset("train")[0]
