@@ -32,6 +32,7 @@ NOT_RUN = {
     "lit-gen explore vae_mnist": "serves a page until it is stopped; test_explore_page.py does",
     "python scripts/check_explore_page.py": "needs a browser; test_explore_page.py runs it where there is one",
     "lit-gen sweep": "trains many times in processes of their own; test_sweep.py does",
+    "python scripts/lecture": "trains for minutes; test_lecture.py runs every page's computation at reduced length",
     "sbatch": "needs a cluster; test_distributed.py runs the script's options",
 }
 # Commands whose options alone are read, and why so.
