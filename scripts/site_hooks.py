@@ -1,7 +1,8 @@
 """What MkDocs does beyond mkdocs.yml: whatever a page links to within the repository becomes a page of the site.
 
-Pages of docs/ link to source files, folders, tests and the notebook by relative paths, which is right for those who
-read them in the repository. The site shows each of these at ``source/<path>``, so that it is whole without a network.
+Pages of docs/ link to source files, folders and the notebook by relative paths, which is right for those who read
+them in the repository, and name tests as pytest does. The site shows each of these at ``source/<path>``, so that it is
+whole without a network.
 """
 
 import ast
@@ -9,6 +10,7 @@ import json
 import os.path
 import posixpath
 import re
+from functools import cache
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -21,6 +23,7 @@ TARGET = re.compile(r"(?<=\]\()[^)\s:#]+")
 ALWAYS = {ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"}  # which the navigation names
 CODE = re.compile(r"(?<=<code>)[^<]{14,}(?=</code>)")
 JOINT = re.compile(r"::|/|_(?=[^_])|(?<=\w)\.(?=\w)")
+TEST = re.compile(r"(?<!\[)`(?:tests/)?([\w/]+\.py)::test_\w+`")
 HIDDEN = re.compile(r"(?:(?<=/)|^)\.")  # the dot of names that MkDocs would leave out
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".sh": "bash", ".json": "json"}
 
@@ -50,7 +53,8 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
     """Let the links of a page of docs/ lead to those pages."""
     if page.file.generated_by is not None:
         return markdown
-    return relinked(markdown, (DOCS / page.file.src_uri).parent, page.file.src_uri)
+    folder = (DOCS / page.file.src_uri).parent
+    return relinked(with_tests(markdown, folder), folder, page.file.src_uri)
 
 
 def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -113,10 +117,27 @@ def relinked(text: str, folder: Path, page: str) -> str:
     return TARGET.sub(moved, text)
 
 
+def with_tests(text: str, folder: Path) -> str:
+    """A text whose tests, named as pytest names them, are links to their files."""
+
+    def linked(match: re.Match) -> str:
+        file = test_file(match[1])
+        return f"[{match[0]}]({os.path.relpath(file, folder)})" if file else match[0]
+
+    return TEST.sub(linked, text)
+
+
+@cache
+def test_file(name: str) -> Path | None:
+    """The file of tests that a name such as ``losses/test_penalties.py`` means, if it is one alone."""
+    found = [path for path in (ROOT / "tests").rglob(Path(name).name) if path.as_posix().endswith(f"/{name}")]
+    return found[0] if len(found) == 1 else None
+
+
 def text_of(path: Path) -> str:
     """A file or folder as Markdown."""
     if path.suffix == ".md":
-        return path.read_text()
+        return with_tests(path.read_text(), path.parent)
     if path.suffix == ".ipynb":
         return "\n\n".join(cell_text(cell) for cell in json.loads(path.read_text())["cells"])
     name = path.relative_to(ROOT).as_posix()

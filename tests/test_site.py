@@ -96,6 +96,10 @@ def test_sources_that_pages_speak_of_are_shown(site):
         r"<[^>]+>", "", (site / "source/lit_gen/losses/penalties.py.html").read_text()
     )
     assert 'href="losses/penalties.py.html"' in (site / "source/lit_gen/losses.html").read_text()
+    assert "def test_a_sample_is_penalised" in re.sub(
+        r"<[^>]+>", "", (site / "source/tests/losses/test_every_penalty.py.html").read_text()
+    )
+    assert 'href="source/tests/losses/test_every_penalty.py.html"' in (site / "known-mistakes.html").read_text()
 
 
 def test_every_public_name_has_its_place_in_the_reference(site, pages):
