@@ -1,6 +1,5 @@
 """Image files of any format as 8-bit pixels of one shape: orientation, transparency, the value that is white."""
 
-import os
 import struct
 import threading
 import zipfile
@@ -330,4 +329,4 @@ def picture_shape(image_size: int | tuple[int, int], channels: int) -> tuple[int
 
 def is_image(name: str) -> bool:
     """Whether a file's name has the suffix of a format that is read."""
-    return os.path.basename(name).lower().endswith(EXTENSIONS)
+    return name.lower().endswith(EXTENSIONS)

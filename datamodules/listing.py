@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO
@@ -13,6 +14,7 @@ from datamodules.zip_directory import Names, ZipDirectory
 __all__ = ["Archive", "Listing", "Names", "list_folder", "no_images"]
 
 HIDDEN = (".", "__MACOSX")  # beginnings of names that are not looked at
+_HIDDEN_PART = re.compile(rf"(?:^|/)(?:{'|'.join(map(re.escape, HIDDEN))})")
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def _listing(images: list[str], others: list[str], hidden: list[str]) -> Listing
 
 
 def _hidden(name: str) -> bool:
-    return any(part.startswith(HIDDEN) for part in name.split("/"))
+    return _HIDDEN_PART.search(name) is not None
 
 
 def no_images(path: str) -> ValueError:
