@@ -170,7 +170,7 @@ class TorchvisionDataModule(DataModule):
         download = None if self.set.alone else self.download
         files = open_files(self.torchvision_class, self.root, download, **self.splits[split])
         if split == "train":
-            names = getattr(files, "classes", None) or getattr(files, "categories", ())
+            names: Any = getattr(files, "classes", None) or getattr(files, "categories", ())
             self._names = tuple(name if isinstance(name, str) else ", ".join(name) for name in names)
         return files
 
