@@ -170,21 +170,20 @@ class TorchvisionDataModule(DataModule):
         download = None if self.set.alone else self.download
         files = open_files(self.torchvision_class, self.root, download, **self.splits[split])
         if split == "train":
-            names = getattr(files, "classes", None) or getattr(files, "categories", ())
+            names: Any = getattr(files, "classes", None) or getattr(files, "categories", ())
             self._names = tuple(name if isinstance(name, str) else ", ".join(name) for name in names)
         return files
 
     def _labels(self, files: Any) -> Tensor | None:
-        stored: Any = getattr(files, self.set.labels)
+        stored = getattr(files, self.set.labels)
         if self.attributes.chosen:
             names = [name for name in files.attr_names if name]
             what = f"{self.root}: {self.torchvision_class}"
             return torch.from_numpy(self.attributes.numbers(np.asarray(stored), names, what))
         if self.num_classes == 0:
             return None
-        if isinstance(stored, list) and stored and isinstance(stored[0], tuple):
-            stored = [label for _, label in stored]
-        labels = torch.as_tensor(stored, dtype=torch.int64)
+        pairs = len(stored) > 0 and isinstance(stored[0], tuple)
+        labels = torch.as_tensor([label for _, label in stored] if pairs else stored, dtype=torch.int64)
         labels = labels[:, 0] if labels.ndim == 2 else labels  # QMNIST's other columns say who wrote the digit
         labels = labels - (self.set.first or {}).get(self.variant, 0)
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes:
