@@ -213,7 +213,8 @@ def beside(row: dict[str, Any], again: dict[str, Any]) -> str:
                 ratio = f"{results.mean(now) / results.mean(results.value(stored[metric])):.3f}"
         lines.append(results.line([metric, f"{now:.4g}", before, ratio, str(published.get(metric, ""))]))
     lines.append(f"measured: commit {again['commit']}, seeds {again['seeds']}, {again['hardware']}")
-    lines.append(f"stored: commit {row['commit']}, seeds {row['seeds']}, {row['hardware']}")
+    known = f"commit {row['commit']}, seeds {row['seeds']}, {row['hardware']}"
+    lines.append(f"stored: {known if row['commit'] else 'not run yet'}")
     return "\n".join([*lines, *([f"published: {published['source']}"] if published else [])])
 
 
