@@ -99,6 +99,7 @@ def prepare(folder: Path) -> None:
     for name, shape in {"images": (8, 8), "real": (8, 8), "samples": (8, 8), **SHAPES}.items():
         images = random.integers(0, 256, (60, *shape), np.uint8)
         np.savez(f"{name}.npz", images=images, labels=np.arange(60) % 10)
+    prepare_formats()
     for name in ("statistics", "others"):
         np.savez(f"{name}.npz", mu=np.zeros(4), sigma=np.eye(4))
     Path("img64.pkl").write_bytes(pickle.dumps({"fid": {"mu": np.zeros(4), "sigma": np.eye(4)}}))
@@ -121,6 +122,22 @@ def prepare(folder: Path) -> None:
     main(["encode", "kl.ckpt", "digits", "--flip", "--out", "latents"])
     for run in ("cycle", "own", "kl", "fsq", "prior"):  # one stays, for pages that look at runs
         shutil.rmtree(f"runs/{run}")
+
+
+def prepare_formats() -> None:
+    """Make a table and data bases of pictures."""
+    import lmdb
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pictures = [path.read_bytes() for path in sorted(Path("photos").iterdir())]
+    pq.write_table(pa.table({"image": pictures, "label": [i % 2 for i in range(len(pictures))]}), "pets.parquet")
+    for kind in ("bedroom", "tower"):
+        folder = Path("lsun", f"{kind}_train_lmdb")
+        folder.parent.mkdir(exist_ok=True)
+        with lmdb.open(str(folder), map_size=2**24) as opened, opened.begin(write=True) as transaction:
+            for i, picture in enumerate(pictures):
+                transaction.put(f"{i:05d}".encode(), picture)
 
 
 def arguments(page: str, line: str) -> list[str]:
