@@ -31,6 +31,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+ON_A_SIDE = {_TURNS[tag] for tag in (5, 6, 7, 8)}  # turns that exchange height and width
 _opening = threading.Lock()
 Half = Literal["left", "right"]
 
@@ -157,6 +158,19 @@ def read_header(file: str | IO[bytes], name: str, reading: Reading = DEFAULT) ->
         return _header(opened)
 
 
+def read_upright_size(file: str | IO[bytes], name: str, reading: Reading = DEFAULT) -> tuple[int, int]:
+    """(H, W) of an image turned as its orientation tag says, without decoding it.
+
+    Raises:
+        ValueError: the file can't be read as an image; names it.
+    """
+    with _readable(file, name, reading) as opened:
+        # Pillow decodes a PNG in search of tags that don't stand before its pixels.
+        early = opened.format != "PNG" or "exif" in opened.info
+        lying = early and _turn(opened) in ON_A_SIDE
+        return opened.size if lying else opened.size[::-1]
+
+
 def read_extremes(
     file: str | IO[bytes], name: str, reading: Reading = DEFAULT, page: int = 0
 ) -> tuple[float, float, float]:
@@ -233,12 +247,16 @@ def _readable(file: str | IO[bytes], name: str | None, reading: Reading) -> Iter
         raise ValueError(f"{told}: not a readable image: {error}") from error
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """The image turned as its orientation tag says; one whose tags can't be read is taken to be upright."""
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """The turn that its orientation tag asks for; one whose tags can't be read is taken to be upright."""
     try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except UNREADABLE:
-        turn = None
+        return None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turn = _turn(image)
     return image if turn is None else image.transpose(turn)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from datamodules.decoding import EXTENSIONS, UNREADABLE, is_image
 from datamodules.splits import split_named
+from lit_gen.encoded import CODEC, DESCRIPTION
 
 HIDDEN = (".", "__MACOSX")  # beginnings of names that are not looked at
 
@@ -170,4 +171,9 @@ def _hidden(name: str) -> bool:
 
 def no_images(path: str) -> ValueError:
     """The error for a folder or archive without any image."""
+    if os.path.isfile(os.path.join(path, DESCRIPTION)):
+        return ValueError(
+            f"root: {path!r} holds latents, no images ({DESCRIPTION}): for lit-gen fit --data LatentDataModule "
+            f"--data.root {path}; what encodes and decodes them is its folder {CODEC}"
+        )
     return ValueError(f"root: no image below {path!r}; accepted are {', '.join(EXTENSIONS)}")

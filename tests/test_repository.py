@@ -1,4 +1,4 @@
-"""The files that a hosting service, a package index and those who cite read: whole, and of one mind with the project."""
+"""The files that a hosting service, a package index and those who cite read: whole, and in line with the project."""
 
 import re
 from pathlib import Path
