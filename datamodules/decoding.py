@@ -31,6 +31,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+ON_A_SIDE = {_TURNS[tag] for tag in (5, 6, 7, 8)}  # turns that exchange height and width
 _opening = threading.Lock()
 Half = Literal["left", "right"]
 
@@ -155,6 +156,19 @@ def read_header(file: str | IO[bytes], name: str, reading: Reading = DEFAULT) ->
     """
     with readable(file, name, reading) as opened:
         return header_of(opened)
+
+
+def read_upright_size(file: str | IO[bytes], name: str, reading: Reading = DEFAULT) -> tuple[int, int]:
+    """(H, W) of an image turned as its orientation tag says, without decoding it.
+
+    Raises:
+        ValueError: the file can't be read as an image; names it.
+    """
+    with readable(file, name, reading) as opened:
+        # Pillow decodes a PNG in search of tags that don't stand before its pixels.
+        early = opened.format != "PNG" or "exif" in opened.info
+        lying = early and turn_of(opened) in ON_A_SIDE
+        return opened.size if lying else opened.size[::-1]
 
 
 def read_extremes(

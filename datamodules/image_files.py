@@ -22,6 +22,7 @@ from datamodules.decoding import (
     examine,
     read_extremes,
     read_header,
+    read_upright_size,
 )
 from datamodules.listing import Archive, Names, list_folder, no_images
 
@@ -77,6 +78,10 @@ class EncodedImages(BatchDataset):
     def header(self, i: int) -> Header:
         """What the file of image i says of itself."""
         return read_header(self.opened(i), self.described(i), self.reading)
+
+    def upright_size(self, i: int) -> tuple[int, int]:
+        """(H, W) of image i as it is shown."""
+        return read_upright_size(self.opened(i), self.described(i), self.reading)
 
     def extremes(self, i: int) -> tuple[float, float, float]:
         """The least and largest stored value of image i, and the one that becomes white."""

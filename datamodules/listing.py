@@ -10,6 +10,7 @@ from typing import IO
 from datamodules.decoding import ARRAY, EXTENSIONS, UNREADABLE, is_image
 from datamodules.splits import split_named
 from datamodules.zip_directory import Names, ZipDirectory
+from lit_gen.encoded import CODEC, DESCRIPTION
 
 __all__ = ["Archive", "Listing", "Names", "list_folder", "no_images"]
 
@@ -156,4 +157,9 @@ def _hidden(name: str) -> bool:
 
 def no_images(path: str) -> ValueError:
     """The error for a folder or archive without any image."""
+    if os.path.isfile(os.path.join(path, DESCRIPTION)):
+        return ValueError(
+            f"root: {path!r} holds latents, no images ({DESCRIPTION}): for lit-gen fit --data LatentDataModule "
+            f"--data.root {path}; what encodes and decodes them is its folder {CODEC}"
+        )
     return ValueError(f"root: no image below {path!r}; accepted are {', '.join((*EXTENSIONS, ARRAY))}")

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
+from lightning.pytorch.utilities import rank_zero_warn
+
 from datamodules.arrays import ArrayDataModule
 from datamodules.datasets import SPLITS, BatchDataset, Split
 from datamodules.decoding import Reading
@@ -17,6 +19,7 @@ from datamodules.summary import Found, joined, listed, look_at_files
 from datamodules.two_domains import TwoDomains
 
 SIDE = 256  # of files' images, the papers'
+WIDE = 1.5  # width over height from which a picture is taken for two without a word
 TOLERANCE = 0.02  # of the ratio of counterparts' sides, which rounding changes where one is a reduced picture
 
 
@@ -104,7 +107,7 @@ class PairedDataModule(TwoDomains):
             options: dict[str, Any] = {"labels": "none", "follow_links": follow_links, **shares}
             self.a, self.b_root = ImageFolderDataModule(a, size, channels_a, **options), b
             self._target = (int(channels_b), *self.a.image_shape[1:])
-        self.name = self.a.name if b is None else f"{self.a.name}2{Path(b).resolve().stem}"
+        self.name = name_of(a) if b is None else f"{name_of(a)}2{name_of(b)}"
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -130,9 +133,19 @@ class PairedDataModule(TwoDomains):
             return {split: Domains(self.a.dataset(split), self.b.dataset(split)) for split in SPLITS}
         files: dict[Split, Any] = {split: self.a.dataset(split) for split in SPLITS}
         if self.b_root is None:
+            self._look_at_halves(files["train"])
             return {split: self._halves(part) for split, part in files.items()}
         counterparts = self._counterparts(self.b_root)
         return {split: Domains(part, self._of_b(part, counterparts)) for split, part in files.items()}
+
+    def _look_at_halves(self, files: ImageFiles) -> None:
+        """Warn where the first picture is hardly wide enough to be two."""
+        height, width = files.upright_size(0) if len(files) else (1, 2)
+        if width < WIDE * height:
+            rank_zero_warn(
+                f"b is not given, so that pictures of a={str(self.a.root)!r} are cut into a left and a right half, and "
+                f"{files.described(0)} is {width} x {height}; give b if its images lie elsewhere"
+            )
 
     def _halves(self, files: ImageFiles) -> Domains:
         def half(shape: tuple[int, ...], right: bool) -> BatchDataset:
@@ -172,6 +185,12 @@ class PairedDataModule(TwoDomains):
         return joined({"a": self.a.found(look), "b": look_at_files(of_b, tree.left_out, tree.notes, look)})
 
 
+def name_of(path: str) -> str:
+    """A folder's name, or a file's without its suffix."""
+    place = Path(path).resolve()
+    return place.stem if place.is_file() else place.name
+
+
 def stem_of(name: str) -> str:
     """A file's name below its root without its suffix."""
     return os.path.splitext(name)[0].replace(os.sep, "/")
@@ -197,8 +216,8 @@ def check_ratio(a: ImageFiles, b: ImageFiles, i: int) -> None:
     Raises:
         ValueError: naming both.
     """
-    sizes = [files.header(i).size for files in (a, b)]
-    ratios = [max(size) / min(size) for size in sizes]  # of pictures that lie on a side, too
+    sizes = [files.upright_size(i) for files in (a, b)]
+    ratios = [height / width for height, width in sizes]
     if abs(ratios[0] / ratios[1] - 1) > TOLERANCE:
         told = [f"{files.described(i)} is {size[1]} x {size[0]}" for files, size in zip((a, b), sizes, strict=True)]
         raise ValueError(f"{' and '.join(told)}: counterparts must have one ratio of width to height")

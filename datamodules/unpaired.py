@@ -64,7 +64,7 @@ class UnpairedDataModule(TwoDomains):
 
     def _part_name(self, domain: str) -> str:
         module, classes = getattr(self, domain), self.classes[domain]
-        return module.name + ("" if classes is None else "_" + "_".join(map(str, classes)))
+        return module.name.removesuffix(".zip") + ("" if classes is None else "_" + "_".join(map(str, classes)))
 
     @property
     def image_shape(self) -> tuple[int, ...]:

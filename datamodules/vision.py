@@ -1,6 +1,9 @@
 """What the data sets that torchvision reads have in common."""
 
 import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -86,7 +89,22 @@ class VisionDataModule(DataModule):
         }
 
     def _files(self, train: bool) -> InMemoryDataset:
-        files = open_files(self.torchvision_class, self.root, self.download, train=train)
+        missing = [path for path in (Path(self.root), *Path(self.root).parents) if not path.exists()]
+        try:
+            files = open_files(self.torchvision_class, self.root, self.download, train=train)
+        except (ConnectionError, FileNotFoundError):
+            _remove_empty(missing)
+            raise
         images = torch.as_tensor(files.data)
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
         return InMemoryDataset(images, torch.as_tensor(files.targets, dtype=torch.int64))
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Take away the empty folders that a download has made: those within the first, then these themselves."""
+    for folder, _, _ in os.walk(folders[0], topdown=False) if folders else ():
+        with suppress(OSError):  # not empty
+            os.rmdir(folder)
+    for path in folders[1:]:
+        with suppress(OSError):
+            path.rmdir()

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 # Commands that import neither Lightning nor its parser.
@@ -38,6 +39,10 @@ look around:
   doctor      versions, devices, precisions, weights and accounts found
 
 lit-gen COMMAND --help tells the options of each."""
+MISFIT = (
+    "torchvision {torchvision} is built for another torch than {torch}; install both from one place, as in pip install "
+    "--force-reinstall torch torchvision --index-url https://download.pytorch.org/whl/cpu"
+)
 WITHOUT_TORCH = ("compare", "list", "report", "sweep", "video")
 
 
@@ -83,8 +88,12 @@ def main() -> None:
         quieten()
         guarded(lambda: importlib.import_module(f"lit_gen.cli.commands.{arguments[0]}").run(arguments[1:]))
     else:
-        from lit_gen.cli.app import main as run_command
-
+        try:
+            from lit_gen.cli.app import main as run_command
+        except RuntimeError as error:
+            if "torchvision::" not in str(error):
+                raise
+            sys.exit(f"lit-gen: error: {MISFIT.format(**{name: version(name) for name in ('torch', 'torchvision')})}")
         run_command(arguments)
 
 

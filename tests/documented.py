@@ -29,6 +29,9 @@ NOT_RUN = {
     "tensorboard --logdir": "serves pages until it is stopped",
     "wandb": "needs a login",
     "torchrun": "needs the other hosts; test_distributed.py runs two nodes on one",
+    "lit-gen evaluate photos/ 'runs/photos/": "needs the training above it; test_newcomer.py runs one after the other",
+    "lit-gen report runs/photos": "the same",
+    "lit-gen explore 'runs/photos/": "the same",
     "lit-gen explore vae_mnist": "serves a page until it is stopped; test_explore_page.py does",
     "python scripts/check_explore_page.py": "needs a browser; test_explore_page.py runs it where there is one",
     "lit-gen sweep": "trains many times in processes of their own; test_sweep.py does",
@@ -56,6 +59,7 @@ UNSCORED = ["--evaluate.extractor=null", "--checkpoint.monitor=null"]
 SHAPES = {"mnist": (28, 28), "cifar10": (32, 32, 3)}  # data that need a download, replaced by arrays of their shape
 RUNS = {
     "README.md": "vae",
+    "commands.md": "vae",
     "autoencoders.md": "kl",
     "cyclegan.md": "cycle",
     "extending.md": "own",

@@ -29,10 +29,16 @@ def call(*command, **options) -> str:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
+def dist(tmp_path_factory):
+    """The source distribution, and the wheel that is built from it."""
     folder = tmp_path_factory.mktemp("dist")
-    call(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT)
-    (path,) = folder.glob("*.whl")
+    call(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(dist):
+    (path,) = dist.glob("*.whl")
     return path
 
 
@@ -69,6 +75,22 @@ def test_what_is_in_the_wheel(wheel):
     assert not any(tool in line for line in required for tool in ("pytest", "onnx", "ruff", "mypy", "hatchling"))
 
 
+def test_a_package_index_takes_both(dist):
+    pytest.importorskip("twine")
+    told = call(sys.executable, "-m", "twine", "check", "--strict", *sorted(dist.iterdir()))
+    assert told.count("PASSED") == 2
+
+
+def test_first_commands_work_outside_of_the_tree(fresh, tmp_path):
+    call(fresh / "lit-gen", "sample", "rpgan_mnist", cwd=tmp_path)
+    assert (tmp_path / "samples.png").stat().st_size > 5_000
+    steps = ["--trainer.max_steps", "20", "--trainer.enable_progress_bar", "false"]
+    call(fresh / "lit-gen", "fit", "--config", "gan_digits", *steps, cwd=tmp_path)
+    (run,) = tmp_path.glob("runs/gan_digits/*")
+    assert (run / "model" / "model.safetensors").is_file()
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+
+
 def test_it_works_without_the_source_tree(fresh, tmp_path):
     assert "vae_digits" in call(fresh / "lit-gen", "list", cwd=tmp_path)
     code = f"""
@@ -93,8 +115,10 @@ documented.execute("README.md", "lit-gen fit --config vae_digits --model.latent_
 
 @pytest.mark.slow
 def test_all_of_the_readme_works_without_the_source_tree(fresh, tmp_path):
-    told = call(fresh / "python", ROOT / "tests" / "documented.py", tmp_path, "README.md", "extending.md")
-    assert told.count("$ lit-gen ") > 25
+    told = call(
+        fresh / "python", ROOT / "tests" / "documented.py", tmp_path, "README.md", "commands.md", "extending.md"
+    )
+    assert told.count("$ lit-gen ") > 40
 
 
 @pytest.mark.slow

@@ -90,7 +90,9 @@ class RunProgress(ProgressBar):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leave the last state on the screen."""
         if self._progress is None and self._enabled:
-            print(f"done: step {trainer.global_step}  {self._values(trainer, pl_module)}", flush=True)
+            count, every = trainer.global_step - self._first_step, trainer.log_every_n_steps  # type: ignore[attr-defined]
+            none = f"{count} step{'s' * (count != 1)} of this session, and values are logged every {every}"
+            print(f"done: step {trainer.global_step}  {self._values(trainer, pl_module) or none}", flush=True)
         self._end()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:

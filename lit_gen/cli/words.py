@@ -21,6 +21,12 @@ def note(text: str) -> None:
     print(f"lit-gen: {text}", file=sys.stderr)
 
 
+def an(thing: object) -> str:
+    """The name of its class with its article: a VAE, an IWAE."""
+    name = type(thing).__name__
+    return f"{'an' if re.match(r'[AEIO]|[FLMNRSX](?=[A-Z])', name) else 'a'} {name}"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """``did you mean …? `` with what is spelled alike, or nothing."""
     close = difflib.get_close_matches(name, sorted(known), 3, 0.6)

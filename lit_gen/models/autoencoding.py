@@ -94,7 +94,7 @@ class AutoencodingModel(GenerativeModel):
         if generator is None:
             return self._by_parts(self._encode, images)
         if (shape := self.bottleneck.noise_shape(*self.latent_shape[1:])) is None:
-            raise ValueError(f"generator={generator}: latents of a {type(self.bottleneck).__name__} take no noise")
+            raise ValueError(f"generator={generator}: {type(self.bottleneck).__name__} latents take no noise")
         noise = torch.randn(len(images), *shape, generator=generator).to(images)
         return self._by_parts(self._encode, images, noise)
 

@@ -34,6 +34,11 @@ def list_pretrained() -> dict[str, dict[str, Any]]:
     }
 
 
+def class_of(name: str) -> str:
+    """The name of a shipped model's class, which isn't imported."""
+    return str(json.loads((PRETRAINED / name / "config.json").read_text())["class_path"]).rpartition(".")[2]
+
+
 def _first_comment(path: Path) -> str:
     lines = []
     for line in path.read_text().splitlines():

@@ -105,3 +105,9 @@ def test_scoring_has_a_bar_of_its_own():
     with progress.part("alone", 7) as advance:
         advance(7)
     assert "7/7" in screen.getvalue()
+
+
+def test_a_short_session_says_why_it_has_no_values(capsys):
+    fit(RunProgress(), steps=6)  # and every tenth is logged
+    told = lines(capsys)[-1]
+    assert re.fullmatch(r"done: step 6  6 steps of this session, and values are logged every 10", told), told

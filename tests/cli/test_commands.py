@@ -7,11 +7,13 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 
+import lit_gen
 from datamodules import DigitsDataModule
 from lit_gen import (
     GAN,
@@ -27,7 +29,9 @@ from lit_gen import (
 )
 from lit_gen.cli.app import main
 from lit_gen.cli.commands.export_parts import PARTS, Images
+from lit_gen.cli.words import an
 from lit_gen.distributions import Likelihood
+from lit_gen.models import AutoencodingModel, LatentVariableModel
 from lit_gen.networks import (
     FSQ,
     ConvDecoder,
@@ -103,6 +107,45 @@ assert not {{"torch", "lightning", "numpy"}} & {{*sys.modules}}
     commands = ("fit", "sample", "encode", "evaluate", "export", "compare", "doctor")
     told = {"list": list_configs(), "compare": ("failed",), "report": ("1 run in report.html",)}
     assert all(name in done.stdout for name in told.get("".join(arguments[:1]), commands))
+
+
+def test_the_list_says_of_each_model_what_it_is_for(capsys):
+    main(["list"])
+    tables = capsys.readouterr().out.split("\n\n")
+    for name in lit_gen.list_pretrained():
+        (title,) = [table.splitlines()[0] for table in tables[:-2] if f"\n  {name} " in table]
+        model = lit_gen.from_pretrained(name, training=False)
+        assert ("for lit-gen sample" in title) == isinstance(model, LatentVariableModel), name
+        assert ("for lit-gen encode" in title) == isinstance(model, AutoencodingModel), name
+
+
+@pytest.mark.parametrize("error", ["operator torchvision::nms does not exist", "another"])
+def test_a_torchvision_of_another_torch_is_one_line(error, monkeypatch):
+    from lit_gen import __main__
+
+    class Misfit(ModuleType):
+        def __getattr__(self, name):
+            raise RuntimeError(error)
+
+    monkeypatch.setitem(sys.modules, "lit_gen.cli.app", Misfit("lit_gen.cli.app"))
+    monkeypatch.setattr(sys, "argv", ["lit-gen", "fit"])
+    with pytest.raises((SystemExit, RuntimeError)) as stop:
+        __main__.main()
+    if error == "another":
+        assert str(stop.value) == error
+    else:
+        assert re.fullmatch(
+            r"lit-gen: error: torchvision [\d.+a-z]+ is built for another torch than [\d.+a-z]+; .* torchvision.*",
+            str(stop.value),
+        )
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [("VAE", "a VAE"), ("IWAE", "an IWAE"), ("FSQ", "an FSQ"), ("LFQ", "an LFQ"), ("LeCam", "a LeCam")],
+)
+def test_articles(kind, told):
+    assert an(type(kind, (), {})()) == told
 
 
 def test_doctor_tells_without_a_network(capsys, monkeypatch):

@@ -106,6 +106,21 @@ class TestMNIST:
             MNISTDataModule(str(tmp_path)).prepare_data()
         MNISTDataModule(str(tmp_path), download=False).prepare_data()
 
+    @pytest.mark.parametrize("there", [None, "new", "new/mine.txt"])
+    def test_a_failed_download_leaves_no_folder_of_its_own(self, there, tmp_path, monkeypatch):
+        def fail(*_, **__):
+            raise RuntimeError("no route to host")
+
+        monkeypatch.setattr("torchvision.datasets.mnist.download_and_extract_archive", fail)
+        if there is not None:
+            (tmp_path / "new").mkdir()
+        if there == "new/mine.txt":
+            (tmp_path / there).write_text("stays")
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(ConnectionError):
+            MNISTDataModule(str(tmp_path / "new" / "data")).prepare_data()
+        assert sorted(tmp_path.rglob("*")) == before
+
 
 def test_cifar10_comes_as_channels_first(monkeypatch):
     class CIFAR10:

@@ -11,7 +11,7 @@ from latent_folders import CODES, LATENTS, codec, encoded
 
 import lit_gen
 from datamodules import DigitsDataModule, LatentDataModule
-from lit_gen.cli.commands import encode
+from lit_gen.cli.commands import check, encode, evaluate
 from lit_gen.cli.commands.latents_writer import ChannelMoments, LatentsWriter
 from lit_gen.encoded import identity
 from lit_gen.pretrained.codec import read_codec
@@ -211,7 +211,11 @@ def test_the_command_writes_the_folder_of_a_named_set_or_of_files(folders, tmp_p
         (["digits", "--size", "8"], "--size 8: in a folder images are of the size that the model takes"),
         (["digits", "--values", "unit"], "--values unit: a folder is of 8-bit images"),
         (["nowhere"], "nowhere: no such file or folder"),
-        (["digits", "--flip", "--out", "x.npz"], "--flip True: for a folder of latents"),
+        (["digits", "--flip", "--out", "x.npz"], "--flip: for a folder of latents"),
+        (["digits", "--noise", "3", "--out", "x.npz"], "--noise 3: for a folder of latents"),
+        (["digits", "--out", "x.npz"], r"digits: data that are named are written to a folder, and --out x\.npz is an"),
+        (["digits", "--white", "255"], "--white 255.0: DigitsDataModule takes none"),
+        (["digits", "--alpha", "drop"], "--alpha drop: DigitsDataModule takes none"),
         (["digits", "--out", "x.npy"], r"--out x\.npy: an \.npz file, or a name without a suffix"),
     ],
 )
@@ -233,7 +237,7 @@ def test_samples_of_gaussian_latents_are_mean_and_scaled_noise(folders, tmp_path
     stored = torch.from_numpy(np.load(tmp_path / "noisy" / "train" / "latents.npy"))
     torch.testing.assert_close(stored.float(), (mean + log_scale.exp() * noise).detach(), atol=2e-3, rtol=1e-3)
     assert json.loads((tmp_path / "noisy" / "latents.json").read_text())["noise"] == 7
-    with pytest.raises(ValueError, match="--noise 7: latents of a VectorQuantizer take no noise"):
+    with pytest.raises(ValueError, match="--noise 7: VectorQuantizer latents take no noise"):
         encode.run([str(folders["codes"].parent / "codec_codes_0"), "digits", "--noise", "7", "--out", "out"])
 
 
@@ -249,3 +253,13 @@ def test_a_folder_that_holds_something_stays(folders, tmp_path):
     with pytest.raises(ValueError, match=r"--out .*out: exists already and is not empty"):
         encode.run([str(folders["latents"].parent / "codec_latents_0"), "digits", "--out", str(tmp_path / "out")])
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("kind", ["latents", "codes"])
+def test_commands_of_images_say_what_a_folder_of_latents_is(folders, kind):
+    for command in (check.run, lambda arguments: evaluate.run([*arguments, *arguments, "--extractor", "pixels"])):
+        with pytest.raises(
+            ValueError, match=r"holds latents, no images .*fit --data LatentDataModule --data\.root"
+        ) as told:
+            command([str(folders[kind])])
+        assert "\n" not in str(told.value)

@@ -7,7 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules import ArrayDataModule, DigitsDataModule, GreyToColourDataModule, PairedDataModule
+from datamodules import (
+    ArrayDataModule,
+    DigitsDataModule,
+    GreyToColourDataModule,
+    ImageFolderDataModule,
+    PairedDataModule,
+    UnpairedDataModule,
+)
 from datamodules.colourising import Grey
 from datamodules.datasets import InMemoryDataset
 from datamodules.recoloured import RecolouredDigitsDataModule, recolour
@@ -189,3 +196,48 @@ def test_what_may_not_be_given(tmp_path):
     data = PairedDataModule(str(tmp_path / "joined"), image_size=SIDE, val_share=0, test_share=0)
     with pytest.raises(ValueError, match=r"0.png: not a readable image: 7 pixels wide"):
         data.dataset("train").__getitems__(list(range(20)))
+
+
+def test_a_portrait_is_no_counterpart_of_a_landscape(tmp_path):
+    options = {**folders(tmp_path), "image_size": 4}
+    for side, size in (("a/x0/0.png", (6, 9)), ("b/x0/0.bmp", (9, 6))):
+        Image.fromarray(picture(0, size=size)).save(tmp_path / side)
+    with pytest.raises(ValueError, match=r"0\.png is 9 x 6 and .*0\.bmp is 6 x 9: counterparts must have one ratio"):
+        PairedDataModule(**options).dataset("train")
+
+
+@pytest.mark.parametrize("turned", [True, False])
+def test_ratios_are_those_of_pictures_as_they_are_shown(tmp_path, turned):
+    options = {**folders(tmp_path, suffixes=("jpg", "png")), "image_size": 4}
+    tags = Image.Exif()
+    tags[274] = 6 if turned else 1  # lies on its side
+    Image.fromarray(picture(0, size=(6, 9))).save(tmp_path / "a/x0/0.jpg", exif=tags)
+    Image.fromarray(picture(0, size=(9, 6))).save(tmp_path / "b/x0/0.png")
+    if turned:
+        assert len(PairedDataModule(**options).dataset("train").a) == 16
+    else:
+        with pytest.raises(ValueError, match="one ratio of width to height"):
+            PairedDataModule(**options).dataset("train")
+
+
+def test_a_folder_of_single_pictures_is_not_halved_without_a_word(tmp_path, recwarn):
+    PairedDataModule(**joined_pictures(tmp_path / "pairs")).dataset("train")
+    assert not [warning for warning in recwarn if "half" in str(warning.message)]
+    single = folders(tmp_path)
+    with pytest.warns(UserWarning, match=r"b is not given.*left and a right half, and .*\.png is 6 x 6; give b"):
+        PairedDataModule(a=single["a"], image_size=SIDE).dataset("train")
+
+
+def test_data_are_named_by_folders_and_files_without_suffix(tmp_path):
+    options = folders(tmp_path)
+    assert PairedDataModule(**options).name == "a2b"
+    for side in "ab":
+        with zipfile.ZipFile(tmp_path / f"p{side}.zip", "w") as archive:
+            for path in (tmp_path / side).rglob("*.*"):
+                archive.write(path, path.relative_to(tmp_path / side))
+    zips = {side: str(tmp_path / f"p{side}.zip") for side in "ab"}
+    assert PairedDataModule(**zips, image_size=SIDE).name == "pa2pb"
+    parts = [ImageFolderDataModule(path, SIDE) for path in zips.values()]
+    assert UnpairedDataModule(*parts).name == "pa2pb"
+    np.savez(tmp_path / "one.npz", imagesA=np.stack([picture(0)] * 4), imagesB=np.stack([picture(1)] * 4))
+    assert PairedDataModule(str(tmp_path / "one.npz")).name == "one"

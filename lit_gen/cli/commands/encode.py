@@ -9,7 +9,7 @@ import torch
 
 from lit_gen.cli.commands.embedding import add_embedding, labelled, load, read_for
 from lit_gen.cli.commands.sources import tell
-from lit_gen.cli.words import CommandParser
+from lit_gen.cli.words import CommandParser, an
 from lit_gen.files import whole_file
 from lit_gen.models.autoencoding import AutoencodingModel
 
@@ -49,7 +49,7 @@ def run(arguments: list[str]) -> None:
     _check(options, folder)
     module = load(options)
     if not hasattr(module, "encode"):
-        raise ValueError(f"{options.source}: a {type(module).__name__} has no encoder")
+        raise ValueError(f"{options.source}: {an(module)} has no encoder")
     (_write_folder if folder else _write_arrays)(module, options)
 
 
@@ -58,7 +58,16 @@ def _check(options: argparse.Namespace, folder: bool) -> None:
     if not folder:
         for name in ("flip", "indices", "root", "noise"):
             if (given := getattr(options, name)) not in (None, False):
-                raise ValueError(f"--{name} {given}: for a folder of latents, and --out {options.out} is an .npz")
+                told = "" if given is True else f" {given}"
+                raise ValueError(f"--{name}{told}: for a folder of latents, and --out {options.out} is an .npz")
+        if not Path(options.data).exists():
+            from lit_gen.cli.commands.named_data import is_named
+
+            if is_named(options.data):
+                raise ValueError(
+                    f"{options.data}: data that are named are written to a folder, and --out {options.out} is an .npz; "
+                    "give --out a name without a suffix, or a path in the place of the data's name"
+                )
         return
     out = Path(options.out)
     if out.suffix in (".npy", ".pt", ".safetensors", ".zip"):
@@ -79,8 +88,7 @@ def _write_folder(module: Any, options: argparse.Namespace) -> None:
     from lit_gen.cli.commands.named_data import divided_data, named_data
 
     if not isinstance(module, AutoencodingModel):
-        kind = type(module).__name__
-        raise ValueError(f"--out {options.out}: an .npz file; a folder is of an autoencoder's maps, not of a {kind}'s")
+        raise ValueError(f"--out {options.out}: an .npz file; a folder is of an autoencoder's maps, not {an(module)}'s")
     data = named_data(options) or divided_data(options, module.image_shape)
     splits = ("train",) if options.split else ("train", "val", "test")
     try:

@@ -54,7 +54,7 @@ class LatentsWriter:
         self.noise = noise
         self.generator = None if noise is None else torch.Generator().manual_seed(noise)
         if noise is not None and (codes or codec.bottleneck.noise_shape(*codec.latent_shape[1:]) is None):
-            raise ValueError(f"--noise {noise}: latents of a {type(codec.bottleneck).__name__} take no noise")
+            raise ValueError(f"--noise {noise}: {type(codec.bottleneck).__name__} latents take no noise")
         self.codec, self.source, self.data, self.codes, self.flip = codec, source, data, codes, flip
         if codes:
             self.dtype = np.min_scalar_type(codec.quantizer.codes - 1)  # which refuses a bottleneck without codes

@@ -16,23 +16,35 @@ NAMED = f"{', '.join(SHORT_NAMES)}, a set of torchvision such as SVHN, or a clas
 ACCEPTED = f"{', '.join(SHORT_NAMES)}, a set of torchvision such as SVHN, nor a class of datamodules"
 
 
+def is_named(data: str) -> bool:
+    """Whether it is a name of data, and no path."""
+    return not Path(data).exists() and _class(data) is not None
+
+
+def _class(name: str) -> type[datamodules.DataModule] | None:
+    if name not in SHORT_NAMES and _set(name) is not None:
+        return datamodules.TorchvisionDataModule
+    cls = getattr(datamodules, SHORT_NAMES.get(name, name), None)
+    return cls if inspect.isclass(cls) and issubclass(cls, datamodules.DataModule) else None
+
+
+def _set(name: str) -> str | None:
+    """The set of torchvision that a name means, in whatever case."""
+    return {known.casefold(): known for known in SETS}.get(name.casefold())
+
+
 def named_data(options: argparse.Namespace) -> Any:
     """The data module that ``options.data`` names, made with the options that its class takes; None for a path.
 
     Args:
-        options: with ``data``, ``root``, and, where the command has them, ``size`` and ``channels``.
+        options: with ``data``, ``root``, and, where the command has them, ``size``, ``channels``, ``white``, ``alpha``.
 
     Raises:
         ValueError: an option that the class doesn't take, or ``root`` beside a path.
         FileNotFoundError: neither a path nor a name.
     """
-    sets = {name.casefold(): name for name in SETS}
-    spelled = sets.get(options.data.casefold())
-    if options.data not in SHORT_NAMES and spelled is not None:
-        cls: Any = datamodules.TorchvisionDataModule
-    else:
-        cls = getattr(datamodules, SHORT_NAMES.get(options.data, options.data), None)
-    if Path(options.data).exists() or not (inspect.isclass(cls) and issubclass(cls, datamodules.DataModule)):
+    cls: Any = _class(options.data)
+    if Path(options.data).exists() or cls is None:
         if options.root is not None:
             raise ValueError(f"--root {options.root}: only data that are named take it, and {options.data} is a path")
         if not Path(options.data).exists():
@@ -40,13 +52,15 @@ def named_data(options: argparse.Namespace) -> Any:
         return None
     taken = inspect.signature(cls).parameters
     place = "root" if "root" in taken else "path"
-    given = {place: "root", "image_size": "size", "channels": "channels"}
+    given = {place: "root", "image_size": "size", "channels": "channels", "white": "white", "alpha": "alpha"}
     values = {key: getattr(options, name, None) for key, name in given.items()}
+    if values["alpha"] == "white":  # what all do
+        del values["alpha"]
     arguments = {key: value for key, value in values.items() if value is not None}
     for key in arguments.keys() - taken.keys():
         raise ValueError(f"--{given[key]} {arguments[key]}: {cls.__name__} takes none")
     if cls is datamodules.TorchvisionDataModule:
-        if spelled is None:
+        if (spelled := _set(options.data)) is None:
             raise ValueError(f"{options.data}: say which set, by its name: {', '.join(SETS)}")
         arguments["name"] = spelled
     data: Any = cls(**arguments)

@@ -11,7 +11,7 @@ from torch import Tensor
 from lit_gen.class_grid import class_caption, class_grid
 from lit_gen.cli.commands.drawing import add_drawing, check_drawing, check_latents, draw, draw_frames
 from lit_gen.cli.commands.labels import labels_said
-from lit_gen.cli.words import CommandParser
+from lit_gen.cli.words import CommandParser, an
 from lit_gen.distributions.categorical import check_sharpening
 from lit_gen.files import whole_file, whole_folder
 from lit_gen.models import AutoencodingModel, LatentVariableModel
@@ -163,7 +163,7 @@ def check_model(module: Any, options: argparse.Namespace, out: Path, kind: str) 
     if isinstance(module, AutoencodingModel):
         raise ValueError(f"{options.source}: {module.without_prior(options.source)}")
     if not isinstance(module, LatentVariableModel):
-        raise ValueError(f"{options.source}: a {type(module).__name__} has no latents to sample")
+        raise ValueError(f"{options.source}: {an(module)} has no latents to sample")
     shape = module.picture_shape
     if kind != "arrays" and (len(shape) != 3 or shape[0] not in (1, 3)):
         raise ValueError(f"--out {out}: samples of shape {shape} are no pictures, write them to a .npz")
@@ -179,7 +179,7 @@ def sharpen(module: Any, options: argparse.Namespace) -> None:
         if (value := getattr(options, name)) is None:
             continue
         if not hasattr(module, name):
-            raise ValueError(f"--{name} {value}: a {type(module).__name__} has no such option of its samples")
+            raise ValueError(f"--{name} {value}: {an(module)} has no such option of its samples")
         setattr(module, name, value)
     check_sharpening(*(getattr(module, name, default) for name, default in SHARPENING.items()))
 
