@@ -266,6 +266,22 @@ def test_a_window_of_row_groups_is_read_once_and_the_order_is_of_seed_and_epoch(
     assert sorted(whole) == list(range(60))
 
 
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_processes_share_one_order_and_a_resumed_epoch_goes_on(table, world_size, monkeypatch):
+    def part(rank, world_size):
+        data = module(table, window=20, batch_size=8)
+        monkeypatch.setattr(data, "_process", lambda: (rank, world_size))
+        return epoch(data, 3)
+
+    whole, parts = part(0, 1), [part(rank, world_size) for rank in range(world_size)]
+    for i, tensor in enumerate(whole):
+        assert torch.equal(torch.stack([found[i] for found in parts], 1).flatten(0, 1), tensor)
+    resumed = module(table, window=20, batch_size=8, num_workers=1).train_dataloader()
+    resumed.load_state_dict({**resumed.state_dict(), "epoch": 3, "batch": 5})
+    resumed.sampler.set_epoch(3)
+    assert same([tensor for batch in resumed for tensor in batch], whole[10:])
+
+
 def test_a_window_follows_from_what_a_process_may_hold(table, monkeypatch):
     monkeypatch.setattr(tables, "HELD", int(3.5 * module(table).collection.records.largest))
     data = module(table)
