@@ -1,7 +1,7 @@
-"""Where the files of a .zip are, in arrays: a million cost some 60 MB, of which processes that are forked share all.
+"""Where the files of a .zip are, in arrays that forked processes share.
 
-Python's zipfile makes an object of each entry, some 0.5 GB for a million, in every process that opens the file. Here
-the directory is read once, and a file by one seek and one read. Layout: APPNOTE.TXT of PKWARE, 4.3 and 4.5.3.
+Python's zipfile makes an object of each entry, in every process that opens the file. Here the directory is read once,
+and a file by one seek and one read. Layout: APPNOTE.TXT of PKWARE, 4.3 and 4.5.3.
 """
 
 import os
