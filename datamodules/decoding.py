@@ -14,6 +14,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff", ".jfif", ".jpe", ".avif", ".gif")
 ARRAY = ".npy"  # of files that hold one picture as an array, as EDM's tool writes those that are no RGB
+NPY = "NPY"  # in the place of a format of Pillow
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "PPM", "TIFF", "AVIF")  # what a file may be, whatever its name says
 GREY_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 KINDS = {"1": "bilevel", "L": "grey", "I": "32-bit grey", "F": "float grey", "P": "palette", "LA": "grey with alpha"}
@@ -207,7 +208,7 @@ def pixels_of(
 ) -> np.ndarray:
     """An opened image as of `decode`: uint8 (C, H, W)."""
     channels, height, width = image_shape
-    if opened.format is None and opened.size != (width, height):
+    if opened.format == NPY and opened.size != (width, height):
         raise ValueError(f"an array of {opened.height} x {opened.width}, not {height} x {width}; arrays aren't scaled")
     image = converted(opened, channels, reading)
     if half is not None:
@@ -255,11 +256,13 @@ def readable(file: str | IO[bytes], name: str | None, reading: Reading) -> Itera
 
 
 def _of_array(file: str | IO[bytes]) -> Image.Image:
-    """The picture of a .npy file; its format is None."""
+    """The picture of a .npy file; its format is `NPY`."""
     array = np.load(file, allow_pickle=False)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[0] not in (1, 3) or array.size == 0:
         raise ValueError(f"{array.dtype} {array.shape}; arrays are uint8 (C, H, W) of 1 or 3 channels")
-    return Image.fromarray(np.ascontiguousarray(array.transpose(1, 2, 0)) if array.shape[0] == 3 else array[0])
+    image = Image.fromarray(np.ascontiguousarray(array.transpose(1, 2, 0)) if array.shape[0] == 3 else array[0])
+    image.format = NPY
+    return image
 
 
 def _upright(image: Image.Image) -> Image.Image:

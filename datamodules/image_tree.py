@@ -18,7 +18,7 @@ from datamodules.decoding import UNREADABLE
 from datamodules.formats.attributes import Attributes
 from datamodules.formats.partition import read_partition
 from datamodules.labels import Classes, LabelFile, in_order
-from datamodules.listing import Archive, Listing, Names, list_folder, no_images
+from datamodules.listing import Archive, Listing, Names, holds_latents, list_folder, no_images
 from datamodules.splits import split_named, splits_named
 from datamodules.summary import listed
 
@@ -59,7 +59,7 @@ class ImageTree:
         self.root, self.renumber, self.attributes = root, renumber, Attributes.of(attributes)
         self.archive = Archive(root) if not os.path.isdir(root) and root.lower().endswith(".zip") else None
         self.listing: Listing = self.archive.listing() if self.archive else list_folder(root, follow_links)
-        if not self.listing.images:
+        if not self.listing.images or holds_latents(root):  # whose arrays are no pictures
             raise no_images(root)
         self._partition = "" if splits in ("auto", "none") else splits
         self._unlisted = 0  # lines of a file of splits that are of no image

@@ -12,7 +12,7 @@ from datamodules.splits import split_named
 from datamodules.zip_directory import Names, ZipDirectory
 from lit_gen.encoded import CODEC, DESCRIPTION
 
-__all__ = ["Archive", "Listing", "Names", "list_folder", "no_images"]
+__all__ = ["Archive", "Listing", "Names", "holds_latents", "list_folder", "no_images"]
 
 HIDDEN = (".", "__MACOSX")  # beginnings of names that are not looked at
 _HIDDEN_PART = re.compile(rf"(?:^|/)(?:{'|'.join(map(re.escape, HIDDEN))})")
@@ -155,9 +155,14 @@ def _hidden(name: str) -> bool:
     return _HIDDEN_PART.search(name) is not None
 
 
+def holds_latents(path: str) -> bool:
+    """Whether a folder is one that `lit-gen encode` writes."""
+    return os.path.isfile(os.path.join(path, DESCRIPTION))
+
+
 def no_images(path: str) -> ValueError:
     """The error for a folder or archive without any image."""
-    if os.path.isfile(os.path.join(path, DESCRIPTION)):
+    if holds_latents(path):
         return ValueError(
             f"root: {path!r} holds latents, no images ({DESCRIPTION}): for lit-gen fit --data LatentDataModule "
             f"--data.root {path}; what encodes and decodes them is its folder {CODEC}"

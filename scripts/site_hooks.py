@@ -19,7 +19,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-TARGET = re.compile(r"(?<=\]\()[^)\s:#]+")
+TARGET = re.compile(r"(?<=\]\()[^)\s:#]+|(?<=<img src=\")[^\"\s:#]+")
 ALWAYS = {ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"}  # which the navigation names
 CODE = re.compile(r"(?<=<code>)[^<]{14,}(?=</code>)")
 JOINT = re.compile(r"::|/|_(?=[^_])|(?<=\w)\.(?=\w)")

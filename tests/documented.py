@@ -49,7 +49,7 @@ PARSED = {
     "--extractor dinov2": "needs weights that are published elsewhere",
     "--model.perceptual LPIPS": "needs weights that are published elsewhere",
     "--data TorchvisionDataModule": "needs a download; test_data_torchvision.py reads files of their formats",
-    "--processes 2": "starts a second process; test_processes.py does",
+    "evaluate photos/ samples/ --extractor pixels --processes 2": "starts a second process; test_processes.py does",
 }
 # Pages whose Python is compiled and not run, and why so.
 COMPILED = {"tracking.md": "starts the tracker's client on a model made before"}
@@ -124,6 +124,7 @@ def prepare(folder: Path) -> None:
         (checkpoint,) = Path("runs", run).glob("*/checkpoints/last.ckpt")
         shutil.copy(checkpoint, f"{run}.ckpt")
     main(["encode", "kl.ckpt", "digits", "--flip", "--out", "latents"])
+    main(["export", "vae_mnist", "--part", "decoder", "--format", "torch_export", "--out", "decoder.pt2"])
     for run in ("cycle", "own", "kl", "fsq", "prior"):  # one stays, for pages that look at runs
         shutil.rmtree(f"runs/{run}")
 
@@ -159,6 +160,9 @@ def arguments(page: str, line: str) -> list[str]:
 def shortened(given: list[str]) -> list[str]:
     """A run of a few images: one batch, or a step more than the checkpoint's."""
     asks = any(part.endswith((".help", "--help")) or part == "--print_config" for part in given)
+    if given[0] == "convert":  # in one process, of data that are there
+        given = [f"{part}.npz" if part in SHAPES else "1" if part == "2" else part for part in given]
+        return given[: given.index("--root")] if "--root" in given else given
     if given[0] == "extractor":
         return [*given, "--epochs", "1"]
     if asks or given[0] not in ("fit", "validate", "test", "predict"):

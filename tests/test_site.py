@@ -122,7 +122,8 @@ def test_roles_of_docstrings_are_links_or_code(site):
 def test_the_search_knows_the_pages_and_the_reference_but_no_source_file(site):
     places = {entry["location"] for entry in json.loads((site / "search/search_index.json").read_text())["docs"]}
     assert {"choose.html", "known-mistakes.html", "api/losses.html#lit_gen.losses.Hinge"} <= places
-    texts = {"source/index.html", "source/CHANGELOG.html", "source/CONTRIBUTING.html"}  # the first is README.md
+    names = ("index", "CHANGELOG", "CONTRIBUTING", "SECURITY")  # the first is README.md
+    texts = {f"source/{name}.html" for name in names}
     assert {place.partition("#")[0] for place in places if place.startswith("source/")} <= texts
 
 

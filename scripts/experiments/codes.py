@@ -4,8 +4,9 @@
     python scripts/experiments/codes.py mnist --root data --steps 500 1000 2000
     python scripts/experiments/codes.py images.npz --precision bf16-mixed
 
-Small `VQGAN`s without a discriminator of factor 4 (2 on the digits), of the same networks and seed, from scratch. Counted
-is after so many steps, over all training and over all validation images: codes that occur and exp of their entropy.
+Small `VQGAN`s without a discriminator of factor 4 (2 on the digits), of the same networks and seed, from scratch.
+Counted is after so many steps, over all training and over all validation images: codes that occur and exp of their
+entropy.
 """
 
 import argparse

@@ -236,7 +236,10 @@ def test_training_is_deterministic_and_makes_loadable_files(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("nonsense --out x.safetensors", "neither digits, mnist, cifar10 nor a class"),
+        (
+            "nonsense --out x.safetensors",
+            "a set of torchvision such as SVHN, nor a class of datamodules",
+        ),
         ("digits --root x --out x.safetensors", "--root x: DigitsDataModule takes none"),
         ("MixtureDataModule --out x.safetensors", "needs images"),
         ("digits --out x.pt", "must end in .safetensors"),
