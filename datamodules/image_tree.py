@@ -183,17 +183,17 @@ class ImageTree:
             if (prefix := prefixes.get(split)) is not None
         }
 
-    def _parts_of_file(self) -> dict[Split, tuple[str, list[str]]]:
+    def _parts_of_file(self) -> dict[Split, tuple[str, Sequence[str]]]:
         """The same by a file that says the split of each image, by its path or by its name alone."""
         told = read_partition(self._content(self._partition, "splits", "'auto', 'none'"), self._partition)
-        parts: dict[Split, tuple[str, list[str]]] = {split: ("", []) for split in SPLITS if split in told.values()}
+        parts: dict[Split, list[str]] = {split: [] for split in SPLITS if split in told.values()}
         for name in self.listing.images:
             split = told.get(name) or told.get(name.rpartition("/")[2])
             if split is None:
                 raise ValueError(f"splits={self._partition!r}: no split of {name}")
-            parts[split][1].append(name)
+            parts[split].append(name)
         self._unlisted = max(0, len(told) - len(self.listing.images))
-        return {split: part for split, part in parts.items() if part[1]}
+        return {split: ("", names) for split, names in parts.items() if names}
 
     def _is_class(self, folder: str) -> bool:
         """Whether a folder ``train`` among others holds pictures of trains: at least not folders of its own."""
