@@ -11,13 +11,13 @@ from torch import Tensor
 
 from datamodules.array_file import ArrayFile
 from datamodules.datasets import SPLITS, BatchDataset, InMemoryDataset, Split, check_shares, split_sizes
-from datamodules.decoding import to_bytes
 from datamodules.formats.attributes import Attributes
 from datamodules.formats.axes import CHUNK, LAYOUTS, Layout, arranged, axes_of
 from datamodules.formats.containers import Member
 from datamodules.formats.partition import listed_partition
 from datamodules.formats.row_images import RowImages
 from datamodules.labels import Classes, is_label_file, listed_labels, plain_labels
+from datamodules.pixel_values import to_bytes
 from datamodules.summary import Found, spread
 
 WHITE: dict[Any, float] = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.bool_): 1}  # by type

@@ -1,4 +1,4 @@
-"""Image files of any format as 8-bit pixels of one shape: orientation, transparency, the value that is white."""
+"""Image files of any format as 8-bit pixels of one shape, turned upright, scaled and cropped."""
 
 import struct
 import threading
@@ -12,14 +12,14 @@ from typing import IO, Any, Literal
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from datamodules.pixel_values import DEFAULT, GREY_16_BIT, Reading, eight_bits, white_of
+
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff", ".jfif", ".jpe", ".avif", ".gif")
 ARRAY = ".npy"  # of files that hold one picture as an array, as EDM's tool writes those that are no RGB
 NPY = "NPY"  # in the place of a format of Pillow
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "PPM", "TIFF", "AVIF")  # what a file may be, whatever its name says
-GREY_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 KINDS = {"1": "bilevel", "L": "grey", "I": "32-bit grey", "F": "float grey", "P": "palette", "LA": "grey with alpha"}
 KINDS |= {"RGBA": "RGB with alpha", **dict.fromkeys(GREY_16_BIT[:-1], "16-bit grey")}
-MAX_PIXELS = 2 * 89_478_485  # Pillow's own limit against files that unpack to more than the memory
 # What Pillow and zipfile raise for malformed files.
 UNREADABLE: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError)
 UNREADABLE += (OverflowError, struct.error, zlib.error, zipfile.BadZipFile, RuntimeError, Image.DecompressionBombError)
@@ -35,37 +35,6 @@ _TURNS = {
 ON_A_SIDE = {_TURNS[tag] for tag in (5, 6, 7, 8)}  # turns that exchange height and width
 _opening = threading.Lock()
 Half = Literal["left", "right"]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How the values of image files become 8-bit pixels.
-
-    Args:
-        white: the stored value that becomes 255; smaller ones follow in proportion, larger ones are an error. None is
-            that of the type, 255 or 65,535; floats need one.
-        alpha: transparent pixels are laid on ``white``, or the alpha channel is left out (``drop``), as pytorch-fid,
-            clean-fid and torch-fidelity do.
-        max_pixels: larger pictures are refused before they are unpacked.
-
-    Raises:
-        ValueError: a value out of range.
-    """
-
-    white: float | None = None
-    alpha: Literal["white", "drop"] = "white"
-    max_pixels: int = MAX_PIXELS
-
-    def __post_init__(self) -> None:
-        if self.white is not None and not 0 < self.white < float("inf"):
-            raise ValueError(f"white={self.white}: must be above 0, the stored value that becomes white")
-        if self.alpha not in ("white", "drop"):
-            raise ValueError(f"alpha={self.alpha!r}: must be 'white' or 'drop'")
-        if self.max_pixels < 1:
-            raise ValueError(f"max_pixels={self.max_pixels}: must be at least 1")
-
-
-DEFAULT = Reading()
 
 
 @dataclass(frozen=True)
@@ -200,7 +169,7 @@ def extremes_of(opened: Image.Image, reading: Reading) -> tuple[float, float, fl
     image = opened if opened.mode in ("L", "F", *GREY_16_BIT) else opened.convert("RGB")
     extremes: Any = image.getextrema()
     pairs = extremes if isinstance(extremes[0], tuple) else [extremes]
-    return min(low for low, _ in pairs), max(high for _, high in pairs), reading.white or _white(image.mode)
+    return min(low for low, _ in pairs), max(high for _, high in pairs), reading.white or white_of(image.mode)
 
 
 def pixels_of(
@@ -276,58 +245,6 @@ def turn_of(image: Image.Image) -> Image.Transpose | None:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except UNREADABLE:
         return None
-
-
-def eight_bits(image: Image.Image, mode: str, reading: Reading = DEFAULT) -> Image.Image:
-    """Converts to mode L or RGB: values by `reading.white`, transparency by `reading.alpha`.
-
-    Raises:
-        ValueError: values below 0 or above white, or floats without a white.
-    """
-    if image.mode == "F" and reading.white is None:
-        raise ValueError("floating-point pixels; say the value that becomes white, white=1.0 for [0, 1]")
-    if image.mode in ("F", *GREY_16_BIT):
-        return Image.fromarray(to_bytes(np.asarray(image), reading.white or _white(image.mode))).convert(mode)
-    if image.has_transparency_data:
-        image = _scaled(image.convert("RGBA"), reading.white)
-        if reading.alpha == "white":
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return image.convert("RGB").convert(mode)
-    if image.mode not in ("1", "L"):
-        image = image.convert("RGB")  # from Lab, say, there is no other way to grey
-    return (image if image.mode == "1" else _scaled(image, reading.white)).convert(mode)
-
-
-def to_bytes(values: np.ndarray, white: float) -> np.ndarray:
-    """255 v / white, rounded, as uint8; any shape.
-
-    Raises:
-        ValueError: values outside 0..white, or NaN.
-    """
-    low, high = (values.min(), values.max()) if values.size else (0, 0)
-    if not (low >= 0 and high <= white):
-        raise ValueError(f"values {low}..{high} outside 0..{white:g}; give a white of at least the largest")
-    if values.dtype == np.uint8 and white == 255:
-        return values
-    if values.dtype.kind in "ui" and values.dtype.itemsize <= 2:
-        table = np.floor(np.arange(int(high) + 1) * 255.0 / white + 0.5).astype(np.uint8)
-        return table[values]
-    return np.floor(values * (255.0 / white) + 0.5).astype(np.uint8)
-
-
-def _scaled(image: Image.Image, white: float | None) -> Image.Image:
-    if white is None or white == 255:
-        return image
-    extremes: Any = image.getextrema()
-    highs = [extremes[1]] if image.mode == "L" else [high for _, high in extremes[:3]]
-    if max(highs) > white:
-        raise ValueError(f"values up to {max(highs)} outside 0..{white:g}; give a white of at least the largest")
-    table = [min(255, int(value * 255 / white + 0.5)) for value in range(256)]
-    return image.point(table * len(highs) + (list(range(256)) if image.mode == "RGBA" else []))
-
-
-def _white(mode: str) -> float:
-    return 65535 if mode in GREY_16_BIT else 255
 
 
 def picture_shape(image_size: int | tuple[int, int], channels: int) -> tuple[int, int, int]:

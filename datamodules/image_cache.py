@@ -15,9 +15,9 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from datamodules.decoding import DEFAULT, Reading
 from datamodules.image_files import EncodedImages, ImageFiles
 from datamodules.listing import Archive
+from datamodules.pixel_values import DEFAULT, Reading
 
 VERSION = 2  # of the layout and of what `decode` does to an image
 SHARED_MEMORY = "/dev/shm"  # where Linux keeps what processes share; containers often give it 64 MiB

@@ -12,11 +12,9 @@ from torch import Tensor
 
 from datamodules.datasets import BatchDataset
 from datamodules.decoding import (
-    DEFAULT,
     EXTENSIONS,
     Half,
     Header,
-    Reading,
     decode,
     decode_whole,
     examine,
@@ -25,6 +23,7 @@ from datamodules.decoding import (
     read_upright_size,
 )
 from datamodules.listing import Archive, Names, list_folder, no_images
+from datamodules.pixel_values import DEFAULT, Reading
 
 __all__ = ["EXTENSIONS", "EncodedImages", "ImageFiles", "Names", "decode", "find_images", "pages_of", "read_header"]
 PAGED = (".tif", ".tiff")

@@ -12,10 +12,11 @@ import torch
 
 from datamodules.base import DataModule
 from datamodules.datasets import SPLITS, BatchDataset, Split, check_shares, split_sizes
-from datamodules.decoding import MAX_PIXELS, Reading, picture_shape
+from datamodules.decoding import picture_shape
 from datamodules.image_cache import CachedImageFiles, cache_folder, check_cache, in_memory, on_disk
 from datamodules.image_files import ImageFiles, file_stamp, pages_of
 from datamodules.image_tree import ImageTree
+from datamodules.pixel_values import MAX_PIXELS, Reading
 from datamodules.summary import Found, look_at_files
 
 

@@ -9,12 +9,12 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from datamodules.arrays import ArrayDataModule
 from datamodules.datasets import SPLITS, BatchDataset, Split
-from datamodules.decoding import Reading
 from datamodules.domains import Domains
 from datamodules.formats.containers import is_array_file
 from datamodules.image_files import HalfImageFiles, ImageFiles
 from datamodules.image_folder import ImageFolderDataModule
 from datamodules.image_tree import ImageTree
+from datamodules.pixel_values import Reading
 from datamodules.summary import Found, joined, listed, look_at_files
 from datamodules.two_domains import TwoDomains
 

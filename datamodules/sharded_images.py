@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from datamodules.datasets import SPLITS, BatchDataset, Split
-from datamodules.decoding import MAX_PIXELS, Reading, read_header
+from datamodules.decoding import read_header
 from datamodules.labels import Classes
+from datamodules.pixel_values import MAX_PIXELS, Reading
 from datamodules.shard_index import SUFFIXES, ShardIndex
 from datamodules.shards import ShardImages, read_array
 from datamodules.summary import Found, look_at_files

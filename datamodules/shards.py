@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from datamodules.datasets import BatchDataset
-from datamodules.decoding import DEFAULT, Header, Reading, decode, examine, read_extremes, read_header
+from datamodules.decoding import Header, decode, examine, read_extremes, read_header
 from datamodules.formats.containers import DAMAGE
+from datamodules.pixel_values import DEFAULT, Reading
 from datamodules.shard_index import SUFFIXES, ShardIndex
 
 

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from datamodules.base import DataModule
 from datamodules.datasets import BatchDataset, Split
-from datamodules.decoding import MAX_PIXELS
 from datamodules.loader import WindowSampler
+from datamodules.pixel_values import MAX_PIXELS
 from datamodules.shard_index import ShardIndex
 from datamodules.sharded_images import ShardedImages
 from datamodules.summary import Found

@@ -13,11 +13,11 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from datamodules.base import DataModule
 from datamodules.datasets import SPLITS, BatchDataset, Split
-from datamodules.decoding import DEFAULT, Reading
 from datamodules.domains import DOMAINS, Augmented, Domains, OneDomain, UnpairedSampler, random_crops
 from datamodules.image_files import ImageFiles, WholeImageFiles
 from datamodules.image_tree import ImageTree
 from datamodules.loader import Loader, ResumableLoader, ShuffledSampler
+from datamodules.pixel_values import DEFAULT, Reading
 from datamodules.summary import LOOKED, Found, Summary, look_in_memory
 
 KEPT = (".jpg", ".jpeg", ".jpe", ".jfif", ".png")  # suffixes of formats that predictions are written in

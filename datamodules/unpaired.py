@@ -6,8 +6,8 @@ import torch
 
 from datamodules.base import DataModule
 from datamodules.datasets import SPLITS, BatchDataset, Split
-from datamodules.decoding import DEFAULT, Reading
 from datamodules.domains import DOMAINS, Domains, Subset
+from datamodules.pixel_values import DEFAULT, Reading
 from datamodules.summary import Found, joined
 from datamodules.two_domains import TwoDomains
 

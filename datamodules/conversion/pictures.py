@@ -10,16 +10,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from datamodules.datasets import BatchDataset
-from datamodules.decoding import (
-    DEFAULT,
-    UNREADABLE,
-    Reading,
-    channels_first,
-    converted,
-    decode_whole,
-    readable,
-    turn_of,
-)
+from datamodules.decoding import UNREADABLE, channels_first, converted, decode_whole, readable, turn_of
+from datamodules.pixel_values import DEFAULT, Reading
 from datamodules.shards import read_array
 
 STAY = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}  # formats whose files may stay as they are

@@ -3,10 +3,10 @@
 import os
 from typing import Any, Literal
 
-from datamodules.decoding import MAX_PIXELS
 from datamodules.formats.huggingface import open_huggingface
 from datamodules.formats.module import RecordsDataModule
 from datamodules.formats.records import Collection
+from datamodules.pixel_values import MAX_PIXELS
 
 
 class HuggingFaceDataModule(RecordsDataModule):

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from datamodules.base import DataModule
 from datamodules.datasets import SPLITS, BatchDataset, Split, check_shares
-from datamodules.decoding import DEFAULT, MAX_PIXELS, Reading, picture_shape
+from datamodules.decoding import picture_shape
 from datamodules.formats.records import Collection, RecordImages, Records
 from datamodules.image_cache import Cached, PixelCache, cache_folder, check_cache, in_memory, on_disk
 from datamodules.loader import ShuffledSampler, WindowSampler
+from datamodules.pixel_values import DEFAULT, MAX_PIXELS, Reading
 from datamodules.summary import Found, look_at_files
 
 

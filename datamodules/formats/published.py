@@ -10,10 +10,10 @@ from torch import Tensor
 
 from datamodules.base import DataModule
 from datamodules.datasets import SPLITS, BatchDataset, InMemoryDataset, Split
-from datamodules.decoding import DEFAULT
 from datamodules.formats.attributes import Attributes
 from datamodules.formats.vision_pictures import VisionPictures
 from datamodules.formats.vision_table import SETS, vision_set
+from datamodules.pixel_values import DEFAULT
 from datamodules.summary import Found, look_at_files
 from datamodules.vision import open_files
 

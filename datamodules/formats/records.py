@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from datamodules.datasets import Split, hash64, split_sizes
-from datamodules.decoding import DEFAULT, Reading
 from datamodules.image_files import EncodedImages
+from datamodules.pixel_values import DEFAULT, Reading
 
 
 class Records(ABC):

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from datamodules.datasets import BatchDataset
-from datamodules.decoding import to_bytes
 from datamodules.formats.containers import Member
 from datamodules.formats.hdf5 import CACHE
+from datamodules.pixel_values import to_bytes
 
 if TYPE_CHECKING:
     from datamodules.array_file import ArrayFile

@@ -8,7 +8,8 @@ from PIL import Image
 from torch import Tensor
 
 from datamodules.datasets import BatchDataset
-from datamodules.decoding import DEFAULT, UNREADABLE, Header, extremes_of, header_of, pixels_of
+from datamodules.decoding import UNREADABLE, Header, extremes_of, header_of, pixels_of
+from datamodules.pixel_values import DEFAULT
 
 
 class VisionPictures(BatchDataset):

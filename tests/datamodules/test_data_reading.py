@@ -12,7 +12,8 @@ import torch
 from PIL import Image, ImageCms
 
 from datamodules import ArrayDataModule, ImageFolderDataModule, StreamingDataModule
-from datamodules.decoding import Reading, decode, read_header, to_bytes
+from datamodules.decoding import decode, read_header
+from datamodules.pixel_values import Reading, to_bytes
 
 rng = np.random.default_rng(0)
 

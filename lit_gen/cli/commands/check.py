@@ -10,9 +10,9 @@ import torch
 
 import datamodules
 from datamodules.checking import check
-from datamodules.decoding import MAX_PIXELS
 from datamodules.formats.containers import ACCEPTED, is_array_file
 from datamodules.formats.recognising import FORMATS, format_at
+from datamodules.pixel_values import MAX_PIXELS
 from lit_gen.cli.own_data import fitting_side
 from lit_gen.cli.words import CommandParser
 

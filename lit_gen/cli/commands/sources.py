@@ -13,13 +13,13 @@ from torch import Tensor
 from datamodules.array_images import ArrayImages
 from datamodules.datasets import BatchDataset, InMemoryDataset
 from datamodules.datasets import to_float as bytes_to_float
-from datamodules.decoding import Reading
 from datamodules.formats.axes import arranged
 from datamodules.formats.containers import ACCEPTED, Member, is_array_file
 from datamodules.formats.recognising import FORMATS, Format, format_at
 from datamodules.formats.records import RecordImages
 from datamodules.image_files import EncodedImages, ImageFiles
 from datamodules.image_tree import ImageTree
+from datamodules.pixel_values import Reading
 from datamodules.sharded_images import ShardedImages
 from datamodules.summary import LOOKED, Found, Summary, class_counts, look_at_files, look_in_memory
 from lit_gen.cli.commands.class_lists import Labels

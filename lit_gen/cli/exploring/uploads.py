@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from datamodules.datasets import to_float
-from datamodules.decoding import Reading, decode, decode_whole
+from datamodules.decoding import decode, decode_whole
+from datamodules.pixel_values import Reading
 
 MOST_BYTES = 50 * 2**20  # of a file
 MOST_PIXELS = 24_000_000  # a camera's picture; more would take the page's processor for minutes
