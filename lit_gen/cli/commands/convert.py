@@ -16,7 +16,7 @@ from lit_gen.cli.commands.named_data import NAMED, named_data
 from lit_gen.cli.words import CommandParser, note
 
 SUFFIXES: dict[str, Kind] = {".zip": "zip", ".npz": "npz", ".parquet": "parquet"}
-READING = ("white", "alpha", "pages", "splits", "labels", "images", "max_pixels")  # what files mean
+READING = ("white", "alpha", "pages", "splits", "labels", "attributes", "images", "max_pixels")  # what files mean
 TOLD_EVERY = 15.0  # seconds between two lines of progress
 
 
