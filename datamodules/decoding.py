@@ -199,6 +199,11 @@ def channels_first(image: Image.Image) -> np.ndarray:
     return pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1)
 
 
+def image_of(pixels: np.ndarray) -> Image.Image:
+    """Pixels uint8 (C, H, W) of 1 or 3 channels as an image: the inverse of `channels_first`."""
+    return Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+
+
 @contextmanager
 def readable(file: str | IO[bytes], name: str | None, reading: Reading) -> Iterator[Image.Image]:
     """The opened image; what goes wrong within is an error that names the file."""
@@ -229,7 +234,7 @@ def _of_array(file: str | IO[bytes]) -> Image.Image:
     array = np.load(file, allow_pickle=False)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[0] not in (1, 3) or array.size == 0:
         raise ValueError(f"{array.dtype} {array.shape}; arrays are uint8 (C, H, W) of 1 or 3 channels")
-    image = Image.fromarray(np.ascontiguousarray(array.transpose(1, 2, 0)) if array.shape[0] == 3 else array[0])
+    image = image_of(array)
     image.format = NPY
     return image
 

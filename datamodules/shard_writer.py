@@ -6,11 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from torch import Tensor
 
 from datamodules.base import DataModule
 from datamodules.datasets import SPLITS
+from datamodules.decoding import image_of
 from datamodules.shard_index import INDEX, ShardIndex
 from lit_gen.files import whole_folder
 
@@ -63,10 +63,15 @@ def add_member(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 
 def encoded(image: Tensor) -> dict[str, bytes]:
     """A picture (C, H, W) as PNG, other arrays as they are, by suffix."""
+    if image.ndim != 3 or image.shape[0] not in (1, 3):
+        return {"npy": npy(image.numpy())}
     buffer = io.BytesIO()
-    if image.ndim == 3 and image.shape[0] in (1, 3):
-        pixels = image.permute(1, 2, 0).numpy()
-        Image.fromarray(pixels[..., 0] if image.shape[0] == 1 else pixels).save(buffer, "PNG")
-        return {"png": buffer.getvalue()}
-    np.save(buffer, image.numpy(), allow_pickle=False)
-    return {"npy": buffer.getvalue()}
+    image_of(image.numpy()).save(buffer, "PNG")
+    return {"png": buffer.getvalue()}
+
+
+def npy(array: np.ndarray) -> bytes:
+    """An array as the bytes of a .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()

@@ -13,9 +13,10 @@ import numpy as np
 
 from datamodules.base import DataModule
 from datamodules.conversion.parts import Finished
-from datamodules.conversion.pictures import Wanted, content_of, npy
+from datamodules.conversion.pictures import Wanted, content_of
 from datamodules.datasets import SPLITS
 from datamodules.decoding import Header
+from datamodules.shard_writer import npy
 
 
 def stamp_of(path: str | Path) -> str:

@@ -10,8 +10,18 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from datamodules.datasets import BatchDataset
-from datamodules.decoding import UNREADABLE, channels_first, converted, decode_whole, readable, turn_of
+from datamodules.decoding import (
+    UNREADABLE,
+    channels_first,
+    converted,
+    decode_whole,
+    header_of,
+    image_of,
+    readable,
+    turn_of,
+)
 from datamodules.pixel_values import DEFAULT, Reading
+from datamodules.shard_writer import npy
 from datamodules.shards import read_array
 
 STAY = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}  # formats whose files may stay as they are
@@ -129,8 +139,7 @@ def _of_file(dataset: Any, i: int, wanted: Wanted) -> Encoded:
 def _of_array(array: np.ndarray, name: str, wanted: Wanted, reading: Reading) -> Encoded:
     """Of an image uint8 (C, H, W), or a point (D,)."""
     if array.ndim == 3 and array.shape[0] in (1, 3):
-        image = Image.fromarray(array[0] if array.shape[0] == 1 else array.transpose(1, 2, 0))
-        return _encode(_pixels(image, wanted, reading), name, wanted)
+        return _encode(_pixels(image_of(array), wanted, reading), name, wanted)
     if wanted.format not in (None, "npy") or wanted.size is not None or wanted.channels is not None:
         raise ValueError(f"{name}: an array {array.dtype} {array.shape}, which is no picture of 1 or 3 channels")
     return Encoded(npy(array), "npy")
@@ -151,7 +160,7 @@ def _stays(opened: Image.Image, wanted: Wanted, reading: Reading) -> bool:
 
 
 def _pixels(opened: Image.Image, wanted: Wanted, reading: Reading) -> np.ndarray:
-    grey = opened.mode in ("1", "L", "F") or opened.mode.startswith("I")
+    grey = header_of(opened, counted=False).grey
     image = converted(opened, wanted.channels or (1 if grey else 3), reading)
     if wanted.size is not None:
         image = ImageOps.fit(image, wanted.size[::-1], method=Image.Resampling.BICUBIC)
@@ -163,8 +172,7 @@ def _encode(pixels: np.ndarray, name: str, wanted: Wanted) -> Encoded:
     suffix = wanted.format or "png"
     if suffix == "npy":
         return Encoded(npy(pixels), "npy")
-    image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
-    buffer = io.BytesIO()
+    image, buffer = image_of(pixels), io.BytesIO()
     try:
         if suffix == "jpg":
             image.save(buffer, "JPEG", quality=wanted.quality or JPEG_QUALITY, subsampling=0)
@@ -176,10 +184,3 @@ def _encode(pixels: np.ndarray, name: str, wanted: Wanted) -> Encoded:
     if suffix != "jpg" and not np.array_equal(decode_whole(io.BytesIO(content), len(pixels), name), pixels):
         raise ValueError(f"{name}: as {suffix} it doesn't read back the same")
     return Encoded(content, suffix)
-
-
-def npy(array: np.ndarray) -> bytes:
-    """An array as the bytes of a .npy file."""
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()

@@ -7,7 +7,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -87,7 +87,8 @@ def write_npz(path: Path, finished: Sequence[Finished], class_names: tuple[str, 
                         shape = _same(shape, array.shape, item)
                     pixels = array[0] if len(array) == 1 and array.ndim == 3 else np.moveaxis(array, 0, -1)
                     if item.number == 0:
-                        _write_header(file, array.dtype, (count, *pixels.shape))
+                        head = {"descr": array.dtype.str, "fortran_order": False, "shape": (count, *pixels.shape)}
+                        np.lib.format.write_array_header_1_0(file, head)
                     file.write(pixels.tobytes())
             if class_names:
                 labels = np.array([label for part in parts for label in part.done.labels], dtype=np.int64)
@@ -171,10 +172,4 @@ def _same(shape: tuple[int, ...] | None, other: tuple[int, ...], item: Item) -> 
 
 def _write_array(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
     with archive.open(zipfile.ZipInfo(f"{name}.npy", BEGUN), "w", force_zip64=True) as file:
-        _write_header(file, array.dtype, array.shape)
-        file.write(array.tobytes())
-
-
-def _write_header(file: IO[bytes], dtype: np.dtype, shape: tuple[int, ...]) -> None:
-    described: Any = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, described)
+        np.lib.format.write_array(file, array, allow_pickle=False)
