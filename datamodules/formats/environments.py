@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from datamodules.datasets import SPLITS, Split
-from datamodules.formats.records import Collection, Records
+from datamodules.formats.records import Collection, FileRecords
 from datamodules.image_files import file_stamp
 from datamodules.labels import Classes, in_order
 from datamodules.listing import Names
@@ -42,7 +42,7 @@ def _is_environment(path: Path) -> bool:
     return (path / DATA).is_file() or (path.name != DATA and path.suffix.lower() in SUFFIXES and path.is_file())
 
 
-class LMDBRecords(Records):
+class LMDBRecords(FileRecords):
     """The pictures of some data bases, one after another, in the order of their keys.
 
     A process opens each data base once, at the first use, whoever uses it: LMDB allows no second time.
@@ -60,23 +60,14 @@ class LMDBRecords(Records):
     """
 
     def __init__(self, paths: Sequence[str], prefix: str = ""):
-        self.paths = list(paths)
         self._held: dict[str, Any] = {}
         self._process = -1
         self.left_out: Counter[str] = Counter()
-        self._keys = [Names(self._listed(path, prefix)) for path in self.paths]
-        self._stamps = [file_stamp(_file(path)) for path in self.paths]
-        self._ends = np.cumsum([len(keys) for keys in self._keys], dtype=np.int64)
+        self._keys = [Names(self._listed(path, prefix)) for path in paths]
+        super().__init__(paths, [file_stamp(_file(path)) for path in paths], [len(keys) for keys in self._keys])
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_held": {}, "_process": -1}
-
-    def __len__(self) -> int:
-        return int(self._ends[-1])
-
-    def rows(self, number: int) -> np.ndarray:
-        """Numbers of the records of a data base."""
-        return np.arange(self._ends[number - 1] if number else 0, self._ends[number])
 
     def _listed(self, path: str, prefix: str) -> Iterator[str]:
         """The keys of pictures."""
@@ -98,27 +89,21 @@ class LMDBRecords(Records):
 
     def content(self, record: int) -> bytes:
         """The value of a record's key."""
-        number, key = self._place(record)
-        path = self.paths[number]
+        number, row = self._place(record)
+        path, key = self.paths[number], self._keys[number][row]
         with _readable(path, key), self._environment(path).begin() as transaction:
             value = transaction.get(os.fsencode(key))
         if value is None:
             raise ValueError(f"{path}: key {_told(key)} isn't there any more")
         return value
 
-    def described(self, record: int) -> str:
-        """The data base and the key."""
-        number, key = self._place(record)
-        return f"{self.paths[number]}: key {_told(key)}"
+    def named(self, number: int, row: int) -> str:
+        """Its key."""
+        return f"key {_told(self._keys[number][row])}"
 
-    def stamp(self, record: int) -> str:
-        """The data base's name, size and time, and the key."""
-        number, key = self._place(record)
-        return f"{Path(self.paths[number]).name}\n{self._stamps[number]}\n{key}"
-
-    def _place(self, record: int) -> tuple[int, str]:
-        number = int(np.searchsorted(self._ends, record, side="right"))
-        return number, self._keys[number][record - int(self._ends[number - 1] if number else 0)]
+    def place_stamp(self, number: int, row: int) -> str:
+        """Its key, since others may have come before it."""
+        return self._keys[number][row]
 
     def _environment(self, path: str) -> Any:
         if self._process != os.getpid():
@@ -203,8 +188,8 @@ def open_lmdb(root: str, labels: str = "auto", prefix: str = "") -> Collection:
     numbers = torch.zeros(len(records), dtype=torch.int64)
     for number, (_, name) in enumerate(said):
         if classes.names:
-            numbers[torch.from_numpy(records.rows(number))] = classes.names.index(name)
-    rows = {split: np.concatenate([records.rows(number) for number in found]) for split, found in parts.items()}
+            numbers[torch.from_numpy(records.of_file(number))] = classes.names.index(name)
+    rows = {split: np.concatenate([records.of_file(number) for number in found]) for split, found in parts.items()}
     left_out = Counter(records.left_out)
     if places != [path]:
         others = [place for place in path.iterdir() if place not in places]

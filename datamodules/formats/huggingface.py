@@ -82,7 +82,7 @@ def open_huggingface(
 
 
 def _rows(records: Tables, paths: Sequence[str], group: Sequence[str]) -> np.ndarray:
-    parts = [records.file_rows(paths.index(path)) for path in group]
+    parts = [records.of_file(paths.index(path)) for path in group]
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
 

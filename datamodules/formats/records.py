@@ -2,8 +2,9 @@
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -43,6 +44,50 @@ class Records(ABC):
     @abstractmethod
     def stamp(self, record: int) -> str:
         """What tells a picture from an earlier one of its place."""
+
+
+class FileRecords(Records):
+    """Records of several files, one file after another.
+
+    Args:
+        paths: the files, or folders that are one each.
+        stamps: what tells each from an earlier one of its name.
+        counts: of each one's records.
+    """
+
+    def __init__(self, paths: Sequence[str], stamps: Sequence[str], counts: Sequence[int]):
+        self.paths, self._stamps = list(paths), list(stamps)
+        self._ends = np.cumsum(counts, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def of_file(self, number: int) -> np.ndarray:
+        """Numbers of the records in a file."""
+        return np.arange(self._ends[number - 1] if number else 0, self._ends[number])
+
+    def _place(self, record: int) -> tuple[int, int]:
+        """Number of a record's file, and the row in it."""
+        number = int(np.searchsorted(self._ends, record, side="right"))
+        return number, record - int(self._ends[number - 1] if number else 0)
+
+    @abstractmethod
+    def named(self, number: int, row: int) -> str:
+        """What a file's row is called in it."""
+
+    def described(self, record: int) -> str:
+        """The file, and what the record is called in it."""
+        number, row = self._place(record)
+        return f"{self.paths[number]}: {self.named(number, row)}"
+
+    def stamp(self, record: int) -> str:
+        """The file's name, size and time, and the place in it."""
+        number, row = self._place(record)
+        return f"{Path(self.paths[number]).name}\n{self._stamps[number]}\n{self.place_stamp(number, row)}"
+
+    def place_stamp(self, number: int, row: int) -> str:
+        """What tells a row from others of its file."""
+        return str(row)
 
 
 @dataclass(frozen=True)

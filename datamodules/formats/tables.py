@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from datamodules.formats.columns import Columns, labels_in, pyarrow
-from datamodules.formats.records import Records
+from datamodules.formats.records import FileRecords
 from datamodules.image_files import file_stamp
 
 HELD = 2**28  # bytes of encoded pictures that a process keeps of parquet files, at least those of two row groups
@@ -21,7 +21,7 @@ DIFFERING = {"image": "column of pictures", "label": "column of labels", "class_
 END = b"\xff\xff\xff\xff\0\0\0\0"  # of an Arrow stream
 
 
-class Tables(Records):
+class Tables(FileRecords):
     """Rows of several files, one file after another.
 
     Args:
@@ -40,15 +40,11 @@ class Tables(Records):
     def __init__(self, paths: Sequence[str], image: str | None = None, label: str | None = None):
         self.paths = list(paths)
         self.columns = self._columns(image, label)
-        self._stamps = [file_stamp(path) for path in self.paths]
-        self._ends = np.cumsum([self.rows(path) for path in self.paths], dtype=np.int64)
+        super().__init__(paths, [file_stamp(path) for path in paths], [self.rows(path) for path in paths])
         self.stored = sum(self.without_bytes(path) for path in self.paths)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_process": -1, "_opened": OrderedDict(), "_groups": OrderedDict()}
-
-    def __len__(self) -> int:
-        return int(self._ends[-1])
 
     def _columns(self, image: str | None, label: str | None) -> Columns:
         found = [Columns.of(self.schema(path), path, image, label) for path in self.paths]
@@ -79,10 +75,6 @@ class Tables(Records):
     def cell(self, path: str, row: int) -> Any:
         """The picture of a file's row, as a scalar."""
 
-    def file_rows(self, number: int) -> np.ndarray:
-        """Numbers of the records in a file."""
-        return np.arange(self._ends[number - 1] if number else 0, self._ends[number])
-
     def labels(self) -> list[np.ndarray]:
         """Of each file's rows, numbers from 0 or words; only where there is a column of labels.
 
@@ -92,11 +84,6 @@ class Tables(Records):
         name, count = self.columns.label, len(self.columns.class_names)
         assert name is not None
         return [labels_in(self.column(path, name), name, count, path) for path in self.paths]
-
-    def _place(self, record: int) -> tuple[int, int]:
-        """Number of a record's file, and the row in it."""
-        number = int(np.searchsorted(self._ends, record, side="right"))
-        return number, record - int(self._ends[number - 1] if number else 0)
 
     def content(self, record: int) -> bytes:
         """The bytes in a row, or those of the file that it names."""
@@ -117,15 +104,9 @@ class Tables(Records):
                 f"{name}: no bytes in {self.columns.image!r}, and its path can't be read: {error}"
             ) from None
 
-    def described(self, record: int) -> str:
-        """The file and the row in it."""
-        number, row = self._place(record)
-        return f"{self.paths[number]}: row {row}"
-
-    def stamp(self, record: int) -> str:
-        """The file's name, size and time, and the row."""
-        number, row = self._place(record)
-        return f"{Path(self.paths[number]).name}\n{self._stamps[number]}\n{row}"
+    def named(self, number: int, row: int) -> str:
+        """Its number."""
+        return f"row {row}"
 
 
 class ParquetRows(Tables):
