@@ -10,9 +10,12 @@ import zipfile
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import IO, Any
 
 import numpy as np
+
+from datamodules.of_process import OfProcess
 
 ENTRY = struct.Struct("<4s4x2H4x3L3H8xL")  # flags, method, CRC-32, sizes packed and unpacked, lengths of names, offset
 LOCAL = struct.Struct("<4s22x2H")  # lengths of name and extra field, which may be others than the directory's
@@ -68,8 +71,7 @@ class ZipDirectory:
 
     def __init__(self, path: str):
         self.path = path
-        self._file: IO[bytes] | None = None
-        self._process = -1
+        self._file: OfProcess[IO[bytes]] = OfProcess(partial(_unbuffered, path))
         with open(path, "rb") as file:
             directory, moved = _directory(file)
         names, rows = _entries(directory)
@@ -78,9 +80,6 @@ class ZipDirectory:
         sorted_rows = np.frombuffer(rows, dtype=np.uint64).reshape(-1, 5)[order]
         self._flags, self._checksums, self._packed, self._sizes, self._offsets = sorted_rows.T.copy()
         self._offsets += np.uint64(moved)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_process": -1, "_file": None}
 
     def entry(self, name: str) -> tuple[int, int]:
         """Size and CRC-32 of a file.
@@ -111,7 +110,8 @@ class ZipDirectory:
         return content
 
     def _packed_bytes(self, i: int, name: str) -> bytes:
-        file, count = self._opened(), int(self._packed[i])
+        # Workers that share a handle would read each other's bytes.
+        file, count = self._file.value, int(self._packed[i])
         file.seek(int(self._offsets[i]))
         read = file.read(LOCAL.size + len(name.encode()) + SLACK + count)
         if len(read) < LOCAL.size or read[:4] != b"PK\3\4":
@@ -120,12 +120,6 @@ class ZipDirectory:
         begin = LOCAL.size + sum(lengths)
         missing = begin + count - len(read)
         return (read + file.read(missing) if missing > 0 else read)[begin : begin + count]
-
-    def _opened(self) -> IO[bytes]:
-        """The file, opened anew in every process: workers that share a handle would read each other's bytes."""
-        if self._file is None or self._process != os.getpid():
-            self._file, self._process = open(self.path, "rb", buffering=0), os.getpid()  # noqa: SIM115
-        return self._file
 
     def _find(self, name: str) -> int:
         """The last entry of a name, by bisection."""
@@ -139,6 +133,10 @@ class ZipDirectory:
         if low == 0 or self.names[low - 1] != name:
             raise KeyError(f"There is no item named {name!r} in the archive")
         return low - 1
+
+
+def _unbuffered(path: str) -> IO[bytes]:
+    return open(path, "rb", buffering=0)
 
 
 def _directory(file: IO[bytes]) -> tuple[bytes, int]:

@@ -17,6 +17,7 @@ from datamodules.formats.records import Collection, FileRecords
 from datamodules.image_files import file_stamp
 from datamodules.labels import Classes, in_order
 from datamodules.listing import Names
+from datamodules.of_process import OfProcess
 from datamodules.splits import split_named
 from datamodules.summary import listed
 
@@ -60,14 +61,10 @@ class LMDBRecords(FileRecords):
     """
 
     def __init__(self, paths: Sequence[str], prefix: str = ""):
-        self._held: dict[str, Any] = {}
-        self._process = -1
+        self._held: OfProcess[dict[str, Any]] = OfProcess(dict)
         self.left_out: Counter[str] = Counter()
         self._keys = [Names(self._listed(path, prefix)) for path in paths]
         super().__init__(paths, [file_stamp(_file(path)) for path in paths], [len(keys) for keys in self._keys])
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_held": {}, "_process": -1}
 
     def _listed(self, path: str, prefix: str) -> Iterator[str]:
         """The keys of pictures."""
@@ -106,11 +103,10 @@ class LMDBRecords(FileRecords):
         return self._keys[number][row]
 
     def _environment(self, path: str) -> Any:
-        if self._process != os.getpid():
-            self._process, self._held = os.getpid(), {}
-        if path not in self._held:
-            self._held[path] = _open(path)
-        return self._held[path]
+        held = self._held.value
+        if path not in held:
+            held[path] = _open(path)
+        return held[path]
 
 
 def _open(path: str) -> Any:

@@ -2,11 +2,13 @@
 
 import os
 import weakref
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from datamodules.formats.containers import Container, Member
+from datamodules.of_process import OfProcess
 
 CACHE = 256 * 2**20  # bytes of unpacked chunks that each process keeps: rows near each other unpack a chunk once
 SLOTS = 10_007  # places for chunks in it, a prime
@@ -31,16 +33,11 @@ class HDF5(Container):
 
     def __init__(self, path: str):
         super().__init__(path)
-        self._process = -1
-        self._file: Any = None
-        self._datasets: dict[str, Any] = {}
+        self._handles: OfProcess[_Handles] = OfProcess(partial(_Handles, path))
         try:
             import h5py  # noqa: F401
         except ImportError:
             raise ValueError(f"{path}: needs the package h5py: pip install 'lit-gen[hdf5]'") from None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_process": -1, "_file": None, "_datasets": {}}
 
     def headers(self) -> dict[str, Member]:
         """All arrays, from their headers."""
@@ -53,7 +50,7 @@ class HDF5(Container):
                 words = h5py.check_string_dtype(item.dtype) is not None
                 members[name] = Member(name, item.shape, np.dtype(np.str_) if words else item.dtype)
 
-        self.opened().visititems(visit)
+        self.handles().file.visititems(visit)
         return members
 
     def array(self, member: Member) -> np.ndarray:
@@ -75,28 +72,32 @@ class HDF5(Container):
         chunks = self.dataset(member.key).chunks
         return 1 if chunks is None else int(chunks[axis])
 
-    def opened(self) -> Any:
-        """The file, opened in this process."""
-        import h5py
-
-        if self._file is None or self._process != os.getpid():
-            self._file = h5py.File(self.path, "r", rdcc_nbytes=CACHE, rdcc_nslots=SLOTS, locking="best-effort")
-            self._process, self._datasets = os.getpid(), {}
-            _opened.add(self)
-        return self._file
+    def handles(self) -> "_Handles":
+        """What is open in this process."""
+        _opened.add(self)
+        return self._handles.value
 
     def dataset(self, key: str) -> Any:
         """An array's handle in this process. It is kept, since the unpacked chunks are lost with it."""
-        file = self.opened()
-        if key not in self._datasets:
-            self._datasets[key] = file[key]
-        return self._datasets[key]
+        handles = self.handles()
+        if key not in handles.datasets:
+            handles.datasets[key] = handles.file[key]
+        return handles.datasets[key]
 
     def close(self) -> None:
         """Closes the file, which the next reading opens again."""
-        if self._file is not None and self._process == os.getpid():
-            self._file.close()
-        self._file, self._datasets = None, {}
+        if (handles := self._handles.drop()) is not None:
+            handles.file.close()
+
+
+class _Handles:
+    """The file, opened, and the handles of its arrays."""
+
+    def __init__(self, path: str):
+        import h5py
+
+        self.file: Any = h5py.File(path, "r", rdcc_nbytes=CACHE, rdcc_nslots=SLOTS, locking="best-effort")
+        self.datasets: dict[str, Any] = {}
 
 
 def _close_all() -> None:

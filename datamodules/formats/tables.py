@@ -1,6 +1,5 @@
 """Pictures in the rows of tables: parquet files, and Arrow files in memory maps. Imports no Lightning."""
 
-import os
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 from datamodules.formats.columns import Columns, labels_in, pyarrow
 from datamodules.formats.records import FileRecords
 from datamodules.image_files import file_stamp
+from datamodules.of_process import OfProcess
 
 HELD = 2**28  # bytes of encoded pictures that a process keeps of parquet files, at least those of two row groups
 LARGE = 2**30  # bytes of a row group that is worth a warning
@@ -42,9 +42,6 @@ class Tables(FileRecords):
         self.columns = self._columns(image, label)
         super().__init__(paths, [file_stamp(path) for path in paths], [self.rows(path) for path in paths])
         self.stored = sum(self.without_bytes(path) for path in self.paths)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_process": -1, "_opened": OrderedDict(), "_groups": OrderedDict()}
 
     def _columns(self, image: str | None, label: str | None) -> Columns:
         found = [Columns.of(self.schema(path), path, image, label) for path in self.paths]
@@ -123,9 +120,8 @@ class ParquetRows(Tables):
     def __init__(
         self, paths: Sequence[str], image: str | None = None, label: str | None = None, window: int | None = None
     ):
-        self._process = -1
-        self._opened: OrderedDict[str, Any] = OrderedDict()
-        self._groups: OrderedDict[tuple[str, int], Any] = OrderedDict()
+        self._opened: OfProcess[OrderedDict[str, Any]] = OfProcess(OrderedDict)
+        self._groups: OfProcess[OrderedDict[tuple[str, int], Any]] = OfProcess(OrderedDict)
         super().__init__(paths, image, label)
         sizes, counts = [], []
         self._bounds: dict[str, np.ndarray] = {}
@@ -169,15 +165,14 @@ class ParquetRows(Tables):
 
     def cell(self, path: str, row: int) -> Any:
         """From the row group, which stays in memory until others have taken its place."""
-        self._own()
-        bounds = self._bounds[path]
+        bounds, groups = self._bounds[path], self._groups.value
         group = int(np.searchsorted(bounds, row, side="right"))
-        column = self._groups.pop((path, group), None)
+        column = groups.pop((path, group), None)
         if column is None:
             column = self._read(path, group)
-            while len(self._groups) >= self.held:
-                self._groups.popitem(last=False)
-        self._groups[path, group] = column
+            while len(groups) >= self.held:
+                groups.popitem(last=False)
+        groups[path, group] = column
         return column[row - int(bounds[group - 1] if group else 0)]
 
     def _read(self, path: str, group: int) -> Any:
@@ -185,27 +180,22 @@ class ParquetRows(Tables):
             return self._file(path).read_row_group(group, columns=[self.columns.image], use_threads=False).column(0)
 
     def _file(self, path: str) -> Any:
-        self._own()
-        file = self._opened.pop(path, None)
+        opened = self._opened.value
+        file = opened.pop(path, None)
         if file is None:
             with _readable(path):  # pre_buffer would read ahead, and keep what it has read
                 file = pyarrow().parquet.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
-            while len(self._opened) >= OPEN:
-                self._opened.popitem(last=False)
-        self._opened[path] = file
+            while len(opened) >= OPEN:
+                opened.popitem(last=False)
+        opened[path] = file
         return file
-
-    def _own(self) -> None:
-        """Leaves alone what another process, of which this one is a fork, has opened."""
-        if self._process != os.getpid():
-            self._process, self._opened, self._groups = os.getpid(), OrderedDict(), OrderedDict()
 
 
 class ArrowRows(Tables):
     """Rows of Arrow files, mapped into memory and not read before they are asked for."""
 
     def __init__(self, paths: Sequence[str], image: str | None = None, label: str | None = None):
-        self._opened: OrderedDict[str, Any] = OrderedDict()
+        self._opened: OfProcess[dict[str, Any]] = OfProcess(dict)
         super().__init__(paths, image, label)
 
     def schema(self, path: str) -> Any:
@@ -232,15 +222,16 @@ class ArrowRows(Tables):
         return self.column(path, self.columns.image)[row]
 
     def _table(self, path: str) -> Any:
-        if path not in self._opened:
+        opened = self._opened.value
+        if path not in opened:
             pa = pyarrow()
             with _readable(path):
                 mapped = pa.memory_map(path)
                 whole = mapped.read_at(6, 0) == b"ARROW1"
                 if not whole and mapped.read_at(len(END), max(0, mapped.size() - len(END))) != END:
                     raise ValueError("it has no end: cut off, or still being written")
-                self._opened[path] = (pa.ipc.open_file if whole else pa.ipc.open_stream)(mapped).read_all()
-        return self._opened[path]
+                opened[path] = (pa.ipc.open_file if whole else pa.ipc.open_stream)(mapped).read_all()
+        return opened[path]
 
 
 def _row_groups(file: Any, image: str) -> list[tuple[int, int]]:

@@ -110,12 +110,12 @@ def test_an_open_file_is_neither_pickled_nor_shared(tmp_path):
     container = HDF5(write(tmp_path / "x.h5", "h5"))
     member = container.headers()["imgs"]
     again = pickle.loads(pickle.dumps(container))
-    assert again._file is None
+    assert again._handles._value is None
     assert np.array_equal(again.rows(member, 0, np.array([1, 2, 5])), IMAGES[[1, 2, 5]])
     assert len(again.rows(member, 0, np.zeros(0, dtype=int))) == 0
     child = os.fork()
     if child == 0:  # the parent's handle was closed before
-        os._exit(0 if container._file is None else 1)
+        os._exit(0 if container._handles._value is None else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert np.array_equal(container.rows(member, 0, np.array([3])), IMAGES[[3]])
 

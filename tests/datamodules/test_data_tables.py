@@ -290,7 +290,7 @@ def test_a_window_follows_from_what_a_process_may_hold(table, monkeypatch):
     monkeypatch.setattr(tables.ParquetRows, "_read", lambda self, *at: reads.append(at[1]) or read(self, *at))
     epoch(data)
     assert len(reads) == 6
-    assert len(data.collection.records._groups) <= 4
+    assert len(data.collection.records._groups.value) <= 4
     monkeypatch.setattr("datamodules.formats.huggingface.LARGE", 100)
     assert "row groups of up to 0.0 GiB" in module(table).summary().warnings[0]
 

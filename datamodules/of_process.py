@@ -1,0 +1,36 @@
+"""What is open in one process alone: files that a fork must not share, and that can't be pickled."""
+
+import os
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class OfProcess(Generic[T]):
+    """Makes a value at its first use in each process. A fork leaves its parent's alone; none is pickled.
+
+    Args:
+        make: gives the value; is pickled itself.
+    """
+
+    def __init__(self, make: Callable[[], T]):
+        self._make = make
+        self._process = -1
+        self._value: T | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_make": self._make, "_process": -1, "_value": None}
+
+    @property
+    def value(self) -> T:
+        """This process's own."""
+        if self._value is None or self._process != os.getpid():
+            self._value, self._process = self._make(), os.getpid()
+        return self._value
+
+    def drop(self) -> T | None:
+        """Forget the value, which the next use makes anew; this process's own if it has one."""
+        value = self._value if self._process == os.getpid() else None
+        self._value = None
+        return value
