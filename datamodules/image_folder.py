@@ -4,23 +4,21 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from datamodules.base import DataModule
-from datamodules.datasets import SPLITS, BatchDataset, Split, check_shares, split_sizes
-from datamodules.decoding import picture_shape
-from datamodules.image_cache import CachedImageFiles, cache_folder, check_cache, in_memory, on_disk
+from datamodules.datasets import SPLITS, BatchDataset, Split, split_sizes
+from datamodules.image_cache import CachedImageFiles, cache_folder, in_memory, on_disk
 from datamodules.image_files import ImageFiles, file_stamp, pages_of
 from datamodules.image_tree import ImageTree
-from datamodules.pixel_values import MAX_PIXELS, Reading
+from datamodules.pictures import PicturesDataModule
+from datamodules.pixel_values import MAX_PIXELS
 from datamodules.summary import Found, look_at_files
 
 
-class ImageFolderDataModule(DataModule):
+class ImageFolderDataModule(PicturesDataModule):
     """Images of any size under a folder, or in a .zip, at any depth: png, jpg, webp, bmp, ppm, tif, avif, gif.
 
     What is on disk:
@@ -100,18 +98,11 @@ class ImageFolderDataModule(DataModule):
         **kwargs: Any,
     ):
         root = os.fspath(root)
-        super().__init__(**kwargs)
-        self._shape = picture_shape(image_size, channels)
-        check_cache(cache, cache_folder)
+        pictures = (image_size, channels, val_share, test_share, cache, cache_folder, white, alpha, max_pixels)
+        super().__init__(root, *pictures, **kwargs)
         if pages not in ("first", "all"):
             raise ValueError(f"pages={pages!r}: must be 'first' or 'all'")
-        check_shares(val_share, test_share)
-        self.name = Path(root).resolve().name
-        self.root = root
-        self.val_share, self.test_share = val_share, test_share
-        self.cache, self.cache_folder = cache, cache_folder
         self.pages = pages
-        self.reading = Reading(white, alpha, max_pixels)
         self._tree: dict[str, Any] = {
             "follow_links": follow_links,
             "splits": splits,
@@ -119,16 +110,6 @@ class ImageFolderDataModule(DataModule):
             "renumber": renumber,
             "attributes": attributes,
         }
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """(channels, height, width), from the arguments."""
-        return self._shape
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes; lists the files and opens none."""
-        return len(self.class_names)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -1,21 +1,18 @@
 """The data module of encoded pictures that are kept by number: splits, labels, order and cache."""
 
-import os
 from abc import abstractmethod
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from datamodules.base import DataModule
-from datamodules.datasets import SPLITS, BatchDataset, Split, check_shares
-from datamodules.decoding import picture_shape
+from datamodules.datasets import SPLITS, BatchDataset, Split
 from datamodules.formats.records import Collection, RecordImages, Records
-from datamodules.image_cache import Cached, PixelCache, cache_folder, check_cache, in_memory, on_disk
+from datamodules.image_cache import Cached, PixelCache, cache_folder, in_memory, on_disk
 from datamodules.loader import ShuffledSampler, WindowSampler
-from datamodules.pixel_values import DEFAULT, MAX_PIXELS, Reading
+from datamodules.pictures import PicturesDataModule
+from datamodules.pixel_values import DEFAULT, Reading
 from datamodules.summary import Found, look_at_files
 
 
@@ -39,46 +36,8 @@ class CachedRecordImages(Cached, RecordImages):
         self.slots = rows
 
 
-class RecordsDataModule(DataModule):
-    """What data modules of encoded pictures share that are no files; a concrete one implements `open`.
-
-    Args:
-        root: where they are.
-        image_size: as in `ImageFolderDataModule`, and so all that follows.
-        channels: 3 for RGB, 1 for grey.
-        val_share: share of images for validation where no name says val.
-        test_share: share of images for the test where no name says test.
-        cache: ``none``, ``ram`` or ``disk``.
-        cache_folder: where ``disk`` keeps its files.
-        white: the stored value that becomes white.
-        alpha: what becomes of transparent pixels.
-        max_pixels: larger pictures are refused.
-        **kwargs: of `DataModule`.
-    """
-
-    def __init__(
-        self,
-        root: str,
-        image_size: int | tuple[int, int] = 64,
-        channels: Literal[1, 3] = 3,
-        val_share: float = 0.1,
-        test_share: float = 0.1,
-        cache: Literal["none", "ram", "disk"] = "none",
-        cache_folder: str | None = None,
-        white: float | None = None,
-        alpha: Literal["white", "drop"] = "white",
-        max_pixels: int = MAX_PIXELS,
-        **kwargs: Any,
-    ):
-        super().__init__(**kwargs)
-        self._shape = picture_shape(image_size, channels)
-        check_cache(cache, cache_folder)
-        check_shares(val_share, test_share)
-        self.root = os.fspath(root)
-        self.name = Path(self.root).resolve().name
-        self.val_share, self.test_share = val_share, test_share
-        self.cache, self.cache_folder = cache, cache_folder
-        self.reading = Reading(white, alpha, max_pixels)
+class RecordsDataModule(PicturesDataModule):
+    """What data modules of encoded pictures share that are no files; a concrete one implements `open`."""
 
     @abstractmethod
     def open(self) -> Collection:
@@ -88,16 +47,6 @@ class RecordsDataModule(DataModule):
     def collection(self) -> Collection:
         """The records and what they mean."""
         return self.open()
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """(channels, height, width), from the arguments."""
-        return self._shape
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes; lists the records and decodes none."""
-        return len(self.class_names)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from datamodules.base import DataModule
 from datamodules.datasets import SPLITS, BatchDataset, InMemoryDataset, Split
+from datamodules.decoding import picture_shape
 from datamodules.formats.attributes import Attributes
 from datamodules.formats.vision_pictures import VisionPictures
 from datamodules.formats.vision_table import SETS, vision_set
@@ -80,7 +81,9 @@ class TorchvisionDataModule(DataModule):
         own = OWN_NAMES.get(self.torchvision_class, self.torchvision_class.lower())
         self.name = own if variant is None else f"{own}_{variant}"
         self.root, self.download, self.val_size = root, download, val_size
-        self._shape = self.set.shape or _shape(image_size, channels)
+        self._shape = self.set.shape or picture_shape(
+            64 if image_size is None else image_size, 3 if channels is None else channels
+        )
         if self.set.shape and (image_size, channels) != (None, None):
             told = f"image_size={image_size}, channels={channels}"
             raise ValueError(
@@ -190,12 +193,3 @@ class TorchvisionDataModule(DataModule):
             told = f"{int(labels.min())} to {int(labels.max())}"
             raise ValueError(f"{self.root}: {self.torchvision_class}: labels {told} of {self.num_classes} classes")
         return labels
-
-
-def _shape(image_size: int | tuple[int, int] | None, channels: int | None) -> tuple[int, int, int]:
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size or (64, 64)
-    if min(height, width) < 1:
-        raise ValueError(f"image_size={image_size}: must be at least 1")
-    if channels not in (None, 1, 3):
-        raise ValueError(f"channels={channels}: must be 1 (grey) or 3 (RGB)")
-    return (channels or 3, height, width)

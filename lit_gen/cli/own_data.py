@@ -7,8 +7,8 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from datamodules import ArrayDataModule, DataModule, ImageFolderDataModule
-from datamodules.formats.module import RecordsDataModule
+from datamodules import ArrayDataModule, DataModule
+from datamodules.pictures import PicturesDataModule
 from lit_gen.metrics import SHIPPED
 from lit_gen.metrics.choosing import shipped_for
 from lit_gen.networks.resnet import accepts
@@ -16,8 +16,7 @@ from lit_gen.precision import fast_bfloat16
 
 SIDES = (32, 64, 128, 256)  # of square pictures, for which there are residual networks
 SLOW = 64  # the largest side that a CPU trains in hours
-PICTURES = (ImageFolderDataModule, RecordsDataModule)  # of any sizes
-OWN = (*PICTURES, ArrayDataModule)  # of no published set, which has its configs
+OWN = (PicturesDataModule, ArrayDataModule)  # of no published set, which has its configs
 FEW = 20_000  # images, below which a discriminator learns them by heart
 LOOKED = 200  # pictures whose size is read
 CPU_WIDTHS = {32: 64, 48: 16, 64: 16, 128: 8, 256: 8}  # of networks that train on a CPU; else their own defaults
@@ -80,7 +79,7 @@ def choose(data: Mapping[str, Any], sized: bool, accelerated: bool) -> Choice | 
         return None
     shape = module.image_shape
     choice = Choice({"data": {"class_path": data["class_path"], "init_args": {}}})
-    if isinstance(module, PICTURES) and not sized:
+    if isinstance(module, PicturesDataModule) and not sized:
         side = fitting_side(module, accelerated)
         choice.config["data"]["init_args"]["image_size"] = side
         choice.reasons.append(("data.image_size", f"pictures of {side} x {side}, cropped at the centre"))
