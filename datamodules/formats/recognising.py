@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datamodules.decoding import is_image
+from datamodules.formats.containers import is_array_file
 from datamodules.formats.environments import is_lmdb, open_lmdb
 from datamodules.formats.huggingface import ARROW, PARQUET, is_saved, open_huggingface
 from datamodules.formats.records import Collection
@@ -59,8 +60,22 @@ FORMATS = (
     Format("LMDB (a folder with data.mdb, or of some)", "LMDBDataModule", open_lmdb, is_lmdb),
 )
 
+TOLD = ", ".join(kind.told for kind in FORMATS)  # of all of them, for help and errors
+
 
 def format_at(path: str) -> Format | None:
     """The format of a path, None for another or for nothing there."""
     place = Path(path)
     return next((kind for kind in FORMATS if kind.holds(place)), None) if place.exists() else None
+
+
+def data_module_at(path: str) -> str | None:
+    """Name of the data module that reads what is at a path; None for what none reads."""
+    place = Path(path)
+    if place.is_dir() and any(place.glob("*.tar")):
+        return "StreamingDataModule"
+    if (kind := format_at(path)) is not None:
+        return kind.data_module
+    if place.is_dir() or place.suffix.lower() == ".zip":
+        return "ImageFolderDataModule"
+    return "ArrayDataModule" if is_array_file(path) else None

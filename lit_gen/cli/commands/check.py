@@ -10,8 +10,8 @@ import torch
 
 import datamodules
 from datamodules.checking import check
-from datamodules.formats.containers import ACCEPTED, is_array_file
-from datamodules.formats.recognising import FORMATS, format_at
+from datamodules.formats.containers import ACCEPTED
+from datamodules.formats.recognising import TOLD, data_module_at
 from datamodules.pixel_values import MAX_PIXELS
 from lit_gen.cli.own_data import fitting_side
 from lit_gen.cli.words import CommandParser
@@ -22,9 +22,9 @@ def parser() -> argparse.ArgumentParser:
     text = (
         "Says what data hold in one line, warns of what is likely a mistake, and lists every file that can't be read."
     )
-    command, told = CommandParser("check", text), ", ".join(kind.told for kind in FORMATS)
+    command = CommandParser("check", text)
     add = command.add_argument
-    add("data", help=f"a folder or .zip of images, a folder of shards (.tar), {told}, a file of arrays ({ACCEPTED})")
+    add("data", help=f"a folder or .zip of images, a folder of shards (.tar), {TOLD}, a file of arrays ({ACCEPTED})")
     add("--image_size", type=int, help="side that pictures are to be scaled to (fit's choice); smaller ones are told")
     add("--channels", type=int, default=3, choices=(1, 3), help="of pictures (3)")
     add_reading(command)
@@ -79,29 +79,20 @@ def data_at(options: argparse.Namespace) -> datamodules.DataModule:
         raise FileNotFoundError(f"{path}: there is no such file or folder")
     whole: dict[str, Any] = {"val_share": 0, "test_share": 0}
     files: dict[str, Any] = {"white": options.white, "alpha": options.alpha, "max_pixels": options.max_pixels}
-    if path.is_dir() and any(path.glob("*.tar")):
-        return datamodules.StreamingDataModule(str(path), options.image_size, options.channels, **files)
-    if (kind := format_at(options.data)) is not None:
-        read = partial(getattr(datamodules, kind.data_module), str(path), channels=options.channels, **files, **whole)
-        return read(image_size=options.image_size or fitting_side(read(), torch.accelerator.is_available()))
-    if path.is_dir() or path.suffix.lower() == ".zip":
-        read = partial(
-            datamodules.ImageFolderDataModule,
-            str(path),
-            channels=options.channels,
-            pages=options.pages,
-            splits=options.splits,
-            labels=options.labels or "auto",
-            attributes=options.attributes,
-            **files,
-            **whole,
+    name = data_module_at(options.data)
+    if name is None:
+        raise ValueError(
+            f"{path}: accepted are folders and .zip files of images, folders of shards (.tar), {TOLD}, {ACCEPTED}"
         )
-        return read(image_size=options.image_size or fitting_side(read(), torch.accelerator.is_available()))
-    if is_array_file(path):
+    cls = getattr(datamodules, name)
+    if cls is datamodules.ArrayDataModule:
         keys = {name: getattr(options, name) for name in ("images", "labels", "white", "attributes")}
         keys["splits"] = "auto" if options.splits == "none" else options.splits
-        return datamodules.ArrayDataModule(str(path), **keys, **whole)
-    formats = ", ".join(kind.told for kind in FORMATS)
-    raise ValueError(
-        f"{path}: accepted are folders and .zip files of images, folders of shards (.tar), {formats}, {ACCEPTED}"
-    )
+        return cls(str(path), **keys, **whole)
+    if cls is datamodules.StreamingDataModule:
+        return cls(str(path), options.image_size, options.channels, **files)
+    if cls is datamodules.ImageFolderDataModule:
+        files |= {name: getattr(options, name) for name in ("pages", "splits", "attributes")}
+        files["labels"] = options.labels or "auto"
+    read = partial(cls, str(path), channels=options.channels, **files, **whole)
+    return read(image_size=options.image_size or fitting_side(read(), torch.accelerator.is_available()))

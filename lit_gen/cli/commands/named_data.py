@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import datamodules
-from datamodules.formats.containers import is_array_file
-from datamodules.formats.recognising import format_at
+from datamodules.formats.recognising import data_module_at
 from datamodules.formats.vision_table import SETS
 from lit_gen.cli.commands.sources import read_source
 
@@ -82,11 +81,7 @@ def divided_data(options: argparse.Namespace, image_shape: tuple[int, ...]) -> A
     channels, *size = image_shape
     if path.endswith(".ckpt"):
         return read_source(path, "train", "uint8", None, options.trust)
-    if is_array_file(path):
-        return datamodules.ArrayDataModule(path, white=options.white)
-    files: dict[str, Any] = {"image_size": tuple(size), "channels": channels, **reading}
-    if Path(path).is_dir() and next(Path(path).glob("*.tar"), None) is not None:
-        return datamodules.StreamingDataModule(path, **files)
-    if (kind := format_at(path)) is not None:
-        return getattr(datamodules, kind.data_module)(path, **files)
-    return datamodules.ImageFolderDataModule(path, **files)
+    cls: Any = getattr(datamodules, data_module_at(path) or "ImageFolderDataModule")
+    if cls is datamodules.ArrayDataModule:
+        return cls(path, white=options.white)
+    return cls(path, image_size=tuple(size), channels=channels, **reading)

@@ -15,7 +15,7 @@ from datamodules.datasets import BatchDataset, InMemoryDataset
 from datamodules.datasets import to_float as bytes_to_float
 from datamodules.formats.axes import arranged
 from datamodules.formats.containers import ACCEPTED, Member, is_array_file
-from datamodules.formats.recognising import FORMATS, Format, format_at
+from datamodules.formats.recognising import TOLD, Format, format_at
 from datamodules.formats.records import RecordImages
 from datamodules.image_files import EncodedImages, ImageFiles
 from datamodules.image_tree import ImageTree
@@ -106,10 +106,9 @@ def read_source(
 
     Args:
         path: a folder or .zip of image files, whose sub-folders are the classes, or the splits with the classes; a
-            folder of shards (.tar); a data set in one of the `FORMATS`; a file of arrays (.npz, .npy, .h5, .hdf5, .mat,
-            .pt, .pth) with images
-            ``(N, H, W)``, or with channels last or second, or with points ``(N, D)``; or a checkpoint, for the data it
-            has learned.
+            folder of shards (.tar); a data set in one of the formats of `datamodules.formats.recognising`; a file of
+            arrays (.npz, .h5, .mat, .pt, …) with images ``(N, H, W)``, or with channels last or second, or with points
+            ``(N, D)``; or a checkpoint, for the data it has learned.
         split: of data that have splits.
         values: what float images mean: ``unit`` or ``signed``.
         size: side that image files of other sizes are scaled to; None refuses them. Arrays have to be of it.
@@ -150,7 +149,7 @@ def read_source(
         return arrays
     raise ValueError(
         f"{path}: accepted are folders, .zip files and shards (.tar in a folder) of images, "
-        f"{', '.join(kind.told for kind in FORMATS)}, files of arrays ({ACCEPTED}), and checkpoints (.ckpt)"
+        f"{TOLD}, files of arrays ({ACCEPTED}), and checkpoints (.ckpt)"
     )
 
 
