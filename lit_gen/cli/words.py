@@ -4,10 +4,13 @@ import argparse
 import difflib
 import re
 import sys
+import time
 from collections.abc import Iterable
 from typing import NoReturn
 
 from lit_gen.pretrained.shipped import list_configs, list_pretrained
+
+TOLD_EVERY = 15.0  # seconds between two lines of progress
 
 
 def report(message: str) -> int:
@@ -19,6 +22,28 @@ def report(message: str) -> int:
 def note(text: str) -> None:
     """Print a line for the user, beside the results."""
     print(f"lit-gen: {text}", file=sys.stderr)
+
+
+class Pace:
+    """Tells how far a long work is, a line now and then, with what is left by the pace since the first call.
+
+    Args:
+        doing: what is done with images, in the past: "encoded".
+    """
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+        self._begun = self._told = time.monotonic()
+        self._first: int | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        """So many images are done, of so many."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first, self._begun = done, now
+        if now - self._told >= TOLD_EVERY and done > self._first:
+            self._told, left = now, (now - self._begun) * (total - done) / (done - self._first)
+            note(f"{self._doing} {done:,} of {total:,} images, {left / 60:.1f} minutes left")
 
 
 def an(thing: object) -> str:

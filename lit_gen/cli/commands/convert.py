@@ -2,7 +2,6 @@
 
 import argparse
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,10 @@ from datamodules.conversion.targets import KINDS, Kind
 from datamodules.summary import printable
 from lit_gen.cli.commands.check import add_reading, data_at
 from lit_gen.cli.commands.named_data import NAMED, named_data
-from lit_gen.cli.words import CommandParser, note
+from lit_gen.cli.words import CommandParser, Pace
 
 SUFFIXES: dict[str, Kind] = {".zip": "zip", ".npz": "npz", ".parquet": "parquet"}
 READING = ("white", "alpha", "pages", "splits", "labels", "attributes", "images", "max_pixels")  # what files mean
-TOLD_EVERY = 15.0  # seconds between two lines of progress
 
 
 def parser() -> CommandParser:
@@ -71,7 +69,7 @@ def run(arguments: list[str]) -> None:
         processes=options.processes,
         images_per_part=options.images_per_shard,
     )
-    _tell(options.target, conversion.run(_Progress()))
+    _tell(options.target, conversion.run(Pace("converted")))
 
 
 def kind_of(target: str, to: Kind | None) -> Kind:
@@ -116,22 +114,6 @@ def _size(text: str) -> tuple[int, int]:
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r}: a side such as 64, or HEIGHTxWIDTH such as 48x64")
     return int(found[1]), int(found[2] or found[1])
-
-
-class _Progress:
-    """Tells how far it is, a line now and then."""
-
-    def __init__(self) -> None:
-        self._begun = self._told = time.monotonic()
-        self._first: int | None = None
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if self._first is None:
-            self._first, self._begun = done, now
-        if now - self._told >= TOLD_EVERY and done > self._first:
-            self._told, left = now, (now - self._begun) * (total - done) / (done - self._first)
-            note(f"converted {done:,} of {total:,} images, {left / 60:.1f} minutes left")
 
 
 def _tell(target: str, outcome: Outcome) -> None:

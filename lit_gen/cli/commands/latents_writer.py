@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_gen.cli.words import note
+from lit_gen.cli.words import Pace
 from lit_gen.encoded import CODEC, CODES, DESCRIPTION, FLIPPED, FORMAT, IMAGES, LABELS, LATENTS, Encoded, identity
 from lit_gen.files import whole_folder
 from lit_gen.models.autoencoding import AutoencodingModel
@@ -19,7 +18,6 @@ from lit_gen.pretrained.saving import save_pretrained
 from lit_gen.pretrained.stored import CARD, CONFIG, WEIGHTS, locate
 
 BATCH = 500  # images that are read at once
-TOLD_EVERY = 15.0  # seconds between two lines of progress
 LARGEST = float(torch.finfo(torch.float16).max)
 
 Read = Iterator[tuple[slice, Tensor, Tensor]]
@@ -68,7 +66,8 @@ class LatentsWriter:
             raise ValueError("no training images, whose latents give the scale")
         self.moments = ChannelMoments(codec.latent_shape[0])
         self._total = sum(map(len, self.datasets.values())) + flip * len(self.datasets["train"])
-        self._done, self._begun, self._told = 0, time.monotonic(), time.monotonic()
+        self._done, self._pace = 0, Pace("encoded")
+        self._pace(0, self._total)
 
     def write(self, out: str | Path) -> None:
         """The folder appears whole or not at all.
@@ -145,10 +144,8 @@ class LatentsWriter:
 
     def _tell(self, images: int) -> None:
         """A line now and then."""
-        self._done, now = self._done + images, time.monotonic()
-        if now - self._told >= TOLD_EVERY:
-            self._told, left = now, (now - self._begun) * (self._total / self._done - 1)
-            note(f"encoded {self._done:,} of {self._total:,} images, {left / 60:.1f} minutes left")
+        self._done += images
+        self._pace(self._done, self._total)
 
     def _description(self, folder: Path) -> dict[str, Any]:
         described = json.loads((folder / CODEC / CONFIG).read_text())
