@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from datamodules.datasets import SPLITS, Split
+from datamodules.formats.containers import one_line
 from datamodules.formats.records import Collection, FileRecords
 from datamodules.image_files import file_stamp
 from datamodules.labels import Classes, in_order
@@ -152,7 +153,7 @@ def _readable(path: str, key: str | None = None) -> Iterator[None]:
     try:
         yield
     except (_lmdb().Error, OSError) as error:
-        told = " ".join(str(error).split()).removeprefix(f"{path}: ")
+        told = one_line(error).removeprefix(f"{path}: ")
         raise ValueError(f"{path}: {'' if key is None else f'key {_told(key)} '}can't be read: {told}") from None
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from datamodules.datasets import SPLITS, Split
+from datamodules.formats.containers import one_line
 from datamodules.formats.records import Collection
 from datamodules.formats.tables import LARGE, ArrowRows, ParquetRows, Tables
 from datamodules.labels import Classes
@@ -198,6 +199,6 @@ def _of_hub(name: str, config: str | None) -> Files:
     try:
         loaded = datasets.load_dataset(name, config, keep_in_memory=False)
     except Exception as error:  # of the Hub, the connection, the disk, or the set's files
-        told = " ".join(str(error).split())
-        raise ValueError(f"{missing}, and from the Hub it can't be loaded: {type(error).__name__}: {told}") from None
+        told = f"{type(error).__name__}: {one_line(error)}"
+        raise ValueError(f"{missing}, and from the Hub it can't be loaded: {told}") from None
     return {str(split): [str(file["filename"]) for file in part.cache_files] for split, part in loaded.items()}

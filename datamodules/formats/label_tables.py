@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datamodules.formats.containers import one_line
+
 FILE_COLUMNS = ("file", "filename", "file_name", "image", "image_id", "name", "path", "id")
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target")
 CLASS_NAMES = "class_names"  # in a .json, beside its labels
@@ -45,7 +47,7 @@ def read_table(content: bytes, path: str, attributes: bool = False) -> LabelTabl
             return _of_csv(text, attributes)
         return _of_celeba(text) if suffix == ".txt" else _of_json(json.loads(text))
     except (ValueError, TypeError, LookupError, RecursionError, csv.Error) as error:
-        raise ValueError(f"{path}: not a readable file of labels: {' '.join(str(error).split())}") from error
+        raise ValueError(f"{path}: not a readable file of labels: {one_line(error)}") from error
 
 
 def _of_celeba(text: str) -> LabelTable:

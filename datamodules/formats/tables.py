@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from datamodules.formats.columns import Columns, labels_in, pyarrow
+from datamodules.formats.containers import one_line
 from datamodules.formats.records import FileRecords
 from datamodules.image_files import file_stamp
 from datamodules.of_process import OfProcess
@@ -251,4 +252,4 @@ def _readable(what: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, pyarrow().ArrowException) as error:
-        raise ValueError(f"{what}: can't be read: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{what}: can't be read: {one_line(error)}") from None
