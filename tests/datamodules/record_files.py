@@ -4,6 +4,7 @@ import io
 import json
 
 import numpy as np
+import torch
 from PIL import Image
 
 
@@ -21,6 +22,23 @@ def random_pictures(count, side=6, seed=0):
 def features(**columns):
     """The schema's metadata that the package datasets writes."""
     return {b"huggingface": json.dumps({"info": {"features": columns}}).encode()}
+
+
+def everything(data, split="train"):
+    """All images and labels of a split."""
+    dataset = data.dataset(split)
+    return dataset.__getitems__(list(range(len(dataset))))
+
+
+def epoch(data, number=0):
+    """All tensors of an epoch's batches."""
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(number)
+    return [tensor for batch in loader for tensor in batch]
+
+
+def same(a, b):
+    return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 IMAGE = {"_type": "Image"}

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from record_files import encoded, random_pictures, write_lmdb
+from record_files import encoded, epoch, everything, random_pictures, same, write_lmdb
 
 from datamodules import ImageFolderDataModule, LMDBDataModule
 from datamodules.checking import check
@@ -27,21 +27,6 @@ def values(indices=range(40), kind="WEBP"):
 def module(root, **options):
     defaults = {"image_size": 6, "batch_size": 4, "val_share": 0, "test_share": 0, "seed": 0}
     return LMDBDataModule(root, **{**defaults, **options})
-
-
-def everything(data, split="train"):
-    dataset = data.dataset(split)
-    return dataset.__getitems__(list(range(len(dataset))))
-
-
-def epoch(data, number=0):
-    loader = data.train_dataloader()
-    loader.sampler.set_epoch(number)
-    return [tensor for batch in loader for tensor in batch]
-
-
-def same(a, b):
-    return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 def test_folders_as_of_lsun_say_classes_and_splits(tmp_path):

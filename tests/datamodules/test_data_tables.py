@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from record_files import classes, encoded, features, random_pictures, write_parquet
+from record_files import classes, encoded, epoch, everything, features, random_pictures, same, write_parquet
 
 from datamodules import HuggingFaceDataModule, ImageFolderDataModule
 from datamodules.checking import check
@@ -30,25 +30,10 @@ def module(root, **options):
     return HuggingFaceDataModule(root, **{**defaults, **options})
 
 
-def everything(data, split="train"):
-    dataset = data.dataset(split)
-    return dataset.__getitems__(list(range(len(dataset))))
-
-
 def holds(data, split, pictures, labels):
     images, found = everything(data, split)
     assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), pictures)
     assert found.tolist() == list(labels)
-
-
-def epoch(data, number=0):
-    loader = data.train_dataloader()
-    loader.sampler.set_epoch(number)
-    return [tensor for batch in loader for tensor in batch]
-
-
-def same(a, b):
-    return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 @pytest.fixture
