@@ -140,18 +140,15 @@ def of_column(folder: Path, name: str, column: str, which: str) -> float | list[
 def of_json(file: Path, keys: list[Any]) -> Any:
     """A value of a JSON file, or of one with a JSON object a line."""
     text = file.read_text()
-    found = [json.loads(each) for each in text.splitlines()] if file.suffix == ".jsonl" else json.loads(text)
-    for i, key in enumerate(keys):
-        if key == "*":
-            return [of_keys(each, keys[i + 1 :]) for each in found]
-        found = found[key]
-    return found
+    return at([json.loads(each) for each in text.splitlines()] if file.suffix == ".jsonl" else json.loads(text), keys)
 
 
-def of_keys(found: Any, keys: list[Any]) -> Any:
-    for key in keys:
-        found = found[key]
-    return found
+def at(found: Any, keys: list[Any]) -> Any:
+    """What lies below these keys; "*" takes all of a list."""
+    if not keys:
+        return found
+    key, *rest = keys
+    return [at(each, rest) for each in found] if key == "*" else at(found[key], rest)
 
 
 def measured(row: dict[str, Any], folder: Path, seed: int | None = None) -> dict[str, Any]:
