@@ -55,11 +55,12 @@ def users_error(error: BaseException) -> str | None:
 
     Such an error was raised in our own files, in Lightning's or by a learning-rate schedule; the framework may have
     wrapped it in others. Whatever the system refuses (a full disk, missing rights) is no bug either, nor is what the
-    client of a tracker says of its account.
+    client of a tracker says of its account, nor a package that we say an option needs: a failed import names it itself.
     """
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, (ValueError, OSError)) or type(cause).__name__ == "MisconfigurationException":
+        needs = isinstance(cause, ModuleNotFoundError) and cause.name is None
+        if needs or isinstance(cause, (ValueError, OSError)) or type(cause).__name__ == "MisconfigurationException":
             # A loader's worker sends its traceback as text.
             text = str(cause) if "Original Traceback" in str(cause) else ""
             files = re.findall(r'File "([^"]+)"', text) or raised_in(cause)

@@ -1,5 +1,6 @@
 """What the command line says: one line, with what would be accepted and the nearest word; progress by the clock."""
 
+import importlib
 import json
 import re
 import subprocess
@@ -11,6 +12,7 @@ import yaml
 from PIL import Image
 
 from lit_gen.cli.app import main
+from lit_gen.cli.mistakes import users_error
 from lit_gen.cli.support import put_wholes_first
 from lit_gen.modules import GenerativeModule
 
@@ -163,3 +165,33 @@ def test_a_data_option_before_the_config_is_taken(capsys):
         main(["fit", "--data.batch_size", "9", "--config", "gan_digits", "--print_config"])
     assert stop.value.code == 0
     assert yaml.safe_load(capsys.readouterr().out)["data"]["init_args"]["batch_size"] == 9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "module", "extra"),
+    [
+        (["convert", "digits", "x.parquet"], "pyarrow.parquet", "parquet"),
+        (["check", "there.parquet"], "pyarrow.parquet", "parquet"),
+        (["check", "there.lmdb"], "lmdb", "lmdb"),
+        (["check", "there.h5"], "h5py", "hdf5"),
+        (["export", "gan_digits", "--format", "onnx", "--out", "x.onnx"], "onnxscript", "onnx"),
+    ],
+)
+def test_a_package_that_an_option_needs_is_told_in_a_line(arguments, module, extra, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in ("there.parquet", "there.lmdb", "there.h5"):
+        Path(name).write_bytes(b"")
+    monkeypatch.setitem(sys.modules, module, None)  # as if it weren't installed
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    told = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert re.fullmatch(rf"lit-gen: error: .*{module.partition('.')[0]}.*pip install 'lit-gen\[{extra}\]'\n", told), (
+        told
+    )
+
+
+def test_an_import_that_fails_by_mistake_is_no_error_of_the_user():
+    with pytest.raises(ModuleNotFoundError) as told:
+        importlib.import_module("lit_gen.nothing_of_this_name")
+    assert users_error(told.value) is None
