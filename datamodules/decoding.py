@@ -185,7 +185,9 @@ def pixels_of(
             raise ValueError(f"{image.width} pixels wide, which two images side by side can't be")
         left = image.width // 2 if half == "right" else 0
         image = image.crop((left, 0, left + image.width // 2, image.height))
-    return channels_first(ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC))
+    if image.size != (width, height):
+        image = ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC)
+    return channels_first(image)
 
 
 def converted(opened: Image.Image, channels: int, reading: Reading) -> Image.Image:

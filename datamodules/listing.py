@@ -2,7 +2,6 @@
 
 import io
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO
@@ -15,7 +14,6 @@ from lit_gen.encoded import CODEC, DESCRIPTION
 __all__ = ["Archive", "Listing", "Names", "holds_latents", "list_folder", "no_images"]
 
 HIDDEN = (".", "__MACOSX")  # beginnings of names that are not looked at
-_HIDDEN_PART = re.compile(rf"(?:^|/)(?:{'|'.join(map(re.escape, HIDDEN))})")
 
 
 @dataclass(frozen=True)
@@ -152,7 +150,7 @@ def _listing(images: list[str], others: list[str], hidden: list[str]) -> Listing
 
 
 def _hidden(name: str) -> bool:
-    return _HIDDEN_PART.search(name) is not None
+    return name.startswith(HIDDEN) or "/." in name or "/__MACOSX" in name
 
 
 def holds_latents(path: str) -> bool:

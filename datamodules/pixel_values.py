@@ -55,10 +55,15 @@ def eight_bits(image: Image.Image, mode: str, reading: Reading = DEFAULT) -> Ima
         image = _scaled(image.convert("RGBA"), reading.white)
         if reading.alpha == "white":
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return image.convert("RGB").convert(mode)
+        return _in_mode(image.convert("RGB"), mode)
     if image.mode not in ("1", "L"):
-        image = image.convert("RGB")  # from Lab, say, there is no other way to grey
-    return (image if image.mode == "1" else _scaled(image, reading.white)).convert(mode)
+        image = _in_mode(image, "RGB")  # from Lab, say, there is no other way to grey
+    return _in_mode(image if image.mode == "1" else _scaled(image, reading.white), mode)
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """The image itself if it is of this mode already, where Pillow would copy it."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def to_bytes(values: np.ndarray, white: float) -> np.ndarray:

@@ -9,6 +9,7 @@ import struct
 import zipfile
 import zlib
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import IO, Any
@@ -17,7 +18,15 @@ import numpy as np
 
 from datamodules.of_process import OfProcess
 
-ENTRY = struct.Struct("<4s4x2H4x3L3H8xL")  # flags, method, CRC-32, sizes packed and unpacked, lengths of names, offset
+ENTRY = np.dtype(  # of the central directory, followed by name, extra field and comment
+    {
+        "names": ["magic", "flags", "method", "checksum", "packed", "size", "named", "extra", "comment", "offset"],
+        "formats": ["S4", "<u2", "<u2", "<u4", "<u4", "<u4", "<u2", "<u2", "<u2", "<u4"],
+        "offsets": [0, 8, 10, 16, 20, 24, 28, 30, 32, 42],
+        "itemsize": 46,
+    }
+)
+LENGTHS, LENGTHS_AT = struct.Struct("<3H"), 28  # of name, extra field and comment
 LOCAL = struct.Struct("<4s22x2H")  # lengths of name and extra field, which may be others than the directory's
 END = struct.Struct("<4s8x2L2x")
 LOCATOR = struct.Struct("<4s16x")
@@ -33,20 +42,26 @@ class Names(Sequence[str]):
     """Strings in one piece of memory: a million paths that workers share without copying them page by page."""
 
     def __init__(self, names: Iterable[str]):
-        text, ends = bytearray(), array("q", [0])
-        for name in names:
-            text += os.fsencode(name)
-            ends.append(len(text))
-        self._text, self._ends = bytes(text), np.frombuffer(ends, dtype=np.int64)
+        names = list(names)
+        text: str = "".join(names)
+        if text.isascii():
+            self._text, lengths = text.encode(), map(len, names)
+        else:
+            encoded = list(map(os.fsencode, names))
+            self._text, lengths = b"".join(encoded), map(len, encoded)
+        self._ends = np.zeros(len(names) + 1, dtype=np.int64)
+        np.cumsum(np.fromiter(lengths, dtype=np.int64, count=len(names)), out=self._ends[1:])
 
     def __len__(self) -> int:
         return len(self._ends) - 1
 
     def __iter__(self) -> Iterator[str]:
-        start = 0
-        for ends in np.array_split(self._ends[1:], len(self) // CHUNK + 1):
-            for end in ends.tolist():
-                yield os.fsdecode(self._text[start:end])
+        for first in range(0, len(self), CHUNK):
+            ends = self._ends[first : first + CHUNK + 1]
+            text, (start, *rest) = self._text[ends[0] : ends[-1]], (ends - ends[0]).tolist()
+            whole = text.decode("ascii") if text.isascii() else None
+            for end in rest:
+                yield os.fsdecode(text[start:end]) if whole is None else whole[start:end]
                 start = end
 
     def __getitem__(self, i: Any) -> Any:
@@ -76,9 +91,8 @@ class ZipDirectory:
             directory, moved = _directory(file)
         names, rows = _entries(directory)
         order = sorted(range(len(names)), key=names.__getitem__)
-        self.names = Names(names[i] for i in order)
-        sorted_rows = np.frombuffer(rows, dtype=np.uint64).reshape(-1, 5)[order]
-        self._flags, self._checksums, self._packed, self._sizes, self._offsets = sorted_rows.T.copy()
+        self.names = Names(map(names.__getitem__, order))
+        self._flags, self._checksums, self._packed, self._sizes, self._offsets = rows[:, order]
         self._offsets += np.uint64(moved)
 
     def entry(self, name: str) -> tuple[int, int]:
@@ -123,13 +137,7 @@ class ZipDirectory:
 
     def _find(self, name: str) -> int:
         """The last entry of a name, by bisection."""
-        low, high = 0, len(self.names)
-        while low < high:
-            middle = (low + high) // 2
-            if self.names[middle] <= name:
-                low = middle + 1
-            else:
-                high = middle
+        low = bisect_right(self.names, name)
         if low == 0 or self.names[low - 1] != name:
             raise KeyError(f"There is no item named {name!r} in the archive")
         return low - 1
@@ -166,21 +174,31 @@ def _directory(file: IO[bytes]) -> tuple[bytes, int]:
     return directory, moved
 
 
-def _entries(directory: bytes) -> tuple[list[str], "array[int]"]:
-    """Names, and of each entry flags and method, CRC-32, size packed and unpacked, offset."""
-    names: list[str] = []
-    rows, at = array("Q"), 0
+def _entries(directory: bytes) -> tuple[list[str], np.ndarray]:
+    """Names (N,), and of each entry flags and method, CRC-32, size packed and unpacked, offset: uint64 (5, N)."""
+    starts, at = array("q"), 0
     while at < len(directory):
-        if len(directory) - at < ENTRY.size or directory[at : at + 4] != b"PK\1\2":
+        if len(directory) - at < ENTRY.itemsize:
             raise zipfile.BadZipFile("Bad magic number for central directory")
-        _, flags, method, checksum, packed, size, named, extra, comment, offset = ENTRY.unpack_from(directory, at)
-        begin = at + ENTRY.size
-        if LARGE in (packed, size, offset):
-            size, packed, offset = _large(directory[begin + named : begin + named + extra], size, packed, offset)
-        rows.extend((flags * 2**16 + method, checksum, packed, size, offset))
-        name = directory[begin : begin + named].decode("utf-8" if flags & UTF8 else "cp437")
-        names.append(name.partition("\0")[0])
-        at = begin + named + extra + comment
+        starts.append(at)
+        at += ENTRY.itemsize + sum(LENGTHS.unpack_from(directory, at + LENGTHS_AT))
+    begin = np.frombuffer(starts, dtype=np.int64)
+    pieces = np.array_split(begin, len(begin) // CHUNK + 1)
+    content = np.frombuffer(directory, dtype=np.uint8)
+    places = np.arange(ENTRY.itemsize)
+    entries = np.concatenate([content[piece[:, None] + places].view(ENTRY)[:, 0] for piece in pieces])
+    if (entries["magic"] != b"PK\1\2").any():
+        raise zipfile.BadZipFile("Bad magic number for central directory")
+    rows = np.stack([entries[name].astype(np.uint64) for name in ("method", "checksum", "packed", "size", "offset")])
+    rows[0] += entries["flags"].astype(np.uint64) << np.uint64(16)
+    begin = begin + ENTRY.itemsize
+    end = begin + entries["named"]
+    for i in np.flatnonzero((rows[2:] == LARGE).any(axis=0)):
+        packed, size, offset = rows[2:, i].tolist()
+        size, packed, offset = _large(directory[end[i] : end[i] + entries["extra"][i]], size, packed, offset)
+        rows[2:, i] = packed, size, offset
+    spans = zip(begin.tolist(), end.tolist(), (entries["flags"] & UTF8).tolist(), strict=True)
+    names = [directory[i:j].decode("utf-8" if utf8 else "cp437").partition("\0")[0] for i, j, utf8 in spans]
     return names, rows
 
 

@@ -1,6 +1,7 @@
 """Files of labels as tables: .csv, .json, and the list of attributes of CelebA."""
 
 import csv
+import gc
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ def read_table(content: bytes, path: str, attributes: bool = False) -> LabelTabl
     Raises:
         ValueError: a file that is not of these forms.
     """
+    collecting = gc.isenabled()
+    gc.disable()  # which would go through a million pairs again and again as they are made, a quarter of the time
     try:
         text, suffix = content.decode("utf-8-sig"), Path(path).suffix.lower()
         if suffix == ".csv":
@@ -48,6 +51,9 @@ def read_table(content: bytes, path: str, attributes: bool = False) -> LabelTabl
         return _of_celeba(text) if suffix == ".txt" else _of_json(json.loads(text))
     except (ValueError, TypeError, LookupError, RecursionError, csv.Error) as error:
         raise ValueError(f"{path}: not a readable file of labels: {one_line(error)}") from error
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _of_celeba(text: str) -> LabelTable:

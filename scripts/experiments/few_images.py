@@ -54,8 +54,10 @@ def options(row: str, grey: bool, source: str | None) -> list[str]:
 ROWS = ("none", "DiffAugment", "ADA", "LeCam", "fine-tuned", "frozen")
 
 
-def data_of(config: str, given: dict[str, Any]) -> DataModule:
-    """The data of a shipped config."""
+def data_of(config: str, array: str | None, given: dict[str, Any]) -> DataModule:
+    """The data of a shipped config, or of an array file that stands for them."""
+    if array is not None:
+        return datamodules.ArrayDataModule(array)
     described = yaml.safe_load((configs_folder() / f"{config}.yaml").read_text())["data"]
     module: DataModule = getattr(datamodules, described["class_path"])(**{**described["init_args"], **given})
     return module
@@ -130,10 +132,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--init_from", help="a trained model, for the rows fine-tuned and frozen")
     parser.add_argument("--data.root", dest="root_of_data", help="where torchvision's data lie, which are not fetched")
+    parser.add_argument("--array", help="an array file of the same images, in place of torchvision's data")
     parser.add_argument("--root", type=Path, help="keep the runs in this folder")
     arguments, more = parser.parse_known_args()
     given = {} if arguments.root_of_data is None else {"root": arguments.root_of_data, "download": False}
-    data = data_of(arguments.config, given)
+    data = data_of(arguments.config, arguments.array, given)
     print(f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|", flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         root = arguments.root or Path(temporary)
