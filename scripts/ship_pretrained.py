@@ -22,7 +22,7 @@ from lit_gen.pretrained.stored import HASHES
 
 LARGEST = 4_000_000  # bytes of one model
 HALF_BEYOND = 2_000_000  # bytes of float32, beyond which matrices are kept in float16
-LARGEST_OF_ALL = 20_000_000
+LARGEST_OF_ALL = 24_000_000
 
 
 def last_scores(run: Path) -> dict[str, float]:
