@@ -53,7 +53,7 @@ def parse() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(
         prog="scripts/gpu.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, default=os.environ.get("OUT"), help="folder of the results ($OUT)")
+    parser.add_argument("--out", type=Path, default=os.environ.get("OUT") or None, help="folder of the results ($OUT)")
     parser.add_argument("--wheels", type=Path, help="folder with wheels of the packages that are missing")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--small", action="store_true", help="everything in miniature: does it run at all")
