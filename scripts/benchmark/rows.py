@@ -1,7 +1,7 @@
 """The training steps that `scripts/benchmark steps` times: how ours and the peer's are made, and on what."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,7 @@ class Row:
     precision: str = "bf16-mixed"
     player: str | None = None  # whose updates alone count
     peers_module: Callable[[], Any] | None = None  # holds the peer's networks; else one like ours
+    speed: dict[str, Any] = field(default_factory=dict)  # options of the callback that aren't its defaults
 
 
 def images(side: int, batch: int, device: str) -> Callable[[], torch.Tensor]:

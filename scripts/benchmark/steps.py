@@ -116,17 +116,22 @@ class Clock(L.Callback):
 
 
 def ours(row: Row, folder: Path, device: str, count: bool) -> Times:
-    torch.manual_seed(0)
     clock = Clock(row, device, count)
+    fit(row, folder, device, clock)
+    return Times(*(clock.watch.total / row.steps), clock.flops)
+
+
+def fit(row: Row, folder: Path, device: str, callback: L.Callback) -> None:
+    """Train for the row's steps, with the defaults of a run."""
+    torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as logs, redirect_stdout(StringIO()):
         trainer = L.Trainer(
             accelerator="gpu" if device == "cuda" else "cpu", devices=1, precision=row.precision,
             max_steps=row.warm_up + row.steps, max_epochs=-1, limit_val_batches=0, logger=CSVLogger(logs),
-            callbacks=[clock, RunProgress(), Speed()], enable_checkpointing=False,
+            callbacks=[callback, RunProgress(), Speed(**row.speed)], enable_checkpointing=False,
             enable_model_summary=False,
         )  # fmt: skip
         trainer.fit(row.module(), row.data(folder))
-    return Times(*(clock.watch.total / row.steps), clock.flops)
 
 
 def peer(row: Row, folder: Path, device: str, count: bool) -> Times:

@@ -25,7 +25,8 @@ from lit_gen.networks import DCGANDiscriminator, DCGANGenerator
 from lit_gen.optimizers import GANAdam
 from lit_gen.training.averaging import ExponentialMovingAverage
 
-ACCELERATORS = pytest.mark.parametrize("accelerator", ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
+ON_A_GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+ACCELERATORS = pytest.mark.parametrize("accelerator", ["cpu", pytest.param("gpu", marks=ON_A_GPU)])
 SCALE = 256.0
 
 
@@ -175,6 +176,7 @@ def test_an_overflow_on_one_process_is_one_of_all(assert_same):
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["16-mixed", "bf16-mixed"])
 @pytest.mark.parametrize("kind", [GAN, WGANGP, VAE])
 def test_half_precision_trains_on_a_gpu(kind, precision):
