@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from record_files import classes, encoded, epoch, everything, features, random_pictures, same, write_parquet
+from record_files import classes, encoded, epoch, everything, features, random_pictures, same, write_lmdb, write_parquet
 
-from datamodules import HuggingFaceDataModule, ImageFolderDataModule
+from datamodules import HuggingFaceDataModule, ImageFolderDataModule, LMDBDataModule
 from datamodules.checking import check
 from datamodules.datasets import SPLITS
 from datamodules.formats import tables
@@ -423,3 +423,23 @@ def test_evaluate_and_encode_read_tables_at_their_own_size(table, tmp_path):
         read_source(str(tmp_path / "x"), "test", "uint8", None)
     (tmp_path / "x" / "photo.png").write_bytes(encoded(PICTURES[0]))
     assert format_at(str(tmp_path / "x")) is None  # a table beside pictures describes them
+
+
+def test_the_first_frame_of_a_gif_is_read_wherever_it_lies(tmp_path):
+    pytest.importorskip("lmdb")
+    frames, buffer = [Image.new("P", (6, 6), i) for i in (3, 200)], io.BytesIO()
+    for frame in frames:
+        frame.putpalette([value for grey in range(256) for value in (grey, 255 - grey, 0)])
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    content = buffer.getvalue()
+    for name in ("moving.gif", "misnamed.jpg"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_bytes(content)
+    write_parquet(tmp_path / "moving.parquet", [content])
+    write_lmdb(tmp_path / "moving.lmdb", {"0": content})
+    options = {"image_size": 6, "val_share": 0, "test_share": 0}
+    sources = [ImageFolderDataModule(tmp_path / name, **options) for name in ("moving.gif", "misnamed.jpg")]
+    for data in (*sources, module(tmp_path / "moving.parquet"), LMDBDataModule(tmp_path / "moving.lmdb", **options)):
+        image, _ = everything(data)
+        assert image[0, :, 0, 0].tolist() == [3, 252, 0]
+        assert check(data).found.errors == ()
