@@ -443,3 +443,45 @@ def test_the_first_frame_of_a_gif_is_read_wherever_it_lies(tmp_path):
         image, _ = everything(data)
         assert image[0, :, 0, 0].tolist() == [3, 252, 0]
         assert check(data).found.errors == ()
+
+
+ONE_HOT = [[float(i % 3 == k) for k in range(4)] for i in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "found", "count"),
+    [
+        (pa.array([0.0, 1.0, 2.0] * 2), [0, 1, 2] * 2, 3),  # as pandas has numbers of which some once were missing
+        (pa.array(ONE_HOT), [0, 1, 2] * 2, 4),
+        (pa.array([[bool(value) for value in row] for row in ONE_HOT], pa.list_(pa.bool_(), 4)), [0, 1, 2] * 2, 4),
+    ],
+)
+def test_labels_as_whole_floats_or_one_hot_lists(tmp_path, labels, found, count):
+    data = module(write_parquet(tmp_path / "x.parquet", [encoded(p) for p in PICTURES[:6]], labels))
+    holds(data, "train", PICTURES[:6], found)
+    assert data.num_classes == count
+    assert not any("label" in warning for warning in data.summary().warnings)
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (pa.array([0.0, 0.25] * 3), "row 1: 0.25 in 'label' is no number of a class"),
+        (pa.array([[1, 1], [1, 0]] * 3), r"'label' \(list<.*>\): lists are labels where they are one-hot"),
+        (pa.array([[5], [1, 7]] * 3), r"'label' \(list<.*>\): lists are labels where they are one-hot"),
+        (pa.array([[1, None], [1, 0]] * 3), r"'label' \(list<.*>\): lists are labels where they are one-hot"),
+    ],
+)
+def test_values_that_are_no_classes_are_told_and_refused_where_they_are_asked_for(tmp_path, labels, told):
+    path = write_parquet(tmp_path / "x.parquet", [encoded(p) for p in PICTURES[:6]], labels)
+    data = module(path)
+    assert (data.class_names, len(data.summary().warnings)) == ((), 1)
+    with pytest.raises(ValueError, match=told):
+        module(path, label_column="label").read()
+    assert module(path, label_column="none").summary().warnings == ()
+
+
+def test_a_missing_number_of_pandas_is_a_missing_label(tmp_path):
+    path = write_parquet(tmp_path / "x.parquet", [encoded(p) for p in PICTURES[:2]], pa.array([1.0, float("nan")]))
+    with pytest.raises(ValueError, match=r"x\.parquet: row 1: no label in 'label'; label_column=none"):
+        module(path).read()
