@@ -88,7 +88,7 @@ def _labels(records: Tables, root: str, renumber: bool | None) -> tuple[torch.Te
     found = records.labels()
     widths = {part.shape[1] for part in found if part.ndim == 2}
     if len(widths) > 1:
-        raise ValueError(f"{root}: one-hot labels of {listed(map(str, sorted(widths)))} classes")
+        raise ValueError(f"{root}: one-hot labels of {listed([*map(str, sorted(widths))])} classes")
     parts = [part.argmax(axis=1) if part.ndim == 2 else part for part in found]
     try:
         classes = Classes.of(parts, renumber, records.columns.class_names, max(widths, default=0))

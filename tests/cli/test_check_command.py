@@ -184,7 +184,7 @@ REFUSED = {
     "folder": ("images",),
     "table.parquet": ("splits", "attributes", "pages"),
     "base.lmdb": ("splits", "attributes", "images", "pages"),
-    "shards": ("splits", "labels", "attributes", "images", "pages"),
+    "shards": ("splits", "attributes", "images", "pages"),
     "array.npz": ("alpha", "pages", "max_pixels"),
 }
 SAID = {"pages": "all", "alpha": "drop", "max_pixels": "999", "images": "x", "labels": "none", "splits": "none"}

@@ -21,7 +21,7 @@ TAKEN: dict[str, dict[str, str]] = {  # by the data module: its arguments by the
     "ImageFolderDataModule": {name: name for name in (*FILES, "pages", "splits", "labels", "attributes")},
     "HuggingFaceDataModule": {**{name: name for name in FILES}, "labels": "label_column", "images": "image_column"},
     "LMDBDataModule": {name: name for name in (*FILES, "labels")},
-    "StreamingDataModule": {name: name for name in FILES},
+    "StreamingDataModule": {name: name for name in (*FILES, "labels")},
     "ArrayDataModule": {name: name for name in ("white", "splits", "labels", "attributes", "images")},
 }
 READING = (*FILES, "pages", "splits", "labels", "attributes", "images")
@@ -110,7 +110,8 @@ def data_at(options: argparse.Namespace) -> datamodules.DataModule:
         raise ValueError(
             f"{path}: accepted are folders and .zip files of images, folders of shards (.tar), {TOLD}, {ACCEPTED}"
         )
-    cls, channels = getattr(datamodules, name), options.channels or 3
+    cls: Any = getattr(datamodules, name)
+    channels = options.channels or 3
     reading = {_argument(name, option, value, options.data): value for option, value in said(options).items()}
     if cls is datamodules.ArrayDataModule:
         return cls(str(path), **reading, **whole)
