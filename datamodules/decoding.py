@@ -17,7 +17,8 @@ from datamodules.pixel_values import DEFAULT, GREY_16_BIT, Reading, eight_bits, 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff", ".jfif", ".jpe", ".avif", ".gif")
 ARRAY = ".npy"  # of files that hold one picture as an array, as EDM's tool writes those that are no RGB
 NPY = "NPY"  # in the place of a format of Pillow
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "PPM", "TIFF", "AVIF")  # what a file may be, whatever its name says
+# What a file may be, whatever its name says, if it has one: in tables and data bases it has none.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "PPM", "TIFF", "AVIF", "GIF")
 KINDS = {"1": "bilevel", "L": "grey", "I": "32-bit grey", "F": "float grey", "P": "palette", "LA": "grey with alpha"}
 KINDS |= {"RGBA": "RGB with alpha", **dict.fromkeys(GREY_16_BIT[:-1], "16-bit grey")}
 # What Pillow and zipfile raise for malformed files.
@@ -210,12 +211,11 @@ def image_of(pixels: np.ndarray) -> Image.Image:
 def readable(file: str | IO[bytes], name: str | None, reading: Reading) -> Iterator[Image.Image]:
     """The opened image; what goes wrong within is an error that names the file."""
     told = name or (file if isinstance(file, str) else "image")
-    formats = (*FORMATS, "GIF") if told.lower().endswith(".gif") else FORMATS
     try:
         with _opening:  # Pillow's limit is one for all files, and has no number in its message
             usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             try:
-                opened = _of_array(file) if told.lower().endswith(ARRAY) else Image.open(file, formats=formats)
+                opened = _of_array(file) if told.lower().endswith(ARRAY) else Image.open(file, formats=FORMATS)
             finally:
                 Image.MAX_IMAGE_PIXELS = usual
         with opened:
@@ -226,7 +226,7 @@ def readable(file: str | IO[bytes], name: str | None, reading: Reading) -> Itera
                 )
             yield opened
     except UnidentifiedImageError as error:
-        raise ValueError(f"{told}: not a readable image: of none of the formats {', '.join(formats)}") from error
+        raise ValueError(f"{told}: not a readable image: of none of the formats {', '.join(FORMATS)}") from error
     except UNREADABLE as error:
         raise ValueError(f"{told}: not a readable image: {error}") from error
 

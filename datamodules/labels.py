@@ -188,6 +188,8 @@ class LabelFile:
             return np.zeros(0, dtype=np.int64)
         same = len(names) == len(self.names) and all(map(eq, names, self.names))
         found = self._labels if same else self._by_name(names)
+        if None in found:
+            raise ValueError(f"{self.path}: no label of {names[found.index(None)]}")
         if len({type(label) for label in found}) > 1:
             raise ValueError(f"{self.path}: labels must be all numbers, all words or all one-hot lists")
         try:

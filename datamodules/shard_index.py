@@ -71,10 +71,8 @@ class ShardIndex:
             return stored
         left_out: Counter[str] = Counter()
         rows = [(i, *row) for i, name in enumerate(names) for row in read_headers(folder / str(name), left_out)]
-        kinds = {type(row[4]) for row in rows}
-        if len(kinds) > 1:
-            what = "a label and some have none" if type(None) in kinds else "numbers as labels and some have words"
-            raise ValueError(f"root: some samples of {str(folder)!r} have {what}")
+        if len({type(row[4]) for row in rows} - {type(None)}) > 1:
+            raise ValueError(f"root: some samples of {str(folder)!r} have numbers as labels and some have words")
         words = sorted({label for *_, label in rows if isinstance(label, str)})
         place = {word: i for i, word in enumerate(words)}
         labels = [-1 if label is None else place[label] if isinstance(label, str) else label for *_, label in rows]
@@ -111,6 +109,11 @@ class ShardIndex:
                 return cls(**{name: archive[name] for name in cls.__dataclass_fields__ if name in archive.files})
         except DAMAGE:
             return None
+
+    def described(self, row: int) -> str:
+        """The shard of a row, and the number of its image there."""
+        shard = int(self.shard[row])
+        return f"{self.shards[shard]}: image {row - int(np.searchsorted(self.shard, shard))}"
 
     def split(self, name: Split) -> np.ndarray:
         """Rows of the images whose shard's name says this split; ``train`` where no shard says that.

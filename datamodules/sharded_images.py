@@ -1,6 +1,7 @@
 """Images, or points, of shards in a folder, and what they are. Imports no Lightning."""
 
 import io
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -30,13 +31,17 @@ class ShardedImages:
         white: float | None = None,
         alpha: Literal["white", "drop"] = "white",
         max_pixels: int = MAX_PIXELS,
+        labels: Literal["auto", "none"] = "auto",
     ) -> None:
         size = (image_size, image_size) if isinstance(image_size, int) else image_size
         if size is not None and min(size) < 1:
             raise ValueError(f"image_size={image_size}: must be at least 1")
         if channels not in (None, 1, 3):
             raise ValueError(f"channels={channels}: must be 1 (grey), 3 (RGB) or None")
+        if labels not in ("auto", "none"):
+            raise ValueError(f"labels={labels!r}: must be 'auto' or 'none'")
         self.root = root
+        self._labelled = labels != "none"
         self.renumber = renumber
         self.reading = Reading(white, alpha, max_pixels)
         self._size, self._channels = size, channels
@@ -76,8 +81,14 @@ class ShardedImages:
     @cached_property
     def _classes(self) -> Classes:
         labels = self.index.label
-        if len(labels) == 0 or labels.min() < 0:
+        without = np.flatnonzero(labels < 0)
+        if not self._labelled or len(without) == len(labels):
             return Classes()
+        if len(without):
+            raise ValueError(
+                f"root: {self.root}: {self.index.described(without[0])} has no label, as {len(without):,} of "
+                f"{len(labels):,}, and the others have one; labels='none' drops them"
+            )
         try:
             return Classes.of([labels], self.renumber, self.index.words.tolist())
         except ValueError as error:
@@ -87,11 +98,10 @@ class ShardedImages:
     def datasets(self) -> dict[Split, BatchDataset]:
         """The splits, by the index; the images are read batch by batch."""
         rows = {split: self.index.split(split) for split in SPLITS}
+        labels = {split: self._labels(mine) for split, mine in rows.items()}
         return {
-            split: ShardImages(
-                Path(self.root), self.index, rows[split], self._labels(rows[split]), self.image_shape, self.reading
-            )
-            for split in SPLITS
+            split: ShardImages(Path(self.root), self.index, mine, labels[split], self.image_shape, self.reading)
+            for split, mine in rows.items()
         }
 
     def _labels(self, rows: np.ndarray) -> Tensor:
@@ -101,6 +111,15 @@ class ShardedImages:
 
     def found(self, look: int | None) -> Found:
         """Sizes, channels and values of at most `look` images, all if None, and what is left out."""
-        return look_at_files(
-            [self.datasets[split] for split in SPLITS], self.index.passed_over(Path(self.root)), (), look
-        )
+        parts = [self.datasets[split] for split in SPLITS]
+        found = look_at_files(parts, self.index.passed_over(Path(self.root)), (), look)
+        return found if self._channels is not None else replace(found, notes=(*found.notes, *self._greyed(found)))
+
+    def _greyed(self, found: Found) -> list[str]:
+        """What is lost where the first picture, whose channels are taken, is grey and others aren't."""
+        coloured = sum(count for kind, count in found.channels.items() if "grey" not in kind and kind != "bilevel")
+        if len(self.image_shape) != 3 or self.image_shape[0] != 1 or not coloured:
+            return []
+        looked = sum(found.channels.values())
+        told = f"{coloured} of {looked} pictures looked at lose their colours"
+        return [f"{told}, as the first is grey; channels=3 keeps them"]

@@ -40,6 +40,7 @@ class StreamingDataModule(DataModule):
         white: the stored value of pictures that becomes white; None for the type's own.
         alpha: transparent pixels are laid on ``white``, or the alpha channel is left out (``drop``).
         max_pixels: larger pictures are refused before they are unpacked.
+        labels: ``auto``, or ``none`` for no labels, where only some samples have one.
         **kwargs: batch_size, num_workers, flip, seed and the loader's options of `DataModule`.
     """
 
@@ -53,13 +54,15 @@ class StreamingDataModule(DataModule):
         white: float | None = None,
         alpha: Literal["white", "drop"] = "white",
         max_pixels: int = MAX_PIXELS,
+        labels: Literal["auto", "none"] = "auto",
         **kwargs: Any,
     ):
         root = os.fspath(root)
         super().__init__(**kwargs)
         if window < 1:
             raise ValueError(f"window={window}: must be at least 1")
-        self._shards = ShardedImages(root, image_size, channels, renumber, white, alpha, max_pixels)
+        self._shards = ShardedImages(root, image_size, channels, renumber, white, alpha, max_pixels, labels)
+        self.root, self.reading = root, self._shards.reading
         self.name = Path(root).resolve().name
         self.window = window
 

@@ -74,7 +74,7 @@ class Summary:
             told = ", ".join(f"{name} {count:,}" for name, count in list(self.classes.items())[:TOLD])
             more = ", …" if len(self.classes) > TOLD else ""
             whose = " for training" if "train" in self.images else ""
-            parts.append(f"{len(self.classes)} classes ({told}{more}{whose})")
+            parts.append(f"{len(self.classes)} class{'es' * (len(self.classes) != 1)} ({told}{more}{whose})")
         else:
             parts.append("no labels")
         if self.made_by:

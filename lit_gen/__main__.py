@@ -7,6 +7,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from lit_gen.cli.closed_output import ended_by_closed_output
+
 # Commands that import neither Lightning nor its parser.
 WITHOUT_TRAINER = ("sample", "encode", "invert", "directions", "export", "explore")
 
@@ -72,6 +74,11 @@ def take_own_datamodules() -> str | None:
 
 def main() -> None:
     """Answer, or hand on to the command."""
+    with ended_by_closed_output():
+        _run()
+
+
+def _run() -> None:
     # Of a process that is gone the others would print stacks of C++ frames.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     arguments = sys.argv[1:]

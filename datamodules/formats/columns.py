@@ -13,6 +13,10 @@ IMAGE_NAMES = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp",
 LABEL_NAMES = (*LABEL_COLUMNS, "fine_label", "cls")
 
 
+class NoClassesError(ValueError):
+    """A column's values say no class for each row, by the kind of values they are."""
+
+
 def pyarrow() -> Any:
     """The package.
 
@@ -96,7 +100,7 @@ def _image(where: str, features: Mapping[str, Any], names: list[str], pictures: 
 
 
 def labels_in(column: Any, name: str, count: int, where: str) -> np.ndarray:
-    """Labels (N,), numbers from 0 or words.
+    """Labels (N,), numbers from 0 or words; or one-hot rows (N, K) of a column of lists.
 
     Args:
         column: a chunked array.
@@ -105,17 +109,24 @@ def labels_in(column: Any, name: str, count: int, where: str) -> np.ndarray:
         where: the file, for errors.
 
     Raises:
+        NoClassesError: fractions, or lists that aren't one-hot.
         ValueError: a row without label or with one that is out of range.
     """
-    pa = pyarrow()
-    if column.null_count:
-        row = column.is_null().to_pylist().index(True)
+    types = pyarrow().types
+    floating = types.is_floating(column.type)
+    missing = column.is_null(nan_is_null=True) if floating else column.is_null()  # NaN is what pandas has for none
+    if (row := missing.index(True).as_py()) >= 0:
         raise ValueError(f"{where}: row {row}: no label in {name!r}; label_column=none for no labels")
-    if pa.types.is_dictionary(column.type):
+    if types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+    if types.is_string(column.type) or types.is_large_string(column.type):
         return np.array(column.to_pylist(), dtype=str)
-    labels = column.to_numpy().astype(np.int64)
+    if _is_list(column.type):
+        return _one_hot(column, f"{where}: {name!r} ({column.type})")
+    values = column.to_numpy()
+    if floating and (wrong := np.flatnonzero(values != np.floor(values))).size:
+        raise NoClassesError(f"{where}: row {wrong[0]}: {values[wrong[0]]:g} in {name!r} is no number of a class")
+    labels = values.astype(np.int64)
     wrong = np.flatnonzero((labels < 0) | ((labels >= count) if count else False))
     if wrong.size:
         told = f"the label {labels[wrong[0]]} in {name!r}"
@@ -123,6 +134,17 @@ def labels_in(column: Any, name: str, count: int, where: str) -> np.ndarray:
         none = "; -1 stands for none: label_column=none" if labels[wrong[0]] == -1 else ""
         raise ValueError(f"{where}: row {wrong[0]}: {told} {known}{none}")
     return labels
+
+
+def _one_hot(column: Any, what: str) -> np.ndarray:
+    """Rows (N, K) of a column of lists, a single 1 among zeros in each."""
+    try:
+        rows = np.array(column.to_pylist(), dtype=np.float64)
+        if rows.ndim == 2 and ((rows == 0) | (rows == 1)).all() and (rows.sum(axis=1) == 1).all():
+            return rows
+    except (TypeError, ValueError):  # of several lengths, or with nulls in them
+        pass
+    raise NoClassesError(f"{what}: lists are labels where they are one-hot, a single 1 among zeros")
 
 
 def _features(schema: Any) -> dict[str, Any]:
@@ -150,12 +172,18 @@ def _is_binary(kind: Any) -> bool:
     return bool(types.is_binary(kind) or types.is_large_binary(kind))
 
 
+def _is_list(kind: Any) -> bool:
+    types = pyarrow().types
+    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
+
+
 def _holds_labels(kind: Any) -> bool:
     types = pyarrow().types
+    if _is_list(kind):
+        return any(is_kind(kind.value_type) for is_kind in (types.is_integer, types.is_boolean, types.is_floating))
     kind = kind.value_type if types.is_dictionary(kind) else kind
-    return any(
-        is_kind(kind) for is_kind in (types.is_integer, types.is_boolean, types.is_string, types.is_large_string)
-    )
+    words, numbers = (types.is_string, types.is_large_string), (types.is_integer, types.is_boolean, types.is_floating)
+    return any(is_kind(kind) for is_kind in (*words, *numbers))
 
 
 def _told(schema: Any) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from datamodules.datasets import SPLITS, Split
+from datamodules.formats.columns import NoClassesError
 from datamodules.formats.containers import one_line
 from datamodules.formats.records import Collection
 from datamodules.formats.tables import LARGE, ArrowRows, ParquetRows, Tables
@@ -61,14 +62,14 @@ def open_huggingface(
     kind: Any = ParquetRows if parquet else ArrowRows
     records: Tables = kind(paths, image_column, label_column, **({"window": window} if parquet else {}))
     rows = {word: _rows(records, paths, group) for word, group in files.items()}
-    labels, classes = torch.zeros(len(records), dtype=torch.int64), Classes()
+    labels, classes, notes = torch.zeros(len(records), dtype=torch.int64), Classes(), []
     if records.columns.label is not None:
-        found = records.labels()
         try:
-            classes = Classes.of(found, renumber, records.columns.class_names)
-            labels = torch.cat([classes.numbers(part) for part in found])
-        except ValueError as error:
-            raise ValueError(f"{root}: {error}") from None
+            labels, classes = _labels(records, root, renumber)
+        except NoClassesError as error:
+            if label_column is not None:
+                raise
+            notes.append(f"no labels: {error}")
     unused = {f"column {name}": 1 for name in records.columns.unused}
     return Collection(
         root,
@@ -78,8 +79,22 @@ def open_huggingface(
         classes.names,
         divided=set(parts.values()) != {""},
         left_out={**left_out, **unused},
-        notes=tuple(_notes(records, [word for word in found_files if word not in files])),
+        notes=(*notes, *_notes(records, [word for word in found_files if word not in files])),
     )
+
+
+def _labels(records: Tables, root: str, renumber: bool | None) -> tuple[torch.Tensor, Classes]:
+    """Class of each record (N,), and the classes."""
+    found = records.labels()
+    widths = {part.shape[1] for part in found if part.ndim == 2}
+    if len(widths) > 1:
+        raise ValueError(f"{root}: one-hot labels of {listed([*map(str, sorted(widths))])} classes")
+    parts = [part.argmax(axis=1) if part.ndim == 2 else part for part in found]
+    try:
+        classes = Classes.of(parts, renumber, records.columns.class_names, max(widths, default=0))
+        return torch.cat([classes.numbers(part) for part in parts]), classes
+    except ValueError as error:
+        raise ValueError(f"{root}: {error}") from None
 
 
 def _rows(records: Tables, paths: Sequence[str], group: Sequence[str]) -> np.ndarray:

@@ -123,6 +123,8 @@ def _of_csv(text: str, attributes: bool) -> LabelTable:
     pairs = [(row[file].replace("\\", "/"), row[label].strip()) for row in rows if len(row) > max(file, label)]
     if len(pairs) < len(rows):
         raise ValueError(f"{len(rows) - len(pairs)} lines have fewer columns than the titles")
+    if empty := [name for name, told in pairs if not told]:
+        raise ValueError(f"no label of {empty[0]} ({len(empty)} without one)")
     numbers = all(is_number(label) for _, label in pairs)
     return LabelTable(_by_name([(name, int(label) if numbers else label) for name, label in pairs]))
 

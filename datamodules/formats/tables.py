@@ -74,9 +74,10 @@ class Tables(FileRecords):
         """The picture of a file's row, as a scalar."""
 
     def labels(self) -> list[np.ndarray]:
-        """Of each file's rows, numbers from 0 or words; only where there is a column of labels.
+        """Of each file's rows, numbers from 0, words or one-hot rows; only where there is a column of labels.
 
         Raises:
+            NoClassesError: values of another kind.
             ValueError: a row without label or with one that is out of range.
         """
         name, count = self.columns.label, len(self.columns.class_names)

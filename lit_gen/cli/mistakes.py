@@ -12,6 +12,7 @@ from pathlib import Path
 from torch.optim.lr_scheduler import LRScheduler
 
 import lit_gen
+from lit_gen.cli.closed_output import is_output_closed
 from lit_gen.cli.words import report
 
 _PACKAGE = Path(lit_gen.__file__).parent
@@ -24,6 +25,7 @@ def guarded(run: Callable[[], object]) -> None:
 
     Raises:
         SystemExit: with the command's status, if it isn't 0.
+        BrokenPipeError: nobody reads the output any more.
     """
     try:
         run()
@@ -32,6 +34,8 @@ def guarded(run: Callable[[], object]) -> None:
     except SystemExit as stop:
         sys.exit(stop.code if isinstance(stop.code, str) else exit_status(stop))
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and is_output_closed():
+            raise
         message = users_error(error)
         if message is None or os.environ.get("LIT_GEN_TRACEBACK"):
             raise

@@ -89,7 +89,8 @@ def training_command(data: Any) -> str:
         return "Or train one of its images in Python: lit_gen.metrics.train_extractor."
     place = next((getattr(data, name) for name in ("root", "path") if hasattr(data, name)), None)
     words = ["lit-gen", "extractor", word, *(["--root", str(place)] if place is not None else [])]
-    if place is not None and hasattr(data, "reading"):  # images of any size, brought to one
+    scaled = hasattr(data, "reading") and len(data.image_shape) == 3  # images of any size, brought to one
+    if place is not None and scaled:
         words += ["--size", str(data.image_shape[1])] + ["--channels", "1"] * (data.image_shape[0] == 1)
     return f"Or train one: `{shlex.join([*words, '--out', f'own_{data.name}.safetensors'])}`."
 

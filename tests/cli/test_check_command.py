@@ -162,3 +162,76 @@ def test_a_bad_file_in_the_middle_of_a_run_leaves_what_was_trained(tmp_path, cap
     assert (
         torch.load(max(Path("runs").rglob("last.ckpt"), key=os.path.getmtime), weights_only=True)["global_step"] == 40
     )
+
+
+# Options that a kind of data doesn't take
+
+
+@pytest.fixture(scope="module")
+def sources(forms):
+    """The folder, shards and array of `forms`, beside a table and a data base of its pictures."""
+    pytest.importorskip("pyarrow")
+    pytest.importorskip("lmdb")
+    from record_files import write_lmdb, write_parquet
+
+    contents = [path.read_bytes() for path in sorted((forms / "folder").rglob("*.png"))]
+    write_parquet(forms / "table.parquet", contents, ["cat"] * len(contents), image="picture", label="kind")
+    write_lmdb(forms / "base.lmdb", {str(i): content for i, content in enumerate(contents)})
+    return forms
+
+
+REFUSED = {
+    "folder": ("images",),
+    "table.parquet": ("splits", "attributes", "pages"),
+    "base.lmdb": ("splits", "attributes", "images", "pages"),
+    "shards": ("splits", "attributes", "images", "pages"),
+    "array.npz": ("alpha", "pages", "max_pixels"),
+}
+SAID = {"pages": "all", "alpha": "drop", "max_pixels": "999", "images": "x", "labels": "none", "splits": "none"}
+CASES = [(name, option) for name, options in REFUSED.items() for option in options]
+
+
+@pytest.mark.parametrize(("name", "option"), CASES)
+@pytest.mark.parametrize("command", [["check"], ["convert", "--to", "shards"]])
+def test_an_option_that_a_kind_of_data_does_not_take_is_an_error(sources, tmp_path, command, name, option, capsys):
+    target = [str(tmp_path / "target")] if command[0] == "convert" else []
+    with pytest.raises(SystemExit) as stop:
+        main([command[0], str(sources / name), *target, *command[1:], f"--{option}", SAID.get(option, "Smiling")])
+    assert stop.value.code == 2
+    told = capsys.readouterr().err
+    assert f"error: --{option} {SAID.get(option, 'Smiling')}: {sources / name} is read by " in told
+    assert "which takes --white, " in told
+    assert f"--{option}" not in told.partition("which takes")[2]
+    assert not (tmp_path / "target").exists()
+
+
+def test_options_say_the_columns_of_a_table_and_drop_labels(sources, capsys):
+    for options, told in (
+        (["--labels", "kind"], "1 class (cat 30 for training)"),
+        (["--labels", "kind", "--images", "picture"], "1 class (cat 30 for training)"),
+        (["--labels", "none"], "255 of 255; no labels"),
+    ):
+        main(["check", str(sources / "table.parquet"), *options])
+        assert told in capsys.readouterr().out
+    main(["check", str(sources / "base.lmdb"), "--labels", "none"])
+    for option, column in (("--images", "image_column='kind': it has no pictures"), ("--labels", "label_column='no'")):
+        with pytest.raises(SystemExit):
+            main(["check", str(sources / "table.parquet"), option, column.partition("'")[2].partition("'")[0]])
+        assert column in capsys.readouterr().err
+
+
+def test_arrays_are_not_scaled_for_a_check(forms, capsys):
+    for option, value in (("--image_size", "16"), ("--channels", "3")):
+        with pytest.raises(SystemExit):
+            main(["check", str(forms / "array.npz"), option, value])
+        assert f"error: {option} {value}: {forms / 'array.npz'} is of shape 1 x 8 x 8, and" in capsys.readouterr().err
+
+
+def test_named_data_take_no_options_of_paths(tmp_path, capsys):
+    for options, told in (
+        (["--labels", "none"], "--labels: for data at a path alone; digits, which is named, takes none"),
+        (["--white", "16"], "--white 16.0: DigitsDataModule takes none"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["convert", "digits", str(tmp_path / "digits.zip"), *options])
+        assert told in capsys.readouterr().err

@@ -227,7 +227,7 @@ def test_parts_of_another_conversion_are_refused(photos, tmp_path, monkeypatch, 
             tmp_path / "set.zip",
             *{"options": ["--channels", "1"], "alpha": ["--alpha", "drop"]}.get(change, []),
         )
-    told = {"options": "with channels None", "alpha": "with alpha white", "files": "of files that have changed since"}[
+    told = {"options": "with channels None", "alpha": "with alpha None", "files": "of files that have changed since"}[
         change
     ]
     error = capsys.readouterr().err

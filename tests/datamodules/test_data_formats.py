@@ -191,6 +191,44 @@ def test_images_of_matlab_have_the_last_axis_for_n(tmp_path):
     assert np.array_equal(content(data, "train")[0][:, 0], IMAGES[..., 0])
 
 
+def write_cells(path, kind, cells):
+    """Images of MATLAB, square and as many as a side, beside a cell array of words."""
+    images = np.arange(4 * 4 * 5, dtype=np.uint8).reshape(4, 4, 5)
+    if kind == "mat":
+        scipy.io.savemat(path, {"images": images, "labels": np.array(cells, dtype=object)})
+        return images
+    write_mat73(path, images=images)
+    with h5py.File(path, "a") as file:
+        stored = file.create_dataset("labels", (len(cells), 1), h5py.ref_dtype)
+        stored.attrs["MATLAB_class"] = np.bytes_("cell")
+        for i, cell in enumerate(cells):
+            word = isinstance(cell, str)
+            values = np.array([[ord(letter)] for letter in cell], np.uint16) if word else np.array([[cell]])
+            inner = file.create_dataset(f"#refs#/{i}", data=values if cell else np.zeros(2, np.uint64))
+            inner.attrs["MATLAB_class"] = np.bytes_("char" if word else "double")
+            if not cell:
+                inner.attrs["MATLAB_empty"] = np.uint8(1)
+            stored[i, 0] = inner.ref
+    return images
+
+
+@pytest.mark.parametrize("kind", ["mat", "mat73"])
+def test_words_in_cells_of_matlab_are_labels(tmp_path, kind):
+    images = write_cells(tmp_path / "x.mat", kind, ["sea lion", "cat", "cat", "sea lion", "owl"])
+    data = ArrayDataModule(tmp_path / "x.mat", val_share=0, test_share=0)
+    found, labels = content(data, "train")  # their number says which axis counts the images
+    assert np.array_equal(found[:, 0], images.transpose(2, 0, 1))
+    assert [data.class_names[label] for label in labels] == ["sea lion", "cat", "cat", "sea lion", "owl"]
+
+
+@pytest.mark.parametrize("kind", ["mat", "mat73"])
+@pytest.mark.parametrize("cell", ["", 3.0])
+def test_cells_that_hold_no_words_are_no_labels(tmp_path, kind, cell):
+    write_cells(tmp_path / "x.mat", kind, ["cat", "owl", cell, "cat", "owl"])
+    with pytest.raises(ValueError, match=r"x\.mat: 'labels' <U0 \(5,\) can't be read: cell 2 holds no word"):
+        ArrayDataModule(tmp_path / "x.mat", val_share=0, test_share=0).read()
+
+
 @pytest.mark.parametrize(
     ("shape", "layout", "count", "expected"),
     [

@@ -179,6 +179,15 @@ def test_stylegans_dataset_json_says_the_labels(tmp_path, form):
     (root / "dataset.json").write_text(json.dumps({"labels": [[names[0], 0]]}))
     with pytest.raises(ValueError, match=r"dataset\.json: no label of 00000/img00000001\.png"):
         data().dataset("train")
+    (root / "dataset.json").write_text(json.dumps({"labels": [[name, i % 3 or None] for i, name in enumerate(names)]}))
+    with pytest.raises(ValueError, match=r"dataset\.json: no label of 00000/img00000000\.png"):
+        data().dataset("train")
+    (root / "labels.csv").write_text(
+        "file,label\n" + "".join(f"{name},{'cat' * (i % 2)}\n" for i, name in enumerate(names))
+    )
+    with pytest.raises(ValueError, match=r"labels\.csv: .*: no label of 00000/img00000000\.png \(6 without one\)"):
+        folder(root, labels=str(root / "labels.csv")).dataset("train")
+    (root / "labels.csv").unlink()
     (root / "dataset.json").write_text('{"labels": 3}')
     with pytest.raises(ValueError, match=r"dataset\.json: not a readable file of labels"):
         data().dataset("train")

@@ -14,6 +14,8 @@ from PIL import Image
 from datamodules import ArrayDataModule, DigitsDataModule, StreamingDataModule
 from datamodules.shard_index import INDEX, ShardIndex
 from datamodules.shard_writer import write_shards
+from lit_gen.cli.commands.sources import read_source
+from lit_gen.metrics.choosing import training_command
 
 rng = np.random.default_rng(0)
 
@@ -204,7 +206,6 @@ def pickled():
         ([("a.cls", b"0")], "sample a has no image"),
         ([("a.png", b"x"), ("a.jpg", b"x")], "sample a has more than one image"),
         ([("a.png", b"x"), ("a.cls", b"cat")], "a.cls holds b'cat'"),
-        ([("a.png", b"x"), ("a.cls", b"1"), ("b.png", b"x")], "some samples"),
         ([("a.png", b"x")], "not a readable image"),
         ([("a.npy", b"x")], "not a readable array"),
         ([("a.npy", pickled())], "not a readable array"),
@@ -244,3 +245,45 @@ def test_an_interrupted_writer_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match="exists already"):
         write_shards(DigitsDataModule(), tmp_path)
+
+
+def write_samples(folder, *samples):
+    folder.mkdir()
+    with webdataset.TarWriter(str(folder / "train-0.tar")) as writer:
+        for i, sample in enumerate(samples):
+            writer.write({"__key__": str(i), **sample})
+    return str(folder)
+
+
+def test_labels_of_some_samples_are_an_error_that_names_one_without_or_are_dropped(tmp_path):
+    pictures = rng.integers(256, size=(3, 5, 5), dtype=np.uint8)
+    root = write_samples(tmp_path / "x", *({"png": Image.fromarray(p), **({} if i == 1 else {"cls": 2})}
+                                           for i, p in enumerate(pictures)))  # fmt: skip
+    with pytest.raises(ValueError, match=r"train-0\.tar: image 1 has no label, as 1 of 3, .*labels='none' drops them"):
+        StreamingDataModule(root).dataset("train")
+    data = StreamingDataModule(root, labels="none")
+    images, labels = data.dataset("train").__getitems__([0, 1, 2])
+    assert (data.num_classes, labels.tolist()) == (0, [0, 0, 0])
+    assert np.array_equal(images[:, 0].numpy(), pictures)
+    with pytest.raises(ValueError, match="labels='no': must be 'auto' or 'none'"):
+        StreamingDataModule(root, labels="no")
+
+
+def test_colours_that_a_grey_first_picture_costs_are_told_and_kept_in_scores(tmp_path):
+    grey, colours = rng.integers(256, size=(5, 5), dtype=np.uint8), rng.integers(256, size=(5, 5, 3), dtype=np.uint8)
+    root = write_samples(tmp_path / "x", *({"png": Image.fromarray(picture)} for picture in (grey, colours, colours)))
+    data = StreamingDataModule(root)
+    assert data.image_shape == (1, 5, 5)
+    told = "2 of 3 pictures looked at lose their colours, as the first is grey; channels=3 keeps them"
+    assert told in data.summary().warnings
+    for kept in (StreamingDataModule(root, channels=3), read_source(root, "train", "uint8", None)):
+        assert kept.image_shape == (3, 5, 5)
+        assert not any("colours" in warning for warning in kept.summary().warnings)
+        assert np.array_equal(kept.dataset("train")[1][0].permute(1, 2, 0).numpy(), colours)
+    assert not any("colours" in warning for warning in StreamingDataModule(root, channels=1).summary().warnings)
+
+
+def test_the_command_that_trains_an_extractor_names_the_shards(tmp_path):
+    root = write_samples(tmp_path / "x", {"png": Image.new("L", (6, 6))})
+    told = training_command(StreamingDataModule(root, image_size=16))
+    assert f"lit-gen extractor StreamingDataModule --root {root} --size 16 --channels 1 --out own_x" in told

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from record_files import classes, encoded, epoch, everything, features, random_pictures, same, write_parquet
+from record_files import classes, encoded, epoch, everything, features, random_pictures, same, write_lmdb, write_parquet
 
-from datamodules import HuggingFaceDataModule, ImageFolderDataModule
+from datamodules import HuggingFaceDataModule, ImageFolderDataModule, LMDBDataModule
 from datamodules.checking import check
 from datamodules.datasets import SPLITS
 from datamodules.formats import tables
@@ -423,3 +423,65 @@ def test_evaluate_and_encode_read_tables_at_their_own_size(table, tmp_path):
         read_source(str(tmp_path / "x"), "test", "uint8", None)
     (tmp_path / "x" / "photo.png").write_bytes(encoded(PICTURES[0]))
     assert format_at(str(tmp_path / "x")) is None  # a table beside pictures describes them
+
+
+def test_the_first_frame_of_a_gif_is_read_wherever_it_lies(tmp_path):
+    pytest.importorskip("lmdb")
+    frames, buffer = [Image.new("P", (6, 6), i) for i in (3, 200)], io.BytesIO()
+    for frame in frames:
+        frame.putpalette([value for grey in range(256) for value in (grey, 255 - grey, 0)])
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    content = buffer.getvalue()
+    for name in ("moving.gif", "misnamed.jpg"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_bytes(content)
+    write_parquet(tmp_path / "moving.parquet", [content])
+    write_lmdb(tmp_path / "moving.lmdb", {"0": content})
+    options = {"image_size": 6, "val_share": 0, "test_share": 0}
+    sources = [ImageFolderDataModule(tmp_path / name, **options) for name in ("moving.gif", "misnamed.jpg")]
+    for data in (*sources, module(tmp_path / "moving.parquet"), LMDBDataModule(tmp_path / "moving.lmdb", **options)):
+        image, _ = everything(data)
+        assert image[0, :, 0, 0].tolist() == [3, 252, 0]
+        assert check(data).found.errors == ()
+
+
+ONE_HOT = [[float(i % 3 == k) for k in range(4)] for i in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "found", "count"),
+    [
+        (pa.array([0.0, 1.0, 2.0] * 2), [0, 1, 2] * 2, 3),  # as pandas has numbers of which some once were missing
+        (pa.array(ONE_HOT), [0, 1, 2] * 2, 4),
+        (pa.array([[bool(value) for value in row] for row in ONE_HOT], pa.list_(pa.bool_(), 4)), [0, 1, 2] * 2, 4),
+    ],
+)
+def test_labels_as_whole_floats_or_one_hot_lists(tmp_path, labels, found, count):
+    data = module(write_parquet(tmp_path / "x.parquet", [encoded(p) for p in PICTURES[:6]], labels))
+    holds(data, "train", PICTURES[:6], found)
+    assert data.num_classes == count
+    assert not any("label" in warning for warning in data.summary().warnings)
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (pa.array([0.0, 0.25] * 3), "row 1: 0.25 in 'label' is no number of a class"),
+        (pa.array([[1, 1], [1, 0]] * 3), r"'label' \(list<.*>\): lists are labels where they are one-hot"),
+        (pa.array([[5], [1, 7]] * 3), r"'label' \(list<.*>\): lists are labels where they are one-hot"),
+        (pa.array([[1, None], [1, 0]] * 3), r"'label' \(list<.*>\): lists are labels where they are one-hot"),
+    ],
+)
+def test_values_that_are_no_classes_are_told_and_refused_where_they_are_asked_for(tmp_path, labels, told):
+    path = write_parquet(tmp_path / "x.parquet", [encoded(p) for p in PICTURES[:6]], labels)
+    data = module(path)
+    assert (data.class_names, len(data.summary().warnings)) == ((), 1)
+    with pytest.raises(ValueError, match=told):
+        module(path, label_column="label").read()
+    assert module(path, label_column="none").summary().warnings == ()
+
+
+def test_a_missing_number_of_pandas_is_a_missing_label(tmp_path):
+    path = write_parquet(tmp_path / "x.parquet", [encoded(p) for p in PICTURES[:2]], pa.array([1.0, float("nan")]))
+    with pytest.raises(ValueError, match=r"x\.parquet: row 1: no label in 'label'; label_column=none"):
+        module(path).read()

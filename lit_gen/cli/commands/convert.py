@@ -5,17 +5,17 @@ import re
 from pathlib import Path
 from typing import Any
 
+from datamodules import DataModule
 from datamodules.conversion.checks import one_shape, stamp_of
 from datamodules.conversion.pictures import Wanted
 from datamodules.conversion.run import Conversion, Outcome
 from datamodules.conversion.targets import KINDS, Kind
 from datamodules.summary import printable
-from lit_gen.cli.commands.check import add_reading, data_at
-from lit_gen.cli.commands.named_data import NAMED, named_data
+from lit_gen.cli.commands.check import READING, add_reading, data_at, said
+from lit_gen.cli.commands.named_data import NAMED, is_named, named_data
 from lit_gen.cli.words import CommandParser, Pace
 
 SUFFIXES: dict[str, Kind] = {".zip": "zip", ".npz": "npz", ".parquet": "parquet"}
-READING = ("white", "alpha", "pages", "splits", "labels", "attributes", "images", "max_pixels")  # what files mean
 
 
 def parser() -> CommandParser:
@@ -55,7 +55,7 @@ def run(arguments: list[str]) -> None:
     target, kind = Path(options.target), kind_of(options.target, options.to)
     wanted = _wanted(options, kind)
     _check_place(options.data, target)
-    named = named_data(argparse.Namespace(data=options.data, root=options.root))
+    named = _named(options)
     data = named or data_at(_reading(options, options.data))
     conversion = Conversion(
         data,
@@ -70,6 +70,15 @@ def run(arguments: list[str]) -> None:
         images_per_part=options.images_per_shard,
     )
     _tell(options.target, conversion.run(Pace("converted")))
+
+
+def _named(options: argparse.Namespace) -> DataModule | None:
+    """The data that a word names; None for a path."""
+    place = {name: getattr(options, name) for name in ("data", "root", "white", "alpha")}
+    if is_named(options.data) and (other := next((name for name in said(options) if name not in place), None)):
+        raise ValueError(f"--{other}: for data at a path alone; {options.data}, which is named, takes none")
+    found: DataModule | None = named_data(argparse.Namespace(**place))
+    return found
 
 
 def kind_of(target: str, to: Kind | None) -> Kind:
@@ -105,7 +114,7 @@ def _check_place(source: str, target: Path) -> None:
 def _reading(options: argparse.Namespace, path: str) -> argparse.Namespace:
     """The options by which ``check`` opens data."""
     side: Any = None if options.image_size is None else options.image_size[0]
-    return argparse.Namespace(**{**vars(options), "data": path, "image_size": side, "channels": options.channels or 3})
+    return argparse.Namespace(**{**vars(options), "data": path, "image_size": side})
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -4,6 +4,7 @@ import argparse
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -213,14 +214,19 @@ def _fit(dataset: EncodedImages, path: str, size: int | None) -> str:
 
 
 def _shards(path: str, split: Any, size: int | None, reading: Reading) -> Source:
-    data = ShardedImages(path, image_size=size, white=reading.white, alpha=reading.alpha)
+    read = partial(ShardedImages, path, image_size=size, white=reading.white, alpha=reading.alpha)
+    data = read()
     dataset: Any = data.datasets[split]
     if len(dataset) == 0:
         raise ValueError(f"{path}: no images of --split {split} in the shards")
-    sizes = {dataset.header(i).size for i in range(len(dataset))}
+    headers = [dataset.header(i) for i in range(len(dataset))]
+    sizes, grey = {header.size for header in headers}, all(header.grey for header in headers)
     if size is None:
         _check_sizes(path, sizes)
     resize = _resize(sizes, size)
+    if all(header.kind != "array" for header in headers) and (dataset.image_shape[0] == 1) != grey:
+        data = read(channels=1 if grey else 3)  # of all of them, as of files, not of the first in train
+        dataset = data.datasets[split]
     return Source(dataset, data.class_names, bytes_to_float, resize=resize, path=path, found=data.found)
 
 
