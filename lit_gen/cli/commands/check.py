@@ -111,7 +111,7 @@ def data_at(options: argparse.Namespace) -> datamodules.DataModule:
             f"{path}: accepted are folders and .zip files of images, folders of shards (.tar), {TOLD}, {ACCEPTED}"
         )
     cls: Any = getattr(datamodules, name)
-    channels = options.channels or 3
+    channels: Any = options.channels or 3
     reading = {_argument(name, option, value, options.data): value for option, value in said(options).items()}
     if cls is datamodules.ArrayDataModule:
         return cls(str(path), **reading, **whole)
