@@ -15,6 +15,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from lit_gen.kernels import guard_convolutions
 from lit_gen.losses.penalties import Penalty, halves_of, normal
+from lit_gen.networks.checkpointing import Checkpointed
 from lit_gen.networks.layers import couples_batch
 from lit_gen.precision import float32_or_better
 
@@ -89,7 +90,7 @@ class FiniteDifference(Penalty):
         """Refuse batch norm, as every penalty does, and dropout, by which D differs between the two scores.
 
         Raises:
-            ValueError: naming the first such layer.
+            ValueError: naming the first such layer; for spectral norm in blocks with checkpoints.
         """
         super().check(discriminator)
         for name, layer in discriminator.named_modules():
@@ -98,6 +99,13 @@ class FiniteDifference(Penalty):
                     f"FiniteDifference compares two scores of one D, but layer {name!r} of "
                     f"{type(discriminator).__name__} is dropout, which draws anew for each; use dropout=0 or R1R2"
                 )
+
+        saving = any(isinstance(layer, Checkpointed) and layer.checkpointing for layer in discriminator.modules())
+        if saving and any(map(parametrize.is_parametrized, discriminator.modules())):
+            raise ValueError(
+                f"checkpointing=True: FiniteDifference takes both scores by one spectral norm, which a checkpointed "
+                f"{type(discriminator).__name__} would make anew; use checkpointing=False or R1R2"
+            )
 
     def _squared_slopes(self, discriminator: Scorer, points: tuple[Tensor, Tensor]) -> Tensor:
         """((D(x + σn) − D(x))/σ)² of every sample, `(N,)`."""
