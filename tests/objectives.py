@@ -10,6 +10,7 @@ from lit_gen.losses import (
     R1,
     R1R2,
     R2,
+    FiniteDifference,
     GradientPenalty,
     Hinge,
     LeastSquares,
@@ -37,6 +38,7 @@ PENALTIES = [
     R2(),
     R1R2(),
     DRAGAN(),
+    FiniteDifference(),
 ]
 
 

@@ -9,6 +9,7 @@ from lit_gen.losses.adversarial import (
     Wasserstein,
 )
 from lit_gen.losses.constraints import Constraint, SpectralNorm, WeightClip
+from lit_gen.losses.finite_difference import FiniteDifference
 from lit_gen.losses.penalties import DRAGAN, R1, R1R2, R2, GradientPenalty, Penalty
 from lit_gen.losses.reconstruction import L1, L2, ReconstructionLoss
 from lit_gen.losses.relativistic import RelativisticAverage, RelativisticPairing
@@ -35,6 +36,7 @@ __all__ = [
     "AdversarialLoss",
     "Constraint",
     "CyclicalWarmUp",
+    "FiniteDifference",
     "GradientPenalty",
     "Hinge",
     "LayerTerms",

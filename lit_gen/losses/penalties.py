@@ -148,7 +148,7 @@ class R1(Penalty):
         self, discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, epsilon: Tensor
     ) -> Tensor:
         """γ/2 times the mean squared gradient norm at the data."""
-        return self.weight / 2 * _squared_norms(_halves(discriminator)[0], real, self.direct).mean()
+        return self.weight / 2 * _squared_norms(halves_of(discriminator)[0], real, self.direct).mean()
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class R2(Penalty):
         self, discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, epsilon: Tensor
     ) -> Tensor:
         """γ/2 times the mean squared gradient norm at the samples."""
-        return self.weight / 2 * _squared_norms(_halves(discriminator)[1], fake, self.direct).mean()
+        return self.weight / 2 * _squared_norms(halves_of(discriminator)[1], fake, self.direct).mean()
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class R1R2(Penalty):
     ) -> Tensor:
         """γ/2 times the sum of the mean squared gradient norms at the data and at the samples."""
         if isinstance(discriminator, nn.Module) and couples_batch(discriminator):
-            halves = zip(_halves(discriminator), (real, fake), strict=True)
+            halves = zip(halves_of(discriminator), (real, fake), strict=True)
             of_real, of_fake = (_squared_norms(half, points, self.direct) for half, points in halves)
         else:
             squares = _squared_norms(discriminator, torch.cat([real, fake.to(real.dtype)]), self.direct)
@@ -235,18 +235,23 @@ class DRAGAN(Penalty):
         if epsilon.shape != real.shape:
             raise ValueError(f"epsilon {tuple(epsilon.shape)}: DRAGAN needs the shape of real, {tuple(real.shape)}")
         points = _perturb(real, epsilon, math.sqrt(self.variance)).to(real.dtype)
-        return self.weight * (_norms(_halves(discriminator)[0], points, self.direct) - self.target).square().mean()
+        return self.weight * (_norms(halves_of(discriminator)[0], points, self.direct) - self.target).square().mean()
 
 
-def _halves(discriminator: Callable[[Tensor], Tensor]) -> tuple[Callable[[Tensor], Tensor], ...]:
+def halves_of(discriminator: Callable[[Tensor], Tensor]) -> tuple[Callable[[Tensor], Tensor], ...]:
     """D as it sees real, and generated, images: a random view transforms each of them by other numbers."""
     return getattr(discriminator, "halves", (discriminator, discriminator))
 
 
+def normal(epsilon: Tensor) -> Tensor:
+    """Normal numbers: the quantiles of uniform ones kept off 0 and 1, where they are infinite."""
+    return torch.special.ndtri(epsilon.clamp(2**-25, 1 - 2**-24))
+
+
 @float32_or_better
 def _perturb(real: Tensor, epsilon: Tensor, scale: float) -> Tensor:
-    """x + δ, δ normal: the quantile of a uniform number kept off 0 and 1, where it is infinite."""
-    return real + scale * torch.special.ndtri(epsilon.clamp(2**-25, 1 - 2**-24))
+    """x + δ, δ normal."""
+    return real + scale * normal(epsilon)
 
 
 @float32_or_better

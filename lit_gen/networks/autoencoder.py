@@ -8,12 +8,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_gen.networks.base import SpatialDecoder, SpatialEncoder
+from lit_gen.networks.checkpointing import Checkpointed, use_checkpoints
 from lit_gen.networks.folded import UpsampledConv2d
 
 EPS = 1e-6  # of all norms
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(Checkpointed):
     """x + f(x) of two convolutions, each behind a group norm and SiLU; a 1 x 1 convolution where the widths differ."""
 
     def __init__(self, channels: int, out: int, groups: int):
@@ -115,6 +116,7 @@ class ConvEncoder(SpatialEncoder):
         groups: of all group norms; divides all widths.
         attention: among the positions at the lowest resolution.
         last_convolution: a further 1 x 1 convolution behind the last layer.
+        checkpointing: compute the residual blocks' activations again in the backward pass: less memory, more time.
 
     Raises:
         ValueError: for points, numbers below 1, or widths that the groups don't divide.
@@ -129,6 +131,7 @@ class ConvEncoder(SpatialEncoder):
         groups: int = 32,
         attention: bool = True,
         last_convolution: bool = True,
+        checkpointing: bool = False,
     ):
         super().__init__(image_shape, channels)
         widths = _check_widths(self, widths, blocks, groups)
@@ -144,6 +147,7 @@ class ConvEncoder(SpatialEncoder):
         self.conv_norm_out = nn.GroupNorm(groups, widths[-1], EPS)
         self.conv_out = nn.Conv2d(widths[-1], channels, 3, 1, 1)
         self.quant_conv = nn.Conv2d(channels, channels, 1) if last_convolution else nn.Identity()
+        use_checkpoints(self, checkpointing)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `(N, channels, h, w)`."""
@@ -165,6 +169,7 @@ class ConvDecoder(SpatialDecoder):
         groups: of all group norms; divides all widths.
         attention: among the positions at the lowest resolution.
         first_convolution: a further 1 x 1 convolution in front of the first layer.
+        checkpointing: compute the residual blocks' activations again in the backward pass: less memory, more time.
 
     Raises:
         ValueError: for points, numbers below 1, or widths that the groups don't divide.
@@ -179,6 +184,7 @@ class ConvDecoder(SpatialDecoder):
         groups: int = 32,
         attention: bool = True,
         first_convolution: bool = True,
+        checkpointing: bool = False,
     ):
         super().__init__(image_shape, channels)
         widths = _check_widths(self, widths, blocks, groups)
@@ -198,6 +204,7 @@ class ConvDecoder(SpatialDecoder):
         )
         self.conv_norm_out = nn.GroupNorm(groups, widths[0], EPS)
         self.conv_out = nn.Conv2d(widths[0], image_shape[0], 3, 1, 1)
+        use_checkpoints(self, checkpointing)
 
     @property
     def last_layer(self) -> nn.Module:  # type: ignore[override]

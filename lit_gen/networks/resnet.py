@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 from torch import Tensor, nn
 
 from lit_gen.networks.base import Generator, Network, at_least_one
+from lit_gen.networks.checkpointing import Checkpointed, use_checkpoints
 from lit_gen.networks.conditioning import (
     DiscriminatorCondition,
     FeatureDiscriminator,
@@ -74,7 +75,7 @@ def _conv(in_channels: int, out_channels: int) -> nn.Conv2d:
     return init_he(nn.Conv2d(in_channels, out_channels, 3, padding=1))
 
 
-class UpBlock(Labelled):
+class UpBlock(Checkpointed, Labelled):
     """Norm, ReLU, upsampling, convolution, norm, ReLU, convolution; doubles height and width."""
 
     def __init__(self, in_channels: int, channels: int, norm: Norm, norm_classes: int = 0, folded: bool = True):
@@ -95,7 +96,7 @@ class UpBlock(Labelled):
         return self.shortcut(x) + self.residual(x, labels)
 
 
-class FirstDownBlock(nn.Module):
+class FirstDownBlock(Checkpointed):
     """Convolution, ReLU, convolution, mean pooling: no norm, and no activation in front of the image."""
 
     def __init__(self, in_channels: int, channels: int, folded: bool = True):
@@ -110,7 +111,7 @@ class FirstDownBlock(nn.Module):
         return self.shortcut(x) + self.residual(x)
 
 
-class DownBlock(nn.Module):
+class DownBlock(Checkpointed):
     """Norm, ReLU, convolution, twice; halves height and width by mean pooling if `down`.
 
     The shortcut is a 1 x 1 convolution if the shape changes.
@@ -150,6 +151,7 @@ class ResNetGenerator(Generator):
         init: initial weights by name; null for the papers', He's in the blocks and Glorot's elsewhere, both uniform.
         folded: take the blocks' resampling and convolution as one map, which is faster and the same up to rounding.
         bounded: end in a tanh; data without bounds, such as latents, take none.
+        checkpointing: compute the blocks' activations again in the backward pass: less memory, more time.
     """
 
     def __init__(
@@ -163,6 +165,7 @@ class ResNetGenerator(Generator):
         init: Init | None = None,
         folded: bool = True,
         bounded: bool = True,
+        checkpointing: bool = False,
     ):
         super().__init__(image_shape, latent_dim, num_classes)
         self.bounded = bounded
@@ -179,6 +182,7 @@ class ResNetGenerator(Generator):
             init_glorot(nn.Conv2d(widths[-1], image_shape[0], 3, padding=1)),
         )
         initialise(self, init)
+        use_checkpoints(self, checkpointing)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Generate `(N, C, side, side)` in [-1, 1], or without bounds."""
@@ -199,6 +203,7 @@ class ResNetDiscriminator(FeatureDiscriminator):
         spectral_norm: divide every weight by its largest singular value, as SNGAN.
         init: initial weights by name; null for the papers', He's in the blocks and Glorot's elsewhere, both uniform.
         folded: take the blocks' resampling and convolution as one map, which is faster and the same up to rounding.
+        checkpointing: compute the blocks' activations again in the backward pass: less memory, more time.
     """
 
     def __init__(
@@ -212,6 +217,7 @@ class ResNetDiscriminator(FeatureDiscriminator):
         spectral_norm: bool = False,
         init: Init | None = None,
         folded: bool = True,
+        checkpointing: bool = False,
     ):
         super().__init__(image_shape, num_classes, condition, joined_shape=image_shape)
         layout, width = _layout(self, image_shape, width)
@@ -233,6 +239,7 @@ class ResNetDiscriminator(FeatureDiscriminator):
         initialise(self, init)
         if spectral_norm:
             add_spectral_norm(self)
+        use_checkpoints(self, checkpointing)
 
     def features(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """The pooled maps, `(N, D)`."""

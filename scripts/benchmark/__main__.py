@@ -8,6 +8,7 @@
     python scripts/benchmark sampling
     python scripts/benchmark startup
     python scripts/benchmark augmentation --rounds 5
+    python scripts/benchmark penalties --rounds 5
     python scripts/benchmark inversion --rounds 1
     python scripts/benchmark scale --images 20000
 
@@ -24,6 +25,7 @@ import torch
 from augmentation import augmentation
 from extractors import extractors
 from inversion import inversion
+from penalties import penalties
 from rows import ROWS
 from sampling import sampling
 from scale import AVAILABLE, scale
@@ -40,6 +42,7 @@ BENCHMARKS = {
     "sampling": lambda arguments: sampling(arguments.rounds),
     "startup": lambda arguments: startup(arguments.rounds),
     "augmentation": lambda arguments: augmentation(arguments.rounds),
+    "penalties": lambda arguments: penalties(arguments.rounds),
     "inversion": lambda arguments: inversion(arguments.rounds),
     "scale": lambda arguments: scale(
         arguments.images, arguments.loaders, arguments.rounds, arguments.batches, arguments.workers, arguments.folder

@@ -1,5 +1,6 @@
 """What every penalty promises. A new penalty is one line in `objectives.PENALTIES`, its own options in OPTIONS."""
 
+import copy
 import math
 
 import pytest
@@ -9,7 +10,7 @@ from objectives import PENALTIES, Smooth, batches, conv_critic, gradient_of
 from torch import nn
 
 import lit_gen.losses
-from lit_gen.losses import DRAGAN, R1, GradientPenalty, Penalty
+from lit_gen.losses import DRAGAN, R1, FiniteDifference, GradientPenalty, Penalty
 from lit_gen.networks import DCGANDiscriminator, MLPDiscriminator
 
 DEFAULTS = [penalty for penalty in PENALTIES if penalty is not None]
@@ -17,6 +18,7 @@ OPTIONS = [
     GradientPenalty(one_sided=True),
     GradientPenalty(target=0.0),
     R1(interval=16, correct_optimizer=True, direct=False),
+    FiniteDifference(sigma=0.5, full_precision=False),
 ]
 
 every_penalty = pytest.mark.parametrize("penalty", DEFAULTS + OPTIONS, ids=str)
@@ -77,7 +79,7 @@ def test_the_weight_is_a_factor_and_zero_is_no_penalty(penalty):
     "critic", [MLPDiscriminator((3, 8, 8)), DCGANDiscriminator((3, 8, 8), width=4, norm="layer")], ids=["mlp", "conv"]
 )
 def test_a_sample_is_penalised_by_itself(penalty, critic):
-    real, fake, epsilon = batches(3, 8, 8, dtype=torch.float32, n=4, penalty=penalty)
+    critic, (real, fake, epsilon) = copy.deepcopy(critic).double(), batches(3, 8, 8, n=4, penalty=penalty)
     whole = penalty(critic, real, fake, epsilon)
     assert whole.shape == ()
     one_by_one = [penalty(critic, real[i : i + 1], fake[i : i + 1], epsilon[i : i + 1]) for i in range(len(real))]
@@ -90,7 +92,7 @@ def test_a_sample_is_penalised_by_itself(penalty, critic):
 def test_uniform_numbers_of_the_declared_shape_are_taken(penalty, shape):
     """Any shape of a sample, and any numbers from [0, 1): both ends of torch.rand's float32 leave it finite."""
     critic, (real, fake, epsilon) = Smooth(*shape), batches(*shape, penalty=penalty)
-    assert epsilon.shape in (real.shape, real.shape[:1])
+    assert epsilon.shape in (real.shape, real.shape[:1], (len(real), 2, *shape))
     for numbers in (epsilon, torch.zeros_like(epsilon), torch.full_like(epsilon, 1 - 2**-24)):
         value, gradient = gradient_of(penalty, critic, real, fake, numbers)
         assert value.isfinite()
@@ -130,15 +132,21 @@ def test_float16_autocast_leaves_the_penalty_in_float32(penalty):
     value, exact = gradient_of(penalty, critic, real.float(), fake.float(), epsilon)
     dtypes = []
     critic.blocks[1].residual[2].register_forward_hook(lambda *call: dtypes.append(call[-1].dtype))
+
+    def under_autocast(*arguments):  # the backward pass is outside, as a trainer's
+        with torch.autocast("cpu", torch.float16):
+            return penalty(*arguments)
+
+    mixed_value, mixed = gradient_of(under_autocast, critic, real, fake, epsilon)
     with torch.autocast("cpu", torch.float16):
-        mixed_value, mixed = gradient_of(penalty, critic, real, fake, epsilon)
         assert penalty(lambda x: critic(x), real, fake, epsilon).dtype == torch.float32
         assert torch.is_autocast_enabled("cpu")
-    assert dtypes == [torch.float32] * 2
+    assert dtypes in ([torch.float32] * 2, [torch.float32] * 4)  # two scores of each image, by finite differences
     torch.testing.assert_close(mixed_value, value, rtol=1e-3, atol=1e-5)  # between real and fake, in half
     torch.testing.assert_close(mixed, exact, rtol=1e-2, atol=1e-2 * exact.abs().max().item())
 
 
+@pytest.mark.filterwarnings("ignore:FiniteDifference. with sigma")  # as it should: losses/test_finite_difference.py
 @every_penalty
 def test_true_bfloat16_networks_get_points_in_their_precision(penalty):
     critic = conv_critic().bfloat16()

@@ -99,6 +99,10 @@ def penalty(name: str, score: Callable[[Tensor], Tensor], real: Tensor, fake: Te
         return 0.35 * squares(real).mean()
     if name == "R2":
         return 0.35 * squares(fake).mean()
+    if name == "FiniteDifference":  # sigma 0.2
+        normal = torch.distributions.Normal(0.0, 1.0).icdf(epsilon)
+        ends = (score(x + 0.2 * normal[:, i]) - score(x) for i, x in enumerate((real, fake.detach())))
+        return sum((0.35 * (end / 0.2).square().mean() for end in ends), torch.zeros(()))
     if name == "R1R2":
         return 0.35 * (squares(real).mean() + squares(fake).mean())
     if name == "DRAGAN":
@@ -107,6 +111,11 @@ def penalty(name: str, score: Callable[[Tensor], Tensor], real: Tensor, fake: Te
     share = epsilon.reshape(-1, *[1] * (real.ndim - 1))
     excess = squares(share * real + (1 - share) * fake).sqrt() - 1
     return 0.7 * ((excess.clamp(min=0) if name == "one-sided" else excess) ** 2).mean()
+
+
+def epsilon_shape(name: str, sample: tuple[int, ...]) -> tuple[int, ...]:
+    """Of a penalty's uniform numbers for each sample."""
+    return {"DRAGAN": (*sample,), "FiniteDifference": (2, *sample)}.get(name, ())
 
 
 def cross_entropy(classes: Tensor, y: Tensor) -> Tensor:
@@ -145,7 +154,7 @@ class PlainGAN:
             y = None if case["condition"] == "none" else labels
             real = self.pack(x)
             z = random.normal(len(x), LATENT)
-            epsilon = random.uniform(len(real), *(real.shape[1:] if case["penalty"] == "DRAGAN" else ()))
+            epsilon = random.uniform(len(real), *epsilon_shape(case["penalty"], real.shape[1:]))
             of_real, of_fake = self.blur(real, random), self.blur(real, random)
             self.discriminator_step(real, z, y, epsilon, of_real, of_fake)
             self.updates["discriminator"] += 1

@@ -16,6 +16,7 @@ from lit_gen.losses import (
     R1,
     R1R2,
     R2,
+    FiniteDifference,
     GradientPenalty,
     Hinge,
     LeastSquares,
@@ -46,6 +47,7 @@ PENALTIES = {
     "GradientPenalty": GradientPenalty,
     "one-sided": partial(GradientPenalty, one_sided=True),
     "DRAGAN": partial(DRAGAN, variance=0.3),
+    "FiniteDifference": partial(FiniteDifference, sigma=0.2),
 }
 UNROLLED = {
     "none": None,
