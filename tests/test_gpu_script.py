@@ -216,6 +216,7 @@ def test_an_environment_has_this_ones_packages_and_those_of_the_wheels(tmp_path,
     [
         ([], "--out: a folder for the results is needed"),
         (["--out", "{}/file"], "is a file; a folder is needed"),
+        (["--out", "{}/file/below", "--device", "cpu"], "can't be made: Not a directory"),
         (["--out", "{}", "--budget", "541"], "--budget 541: 1 to 540 seconds"),
         (["--out", "{}", "--images", "7"], "--images 7: at least 100"),
         (["--out", "{}", "--wheels", "{}/none"], "there is no such folder"),

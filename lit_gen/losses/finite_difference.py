@@ -23,6 +23,7 @@ Scorer = Callable[[Tensor], Tensor]
 
 SHORT = (torch.bfloat16, torch.float16)
 TOLERATED = 0.1  # rounding's share of the squared slope
+FINEST = 1e-5  # sigma that float32 holds beside pixels of [-1, 1]: some hundred of its steps
 # Calls by the first weight of a discriminator; none once its user has been warned.
 _CALLS: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
@@ -50,7 +51,8 @@ class FiniteDifference(Penalty):
         full_precision: take the scores in float32; false for the ambient precision.
 
     Raises:
-        ValueError: for a weight that is negative or not finite, or a sigma that is not positive and finite.
+        ValueError: for a weight that is negative or not finite, or a sigma that is not positive and finite; called, for
+            a sigma below 1e-5 and images that aren't float64.
     """
 
     of_images: ClassVar[bool] = True
@@ -76,6 +78,10 @@ class FiniteDifference(Penalty):
             raise ValueError(
                 f"real {tuple(real.shape)}, fake {tuple(fake.shape)}, epsilon {tuple(epsilon.shape)}: FiniteDifference "
                 "pairs them one by one, and needs batches of one shape (N, *) and an epsilon (N, 2, *)"
+            )
+        if self.sigma < FINEST and real.dtype != torch.float64:
+            raise ValueError(
+                f"sigma={self.sigma}: FiniteDifference needs {FINEST:g} or more, but for images in float64"
             )
         points = [(real, epsilon[:, 0]), (fake.detach(), epsilon[:, 1])]
         scorers: tuple[Scorer, ...] = (discriminator,)

@@ -78,6 +78,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the stage that runs ends too
     begun = time.monotonic()
     parser, given = parse()
+    try:
+        given.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out {given.out}: can't be made: {error.strerror}")
     with tempfile.TemporaryDirectory() as folder:
         try:
             if given.wheels is None and (lacking := missing()):
@@ -89,7 +93,6 @@ def main() -> None:
             on = machine(python, given.device)
         except ValueError as error:
             parser.error(str(error))
-        given.out.mkdir(parents=True, exist_ok=True)
         images = given.images or (500 if given.small else 50_000)
         result = {
             "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"), "commit": commit(), "machine": on,

@@ -178,3 +178,12 @@ def test_mistakes_are_named():
     with pytest.raises(ValueError, match=r"layer '1' of Sequential is dropout"):
         FiniteDifference().check(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.2)))
     FiniteDifference().check(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.0)))
+
+
+def test_a_sigma_that_float32_does_not_hold_is_refused():
+    x, epsilon = torch.zeros(2, 3), torch.full((2, 2, 3), 0.3)
+    with pytest.raises(
+        ValueError, match=r"sigma=1e-09: FiniteDifference needs 1e-05 or more, but for images in float64"
+    ):
+        FiniteDifference(sigma=1e-9)(lambda images: images.sum(1), x, x, epsilon)
+    assert FiniteDifference(sigma=1e-9)(lambda images: images.sum(1), x.double(), x.double(), epsilon.double()) > 0
