@@ -155,7 +155,9 @@ def _directory(file: IO[bytes]) -> tuple[bytes, int]:
     tail = file.read()
     at = tail.rfind(b"PK\5\6", 0, max(0, len(tail) - END.size + 4))
     if at < 0:
-        raise zipfile.BadZipFile("File is not a zip file")
+        file.seek(0)
+        begun = file.read(4) == b"PK\3\4"
+        raise zipfile.BadZipFile("it is cut off, its end is missing" if begun else "File is not a zip file")
     _, size, offset = END.unpack_from(tail, at)
     end = start + at
     if end >= LOCATOR.size + END64.size:

@@ -61,6 +61,16 @@ def test_damage_is_one_line_that_names_the_file(tmp_path, end):
         Archive(str(tmp_path / "cut.zip"))
 
 
+def test_a_file_that_is_cut_off_is_told(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("1.png", b"two" * 50)
+    content = (tmp_path / "x.zip").read_bytes()
+    for end in (len(content) - 10, len(content) // 2):
+        (tmp_path / "x.zip").write_bytes(content[:end])
+        with pytest.raises(ValueError, match=r"x\.zip: not a readable .zip file: it is cut off, its end is missing$"):
+            Archive(str(tmp_path / "x.zip"))
+
+
 def test_a_changed_file_is_told_by_its_checksum(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr("a.png", b"abc")
