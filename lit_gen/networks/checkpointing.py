@@ -6,10 +6,10 @@ statistics count a batch once), the same weights, random numbers, autocast and r
 second derivatives and buffers are equal, bit for bit on a CPU.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,28 +17,30 @@ from torch.overrides import _get_current_function_mode_stack
 from torch.utils.checkpoint import checkpoint
 
 
+def _checkpoint(forward: Any, block: nn.Module, *inputs: Any) -> Any:
+    return checkpoint(forward, *inputs, use_reentrant=False, context_fn=partial(_contexts, block))
+
+
 class Checkpointed(nn.Module):
     """A block that `use_checkpoints` makes keep its input alone, in training and where gradients are taken."""
 
     checkpointing: bool = False
+    _checkpoint: ClassVar[Callable[..., Any]] = staticmethod(_checkpoint)
 
     def __call__(self, *inputs: Any) -> Any:
         """`forward`, whose activations are computed again in the backward pass."""
         if not (self.checkpointing and self.training and torch.is_grad_enabled()):
             return super().__call__(*inputs)
-        return _checkpoint(super().__call__, self, *inputs)
+        return self._checkpoint(super().__call__, self, *inputs)
 
 
 def use_checkpoints(network: nn.Module, checkpointing: bool) -> None:
     """Let all blocks of a network that can keep their inputs alone do so, or all of them keep all."""
+    if checkpointing:  # not where this is imported: it takes PyTorch's compiler, a second to import
+        Checkpointed._checkpoint = staticmethod(torch.compiler.disable(_checkpoint))
     for block in network.modules():
         if isinstance(block, Checkpointed):
             block.checkpointing = checkpointing
-
-
-@torch.compiler.disable
-def _checkpoint(forward: Any, block: nn.Module, *inputs: Any) -> Any:
-    return checkpoint(forward, *inputs, use_reentrant=False, context_fn=partial(_contexts, block))
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:

@@ -264,7 +264,7 @@ def test_names_in_one_piece_are_the_strings():
 
 
 def test_a_file_is_read_as_an_image_of_the_formats_named_only(tmp_path):
-    Image.new("RGB", (4, 4)).save(tmp_path / "x.gif")
-    (tmp_path / "x.gif").rename(tmp_path / "x.png")
+    Image.new("RGB", (4, 4)).save(tmp_path / "x.tga")
+    (tmp_path / "x.tga").rename(tmp_path / "x.png")
     with pytest.raises(ValueError, match=r"x\.png: not a readable image"):
         decode(str(tmp_path / "x.png"), (3, 4, 4))

@@ -277,7 +277,7 @@ def test_labels_of_shards_as_json_and_words(tmp_path):
     for labels, message in (
         ([{"label": 1}, {"label": "cat"}], "numbers as labels and some have words"),
         ([{"label": 1.5}], r"0\.json holds the label 1\.5"),
-        ([{"label": 1}, {}], "have a label and some have none"),
+        ([{"label": 1}, {}], "has no label, as 1 of 2, and the others have one"),
     ):
         with pytest.raises(ValueError, match=message):
             shard(*labels).num_classes  # noqa: B018

@@ -69,7 +69,9 @@ class FSQ(Quantizer):
         if whiten:
             self.register_buffer("mean", torch.zeros(self.channels))
             self.register_buffer("covariance", torch.zeros(self.channels, self.channels))  # zero before the first batch
-            self.register_buffer("whitening", torch.eye(self.channels))  # π/√12 Σ^(−1/2)
+            # π/√12 Σ^(−1/2), of numbers: on a meta device torch.eye imports the compiler, which takes a second.
+            unit = [[float(i == j) for j in range(self.channels)] for i in range(self.channels)]
+            self.register_buffer("whitening", torch.tensor(unit))
 
     @float32_or_better
     def bound(self, encoded: Tensor) -> Tensor:
