@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.formats.attributes import Attributes, is_binary
+from datamodules.formats.attributes import Attributes, is_binary, is_one_hot
 from datamodules.formats.label_tables import (
     FILE_COLUMNS,
     LABEL_COLUMNS,
@@ -128,7 +128,7 @@ def plain_labels(
             raise ValueError(f"{attributes}: {what} holds a label for each {each}, no attributes")
         return attributes.numbers(array, names, what)
     if rows and array.shape[1] > 1:
-        if not (((array == 0) | (array == 1)).all() and (array.sum(axis=1) == 1).all()):
+        if not is_one_hot(array):
             if is_binary(array):
                 raise attributes.refusal(array, names, what)
             raise ValueError(f"{what}: rows of labels must be one-hot, a single 1 among zeros")

@@ -80,6 +80,11 @@ def named(names: Sequence[str], count: int, what: str) -> list[str]:
     return list(names) or list(map(str, range(count)))
 
 
+def is_one_hot(rows: np.ndarray) -> bool:
+    """Whether each of some rows (N, K) is a single 1 among zeros."""
+    return bool(((rows == 0) | (rows == 1)).all() and (rows.sum(axis=1) == 1).all())
+
+
 def is_binary(rows: np.ndarray) -> bool:
     """Whether all values are 1, or 0 or -1."""
     return bool(np.isin(rows, (-1, 0, 1)).all())

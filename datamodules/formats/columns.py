@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from datamodules.formats.attributes import is_one_hot
 from datamodules.labels import LABEL_COLUMNS
 
 IMAGE_NAMES = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes")
@@ -140,7 +141,7 @@ def _one_hot(column: Any, what: str) -> np.ndarray:
     """Rows (N, K) of a column of lists, a single 1 among zeros in each."""
     try:
         rows = np.array(column.to_pylist(), dtype=np.float64)
-        if rows.ndim == 2 and ((rows == 0) | (rows == 1)).all() and (rows.sum(axis=1) == 1).all():
+        if rows.ndim == 2 and is_one_hot(rows):
             return rows
     except (TypeError, ValueError):  # of several lengths, or with nulls in them
         pass
