@@ -71,6 +71,10 @@ def parse() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
         parser.error(f"--images {given.images}: at least 100")
     if given.wheels is not None and not given.wheels.is_dir():
         parser.error(f"--wheels {given.wheels}: there is no such folder")
+    try:
+        given.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out {given.out}: can't be made: {error.strerror}")
     return parser, given
 
 
@@ -78,10 +82,6 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the stage that runs ends too
     begun = time.monotonic()
     parser, given = parse()
-    try:
-        given.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        parser.error(f"--out {given.out}: can't be made: {error.strerror}")
     with tempfile.TemporaryDirectory() as folder:
         try:
             if given.wheels is None and (lacking := missing()):
