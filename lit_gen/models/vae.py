@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lit_gen import losses
@@ -29,10 +30,13 @@ class VAE(VariationalModel):
         likelihood: Makes p(x|z) from (image_shape); by default `default_likelihood`: Bernoulli for
             grey images, a Gaussian of optimal σ for images in colour, a Gaussian for points.
         prior: Makes p(z) from (latent_dim, image_shape).
+        start_at_mean: Let a training from new weights start with the decoder's last bias at the training images' mean,
+            for a Bernoulli the logit of each pixel's (Burda et al. 2016, arXiv:1509.00519).
         **kwargs: All other arguments of ``VariationalModel``.
 
     Raises:
-        ValueError: for arguments of ``VariationalModel`` that it refuses, or a prior that doesn't suit the encoder.
+        ValueError: for arguments of ``VariationalModel`` that it refuses, a prior that doesn't suit the encoder, or
+            ``start_at_mean`` for a likelihood or decoder that has no such bias.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class VAE(VariationalModel):
         decoder: DecoderFactory = auto_decoder,
         likelihood: LikelihoodFactory = default_likelihood,
         prior: PriorFactory = StandardNormal,
+        start_at_mean: bool = False,
         **kwargs: Any,
     ) -> None:
         made = made_likelihood(likelihood, tuple(image_shape), kwargs.get("bounded", True))
@@ -51,7 +56,25 @@ class VAE(VariationalModel):
         self.decoder = decoder(self.likelihood.parameter_shape, latent_dim, **self.condition)
         self.prior = prior(latent_dim, self.image_shape)
         self.prior.check(self.encoder)
+        self.start_at_mean = start_at_mean and kwargs.get("init_from") is None
+        if start_at_mean:
+            self.start_at(torch.full(self.image_shape, 0.5))  # until there are data
         self.define_networks(("encoder",), ("decoder", "likelihood", "prior"))
+
+    @torch.no_grad()
+    def start_at(self, mean: Tensor) -> None:
+        """Set the decoder's last bias to the parameters that data of this mean, as the likelihood models them, have.
+
+        Raises:
+            ValueError: for a likelihood or decoder that has no such bias.
+        """
+        parameters = self.likelihood.parameters_of(mean)
+        if self.decoder.output_bias is None:
+            raise ValueError(
+                f"start_at_mean=True: {type(self.decoder).__name__} has no bias for each pixel; an MLPDecoder has"
+            )
+        for decoder in (self.decoder, self.network("decoder")):
+            decoder.output_bias.copy_(parameters.flatten())  # type: ignore[operator]
 
     def terms(self, x: Tensor, noise: Tensor, *labels: Tensor, detach_posterior: bool = False) -> Terms:
         """log p(x|z), log p(z) and log q(z|x) at z = μ(x) + σ(x) ε for the K ε of each image."""

@@ -140,6 +140,11 @@ class Decoder(Network):
         at_least_one(self, latent_dim=latent_dim)
         self.latent_dim = latent_dim
 
+    @property
+    def output_bias(self) -> Tensor | None:
+        """The last layer's bias, a number for each parameter of the likelihood, if the network ends so."""
+        return None
+
     @abstractmethod
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the parameters of p(x | z)."""

@@ -239,6 +239,11 @@ class MLPDecoder(Decoder):
         )
         initialise(self, init)
 
+    @property
+    def output_bias(self) -> Tensor | None:
+        """The linear layer's."""
+        return self.layers[-1].bias  # type: ignore[return-value]
+
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Parameters `(N, *output_shape)`."""
         return self.layers(self.join(z, labels)).unflatten(1, self.output_shape)

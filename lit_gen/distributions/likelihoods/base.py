@@ -95,6 +95,20 @@ class Likelihood(nn.Module, ABC):
             noise: uniform in [0, 1), of the images' shape.
         """
 
+    def parameters_of(self, mean: Tensor) -> Tensor:
+        """The parameters, the same for all z, under which data of this mean of x are likeliest.
+
+        Args:
+            mean: of `observe`'s x over the data, `(*image_shape)`.
+
+        Raises:
+            ValueError: for a likelihood whose parameters a mean doesn't tell.
+        """
+        raise ValueError(
+            f"likelihood={type(self).__name__}: the mean of the data doesn't tell its parameters; start_at_mean takes "
+            "a Bernoulli"
+        )
+
     def unbind(self) -> None:
         """Take x as it is: real numbers without bounds, such as latents, and not pixels in [-1, 1].
 

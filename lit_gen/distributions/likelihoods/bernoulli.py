@@ -49,6 +49,10 @@ class Bernoulli(Likelihood):
         x, params = torch.broadcast_tensors(x, params)
         return -self._sum(F.binary_cross_entropy_with_logits(params, x, reduction="none"))
 
+    def parameters_of(self, mean: Tensor) -> Tensor:
+        """The logit of each pixel's mean, which is kept 0.001 away from 0 and 1, where it would be infinite."""
+        return torch.logit(mean, eps=1e-3)
+
     @float32_or_better
     def mean(self, params: Tensor) -> Tensor:
         """2 s(l) − 1."""
