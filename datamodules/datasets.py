@@ -1,7 +1,9 @@
 """Map-style data sets that hand out a whole batch in one indexing operation."""
 
 from abc import abstractmethod
-from typing import Literal, get_args
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -10,7 +12,10 @@ from torch.utils.data import Dataset
 
 Split = Literal["train", "val", "test"]
 """The name of a split."""
+T = TypeVar("T")
 SPLITS: tuple[Split, ...] = get_args(Split)
+# Encoded pictures that are read before the first of them is decoded: a decoder is slower after each call of the system.
+AHEAD = 16
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -18,6 +23,13 @@ def to_float(images: Tensor) -> Tensor:
     if images.dtype != torch.uint8:
         return images
     return images.to(torch.float32).div_(127.5).sub_(1)
+
+
+def in_runs(items: Iterable[T], length: int = AHEAD) -> Iterator[list[T]]:
+    """The items, so many at a time."""
+    rest = iter(items)
+    while run := list(islice(rest, length)):
+        yield run
 
 
 class BatchDataset(Dataset[tuple[Tensor, Tensor]]):

@@ -248,6 +248,10 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def turn_of(image: Image.Image) -> Image.Transpose | None:
     """What turns an image as its orientation tag says; None for one that is upright, or whose tags can't be read."""
+    if image.format == "PNG" and "exif" not in image.info:  # tags may follow the pixels; most have nothing but pixels
+        image.load()
+        if not image.info:
+            return None
     try:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except UNREADABLE:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.datasets import BatchDataset
+from datamodules.datasets import BatchDataset, in_runs
 from datamodules.decoding import (
     EXTENSIONS,
     Half,
@@ -67,12 +67,19 @@ class EncodedImages(BatchDataset):
         return len(self.labels)
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        images = np.stack([self.decoded(i) for i in indices])
-        return torch.from_numpy(images), self.labels[torch.tensor(indices)]
+        images: dict[int, np.ndarray] = {}
+        for run in in_runs(self.in_order(indices)):
+            files = [self.opened(i) for i in run]
+            images |= {i: self.decoded(i, file) for i, file in zip(run, files, strict=True)}
+        return torch.from_numpy(np.stack([images[i] for i in indices])), self.labels[torch.tensor(indices)]
 
-    def decoded(self, i: int) -> np.ndarray:
-        """Image i, uint8 (C, H, W)."""
-        return decode(self.opened(i), self.image_shape, self.described(i), self.reading, self._page(i))
+    def in_order(self, indices: list[int]) -> list[int]:
+        """The indices in the order in which their images are read."""
+        return indices
+
+    def decoded(self, i: int, file: str | IO[bytes] | None = None) -> np.ndarray:
+        """Image i, uint8 (C, H, W), from what `opened` has returned."""
+        return decode(file or self.opened(i), self.image_shape, self.described(i), self.reading, self._page(i))
 
     def header(self, i: int) -> Header:
         """What the file of image i says of itself."""
@@ -122,13 +129,16 @@ class ImageFiles(EncodedImages):
         super().__init__(labels, image_shape, reading, pages)
         self.paths = Names(paths)
         self.archive = archive
+        self._entries = None if archive is None else archive.entries(self.paths)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def opened(self, i: int) -> str | IO[bytes]:
         """A path, or a file of the archive."""
-        return self.paths[i] if self.archive is None else self.archive.open(self.paths[i])
+        if self.archive is None or self._entries is None:
+            return self.paths[i]
+        return self.archive.open_entry(int(self._entries[i]))
 
     def described(self, i: int) -> str:
         """The path, with the page unless it is the first."""
@@ -156,18 +166,18 @@ class HalfImageFiles(ImageFiles):
         super().__init__(**kwargs)
         self.right = right
 
-    def decoded(self, i: int) -> np.ndarray:
+    def decoded(self, i: int, file: str | IO[bytes] | None = None) -> np.ndarray:
         """Half of image i, uint8 (C, H, W)."""
         half: Half = "right" if self.right else "left"
-        return decode(self.opened(i), self.image_shape, self.described(i), self.reading, half=half)
+        return decode(file or self.opened(i), self.image_shape, self.described(i), self.reading, half=half)
 
 
 class WholeImageFiles(ImageFiles):
     """Image files at their own sizes, of which batches hold one each. Of `image_shape` only the channels count."""
 
-    def decoded(self, i: int) -> np.ndarray:
+    def decoded(self, i: int, file: str | IO[bytes] | None = None) -> np.ndarray:
         """Image i, uint8 (C, H, W) with its own H and W."""
-        return decode_whole(self.opened(i), self.image_shape[0], self.described(i), self.reading)
+        return decode_whole(file or self.opened(i), self.image_shape[0], self.described(i), self.reading)
 
 
 def file_stamp(path: str, archive: Archive | None = None) -> str:

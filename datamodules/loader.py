@@ -7,13 +7,15 @@ exactly the batches that one process would see.
 
 import warnings
 from collections.abc import Iterator, Sized
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, DistributedSampler
 
-T = TypeVar("T")
+from datamodules.transport import Receiver, Sender
+
+PREFETCHED = 2  # batches that a worker loads ahead, by PyTorch's default
 
 
 class ShuffledSampler(DistributedSampler[int]):
@@ -90,11 +92,6 @@ class ShardSampler(DistributedSampler[int]):
         return len(self.indices)
 
 
-def as_is(batch: T) -> T:
-    """Collates nothing: ``__getitems__`` has returned the batch."""
-    return batch
-
-
 class Loader(DataLoader[Any]):
     """A `DataLoader` over a data set with ``__getitems__`` that leaves the global random numbers alone.
 
@@ -104,7 +101,18 @@ class Loader(DataLoader[Any]):
     """
 
     def __init__(self, dataset: Any, **kwargs: Any):
-        super().__init__(dataset, **{**kwargs, "collate_fn": as_is, "generator": torch.Generator()})
+        sender = Sender(kwargs.get("prefetch_factor") or PREFETCHED)
+        super().__init__(dataset, **{**kwargs, "collate_fn": sender, "generator": torch.Generator()})
+        self._receiver = self._new_receiver()
+
+    def _new_receiver(self) -> Receiver:
+        return Receiver(self.pin_memory and torch.cuda.is_available())
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        if self.num_workers == 0:
+            return super().__iter__()
+        receiver = self._receiver if self.persistent_workers else self._new_receiver()
+        return receiver(super().__iter__())
 
 
 class ResumableLoader(Loader):

@@ -5,7 +5,9 @@ comes before it. Nothing is unpacked to disk, and no member is unpickled.
 """
 
 import io
+from collections import OrderedDict
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import IO
 
@@ -13,11 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.datasets import BatchDataset
+from datamodules.datasets import BatchDataset, in_runs
 from datamodules.decoding import Header, decode, examine, read_extremes, read_header
 from datamodules.formats.containers import DAMAGE
+from datamodules.of_process import OfProcess
 from datamodules.pixel_values import DEFAULT, Reading
 from datamodules.shard_index import SUFFIXES, ShardIndex
+
+OPEN = 64  # shards that a process keeps open
 
 
 class ShardImages(BatchDataset):
@@ -45,6 +50,7 @@ class ShardImages(BatchDataset):
     ):
         self.folder, self.index, self.rows, self.image_shape = folder, index, rows, image_shape
         self.labels, self.reading = labels, reading
+        self._opened: OfProcess[OrderedDict[int, tuple[str, IO[bytes]]]] = OfProcess(OrderedDict)
 
     @property
     def pieces(self) -> np.ndarray:
@@ -56,8 +62,8 @@ class ShardImages(BatchDataset):
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         images: dict[int, np.ndarray] = {}
-        for i, (content, suffix, name) in self._contents(indices):
-            images[i] = self._decoded(content, suffix, name)
+        for run in in_runs(self._contents(indices)):
+            images |= {i: self._decoded(*content) for i, content in run}
         return torch.from_numpy(np.stack([images[i] for i in indices])), self.labels[torch.tensor(indices)]
 
     def header(self, i: int) -> Header:
@@ -95,24 +101,25 @@ class ShardImages(BatchDataset):
         return f"{self.folder / str(self.index.shards[self.index.shard[self.rows[i]]])}: image {i}"
 
     def _contents(self, indices: list[int]) -> Iterator[tuple[int, tuple[bytes, str, str]]]:
-        """The bytes of the images, every shard opened once and read forwards."""
+        """Bytes, suffix and name of the images, forwards through each shard."""
         index, rows = self.index, self.rows[indices]
-        opened, file = -1, None
-        try:
-            for i, row in sorted(zip(indices, rows.tolist(), strict=True), key=lambda pair: pair[1]):
-                shard = int(index.shard[row])
-                path = self.folder / str(index.shards[shard])
-                if shard != opened:
-                    if file is not None:
-                        file.close()
-                    opened, file = shard, open(path, "rb")  # noqa: SIM115
-                assert file is not None
-                file.seek(int(index.offset[row]))
-                content, name = file.read(int(index.length[row])), f"{path}: image {i}"
-                yield i, (content, SUFFIXES[index.suffix[row]], name)
-        finally:
-            if file is not None:
-                file.close()
+        for i, row in sorted(zip(indices, rows.tolist(), strict=True), key=itemgetter(1)):
+            shard = int(index.shard[row])
+            path, file = self._file(shard)
+            file.seek(int(index.offset[row]))
+            yield i, (file.read(int(index.length[row])), SUFFIXES[index.suffix[row]], f"{path}: image {i}")
+
+    def _file(self, shard: int) -> tuple[str, IO[bytes]]:
+        """Path of a shard, and the file, which this process keeps open until others have taken its place."""
+        opened = self._opened.value
+        found = opened.pop(shard, None)
+        if found is None:
+            path = str(self.folder / str(self.index.shards[shard]))
+            found = path, open(path, "rb")  # noqa: SIM115
+            while len(opened) >= OPEN:
+                opened.popitem(last=False)[1][1].close()
+        opened[shard] = found
+        return found
 
     def _decoded(self, content: bytes, suffix: str, name: str) -> np.ndarray:
         if suffix != "npy":

@@ -70,6 +70,10 @@ class Names(Sequence[str]):
         i = range(len(self))[i]
         return os.fsdecode(self._text[self._ends[i] : self._ends[i + 1]])
 
+    def length(self, i: int) -> int:
+        """Bytes of a string."""
+        return int(self._ends[i + 1] - self._ends[i])
+
 
 class ZipDirectory:
     """The entries of a .zip, sorted by their names; of several of one name the first in the file comes first.
@@ -101,46 +105,58 @@ class ZipDirectory:
         Raises:
             KeyError: there is none of this name.
         """
-        i = self._find(name)
+        i = self.find(name)
         return int(self._sizes[i]), int(self._checksums[i])
 
-    def read(self, name: str) -> bytes:
-        """A file, unpacked and compared with its checksum.
+    def find(self, name: str) -> int:
+        """The last entry of a name, by bisection.
 
         Raises:
-            KeyError: there is none of this name.
+            KeyError: there is none.
+        """
+        low = bisect_right(self.names, name)
+        if low == 0 or self.names[low - 1] != name:
+            raise KeyError(f"There is no item named {name!r} in the archive")
+        return low - 1
+
+    def find_all(self, names: Iterable[str]) -> np.ndarray:
+        """`find` of each name (N,), by going once through all entries as far as the names are sorted."""
+        found, entries = array("q"), enumerate(self.names)
+        (i, own), ahead = (-1, ""), next(entries, None)
+        for name in names:
+            while ahead is not None and ahead[1] <= name:
+                (i, own), ahead = ahead, next(entries, None)
+            found.append(i if own == name else self.find(name))
+        return np.frombuffer(found, dtype=np.int64)
+
+    def read(self, i: int) -> bytes:
+        """The file of an entry, unpacked and compared with its checksum.
+
+        Raises:
             zipfile.BadZipFile: it is damaged.
         """
-        i = self._find(name)
         flags, method = divmod(int(self._flags[i]), 2**16)
         if flags & ENCRYPTED or method not in (STORED, DEFLATED):
             with zipfile.ZipFile(self.path) as archive:  # which knows more methods, and what to say of passwords
-                return archive.read(name)
-        content = self._packed_bytes(i, name)
+                return archive.read(self.names[i])
+        content = self._packed_bytes(i)
         if method == DEFLATED:
             content = zlib.decompressobj(-15).decompress(content, int(self._sizes[i]) + 1)
         if len(content) != self._sizes[i] or zlib.crc32(content) != self._checksums[i]:
-            raise zipfile.BadZipFile(f"Bad CRC-32 for file {name!r}")
+            raise zipfile.BadZipFile(f"Bad CRC-32 for file {self.names[i]!r}")
         return content
 
-    def _packed_bytes(self, i: int, name: str) -> bytes:
+    def _packed_bytes(self, i: int) -> bytes:
         # Workers that share a handle would read each other's bytes.
         file, count = self._file.value, int(self._packed[i])
         file.seek(int(self._offsets[i]))
-        read = file.read(LOCAL.size + len(name.encode()) + SLACK + count)
+        read = file.read(LOCAL.size + self.names.length(i) + SLACK + count)
         if len(read) < LOCAL.size or read[:4] != b"PK\3\4":
             raise zipfile.BadZipFile("Bad magic number for file header")
         _, *lengths = LOCAL.unpack_from(read)
         begin = LOCAL.size + sum(lengths)
         missing = begin + count - len(read)
         return (read + file.read(missing) if missing > 0 else read)[begin : begin + count]
-
-    def _find(self, name: str) -> int:
-        """The last entry of a name, by bisection."""
-        low = bisect_right(self.names, name)
-        if low == 0 or self.names[low - 1] != name:
-            raise KeyError(f"There is no item named {name!r} in the archive")
-        return low - 1
 
 
 def _unbuffered(path: str) -> IO[bytes]:

@@ -25,7 +25,7 @@ class HuggingFaceDataModule(RecordsDataModule):
     path> or binary; where bytes are null the file at the path is read, from the folder of its table if it is relative.
 
     Parquet is read row group by row group. A training order visits the row groups at random and is random within
-    windows of as many images as a process keeps encoded; it is a function of (seed, epoch), the same for any number of
+    windows, by default of 10,000 images; it is a function of (seed, epoch), the same for any number of
     processes and workers. Each of several workers reads every row group. Arrow files are mapped into memory, and their
     order is a permutation. Needs the extra ``parquet``, and ``datasets`` for names on the Hub.
 
@@ -39,7 +39,7 @@ class HuggingFaceDataModule(RecordsDataModule):
         test_share: share of images for the test split where no file is of test; 0 for none.
         config: of the several that a data set of the Hub may have.
         window: of parquet: images among which the order is random. Every process that loads keeps the row groups of so
-            many; None takes what 256 MiB hold.
+            many; None takes 10,000, but no more than 256 MiB hold.
         renumber: make classes only of the numbers that occur, named by them; None does so where fewer than one number
             in ten occurs and the schema names none.
         cache: ``ram``, ``disk`` or ``none``, as in `ImageFolderDataModule`.

@@ -16,6 +16,7 @@ from datamodules.image_files import file_stamp
 from datamodules.of_process import OfProcess
 
 HELD = 2**28  # bytes of encoded pictures that a process keeps of parquet files, at least those of two row groups
+WINDOW = 10_000  # pictures, at most, among which the order is random by default; more would only take more memory
 LARGE = 2**30  # bytes of a row group that is worth a warning
 OPEN = 16  # parquet files
 DIFFERING = {"image": "column of pictures", "label": "column of labels", "class_names": "names of classes"}
@@ -116,7 +117,7 @@ class ParquetRows(Tables):
         image: as in `Tables`.
         label: as in `Tables`.
         window: records among which a training order is random, which says how many row groups a process keeps; None
-            for those of `HELD` bytes.
+            for `WINDOW`, but no more than `HELD` bytes.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class ParquetRows(Tables):
         self.pieces = np.repeat(np.arange(len(counts)), counts)
         self.largest = max(sizes, default=0)
         number, mean = max(len(counts), 1), max(len(self) // max(len(counts), 1), 1)
-        self.window = window or mean * max(1, HELD * number // max(sum(sizes), 1))
+        self.window = window or mean * max(1, min(-(-WINDOW // mean), HELD * number // max(sum(sizes), 1)))
         self.held = -(-self.window // mean) + 1
 
     def schema(self, path: str) -> Any:
