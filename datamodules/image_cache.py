@@ -202,12 +202,12 @@ def available_memory() -> int | None:
     return min(free, default=None)
 
 
-def cache_folder(folder: str | None) -> Path:
-    """The folder named, or lit-gen/images in the user's cache (XDG)."""
+def user_cache(folder: str | None, kind: str) -> Path:
+    """The folder named, or lit-gen/<kind> in the user's cache (XDG)."""
     if folder is not None:
         return Path(folder).expanduser()
     home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "lit-gen" / "images"
+    return (Path(home) if home else Path.home() / ".cache") / "lit-gen" / kind
 
 
 def _checksum(image: np.ndarray) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from datamodules.datasets import SPLITS, BatchDataset, Split, split_sizes
-from datamodules.image_cache import CachedImageFiles, cache_folder, in_memory, on_disk
+from datamodules.image_cache import CachedImageFiles, in_memory, on_disk, user_cache
 from datamodules.image_files import ImageFiles, file_stamp, pages_of
 from datamodules.image_tree import ImageTree
 from datamodules.pictures import PicturesDataModule
@@ -190,7 +190,7 @@ class ImageFolderDataModule(PicturesDataModule):
                 f"{path.removeprefix(self.root).lstrip('/')}\0{file_stamp(path, self.tree.archive)}\0{page}"
                 for path, page in every
             ]
-            cache = on_disk(stamps, self._shape, self.root, cache_folder(self.cache_folder), self.reading)
+            cache = on_disk(stamps, self._shape, self.root, user_cache(self.cache_folder, "images"), self.reading)
         slot = {key: i for i, key in enumerate(every)}
         return {
             split: CachedImageFiles(

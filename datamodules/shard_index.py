@@ -5,9 +5,10 @@ import os
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from datamodules.datasets import Split
 from datamodules.decoding import EXTENSIONS
 from datamodules.formats.containers import DAMAGE
 from datamodules.splits import split_in
+from lit_gen.files import whole_file
 
 INDEX = "index.npz"
 # Indices hold places in this list: new suffixes come last.
@@ -65,21 +67,41 @@ class ShardIndex:
             found = sorted((e.name, e.stat().st_size) for e in entries if e.name.endswith(".tar") and e.is_file())
         if not found:
             raise ValueError(f"root: no shard (.tar) in {str(folder)!r}")
-        names, sizes = np.array([name for name, _ in found]), np.array([size for _, size in found])
-        stored = cls._stored(folder / INDEX)
-        if stored is not None and np.array_equal(stored.shards, names) and np.array_equal(stored.sizes, sizes):
+        stored = cls.stored(folder / INDEX)
+        if stored is not None and stored.is_of(dict(found)):
             return stored
+        return cls.made(str(folder), dict(found), lambda name: open(folder / name, "rb"))
+
+    def is_of(self, sizes: Mapping[str, int]) -> bool:
+        """Whether it is up to date, by names and bytes of the shards."""
+        return dict(zip(self.shards.tolist(), self.sizes.tolist(), strict=True)) == dict(sizes)
+
+    @classmethod
+    def made(cls, folder: str, found: Mapping[str, int], opened: Callable[[str], IO[bytes]]) -> "ShardIndex":
+        """An index made by reading the headers of shards.
+
+        Args:
+            folder: what messages call it.
+            found: bytes of each shard, sorted by their names.
+            opened: opens one.
+
+        Raises:
+            ValueError: one that is damaged or not of the format.
+        """
         left_out: Counter[str] = Counter()
-        rows = [(i, *row) for i, name in enumerate(names) for row in read_headers(folder / str(name), left_out)]
+        rows = []
+        for i, name in enumerate(found):
+            with opened(name) as file:
+                rows += [(i, *row) for row in read_headers(file, f"{folder}/{name}", left_out)]
         if len({type(row[4]) for row in rows} - {type(None)}) > 1:
-            raise ValueError(f"root: some samples of {str(folder)!r} have numbers as labels and some have words")
+            raise ValueError(f"root: some samples of {folder!r} have numbers as labels and some have words")
         words = sorted({label for *_, label in rows if isinstance(label, str)})
         place = {word: i for i, word in enumerate(words)}
         labels = [-1 if label is None else place[label] if isinstance(label, str) else label for *_, label in rows]
         shard, offset, length, suffix = np.array([row[:4] for row in rows], dtype=np.int64).reshape(len(rows), 4).T
         return cls(
-            names,
-            sizes,
+            np.array([*found]),
+            np.array([*found.values()]),
             shard,
             offset,
             length,
@@ -90,10 +112,10 @@ class ShardIndex:
             counts=np.array([*left_out.values()], dtype=np.int64),
         )
 
-    def passed_over(self, folder: Path) -> dict[str, int]:
-        """Members that are no part of a sample, and files beside the shards, by kind."""
+    def passed_over(self, folder: Path | None) -> dict[str, int]:
+        """Members that are no part of a sample, and files beside the shards in a folder, by kind."""
         counts = Counter(dict(zip(self.left_out.tolist(), self.counts.tolist(), strict=True)))
-        for path in folder.iterdir():
+        for path in folder.iterdir() if folder is not None else ():
             if path.suffix != ".tar" and path.name != INDEX:
                 counts["hidden" if path.name.startswith(".") else f"{path.suffix or path.name} beside the shards"] += 1
         return {what: count for what, count in counts.items() if count}
@@ -103,12 +125,18 @@ class ShardIndex:
         return replace(self, words=np.array(names, dtype=str))
 
     @classmethod
-    def _stored(cls, path: Path) -> "ShardIndex | None":
+    def stored(cls, path: Path) -> "ShardIndex | None":
+        """The index of a file; None if there is none, or it can't be read."""
         try:
             with np.load(path, allow_pickle=False) as archive:
                 return cls(**{name: archive[name] for name in cls.__dataclass_fields__ if name in archive.files})
         except DAMAGE:
             return None
+
+    def write(self, path: Path) -> None:
+        """Keep it in a file."""
+        with whole_file(path) as file:
+            np.savez_compressed(file, **asdict(self))
 
     def described(self, row: int) -> str:
         """The shard of a row, and the number of its image there."""
@@ -131,25 +159,28 @@ class ShardIndex:
         return np.flatnonzero(mine[self.shard])
 
 
-def read_headers(path: Path, left_out: Counter[str]) -> Iterator[tuple[int, int, int, int | str | None]]:
+def read_headers(
+    file: IO[bytes], path: str, left_out: Counter[str]
+) -> Iterator[tuple[int, int, int, int | str | None]]:
     """Offset, length, suffix and label of each sample's image.
 
     Args:
-        path: the shard.
+        file: the shard.
+        path: what messages call it.
         left_out: counts the members that are no part of a sample, by suffix.
 
     Raises:
         ValueError: not an uncompressed tar, or a sample without exactly one image.
     """
     try:
-        with tarfile.open(path, "r:") as tar:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
             yield from _samples(tar, path, left_out)
     except (tarfile.TarError, EOFError) as error:
         raise ValueError(f"{path}: not a whole, uncompressed tar file: {error}") from None
 
 
 def _samples(
-    tar: tarfile.TarFile, path: Path, left_out: Counter[str]
+    tar: tarfile.TarFile, path: str, left_out: Counter[str]
 ) -> Iterator[tuple[int, int, int, int | str | None]]:
     key, image = "", None
     label: int | str | None = None
@@ -182,7 +213,7 @@ def _samples(
         yield *_required(image, key, path), label
 
 
-def _label_of(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> int | str | None:
+def _label_of(tar: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> int | str | None:
     """The label that a sample's .json says, None if it says none."""
     content = tar.extractfile(member)
     try:
@@ -197,7 +228,7 @@ def _label_of(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> int 
     return label
 
 
-def _required(image: tuple[int, int, int] | None, key: str, path: Path) -> tuple[int, int, int]:
+def _required(image: tuple[int, int, int] | None, key: str, path: str) -> tuple[int, int, int]:
     if image is None:
         raise ValueError(f"{path}: sample {key} has no image; accepted are {', '.join(SUFFIXES)}")
     return image

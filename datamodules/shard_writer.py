@@ -2,7 +2,6 @@
 
 import io
 import tarfile
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +49,7 @@ def write_shards(data: DataModule, folder: str | Path, images_per_shard: int = 1
 
 def write_index(folder: Path, class_names: tuple[str, ...]) -> None:
     """Write where the images of a folder's shards begin, and what their classes are called."""
-    with open(folder / INDEX, "wb") as file:
-        np.savez_compressed(file, **asdict(ShardIndex.of(folder).named(class_names)))
+    ShardIndex.of(folder).named(class_names).write(folder / INDEX)
 
 
 def add_member(tar: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -1,6 +1,6 @@
 """Images, or points, of shards in a folder, and what they are. Imports no Lightning."""
 
-import io
+import re
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from datamodules.datasets import SPLITS, BatchDataset, Split
-from datamodules.decoding import read_header
+from datamodules.image_cache import user_cache
 from datamodules.labels import Classes
 from datamodules.pixel_values import MAX_PIXELS, Reading
-from datamodules.shard_index import SUFFIXES, ShardIndex
+from datamodules.remote import RemoteFolder, is_remote
+from datamodules.shard_index import INDEX, SUFFIXES, ShardIndex
 from datamodules.shards import ShardImages, read_array
 from datamodules.summary import Found, look_at_files
 
@@ -32,6 +33,8 @@ class ShardedImages:
         alpha: Literal["white", "drop"] = "white",
         max_pixels: int = MAX_PIXELS,
         labels: Literal["auto", "none"] = "auto",
+        cache_folder: str | None = None,
+        cache_gib: float | None = None,
     ) -> None:
         size = (image_size, image_size) if isinstance(image_size, int) else image_size
         if size is not None and min(size) < 1:
@@ -40,7 +43,16 @@ class ShardedImages:
             raise ValueError(f"channels={channels}: must be 1 (grey), 3 (RGB) or None")
         if labels not in ("auto", "none"):
             raise ValueError(f"labels={labels!r}: must be 'auto' or 'none'")
+        if not is_remote(root) and (cache_folder is not None or cache_gib is not None):
+            raise ValueError(
+                f"cache_folder={cache_folder}, cache_gib={cache_gib}: copies are only kept of shards at a URL, and "
+                f"root={root!r} is none"
+            )
+        if cache_gib is not None and not cache_gib > 0:
+            raise ValueError(f"cache_gib={cache_gib}: must be above 0, or None")
         self.root = root
+        most = None if cache_gib is None else int(cache_gib * 2**30)
+        self.folder = RemoteFolder(root, user_cache(cache_folder, "shards"), most) if is_remote(root) else Path(root)
         self._labelled = labels != "none"
         self.renumber = renumber
         self.reading = Reading(white, alpha, max_pixels)
@@ -49,7 +61,7 @@ class ShardedImages:
     @cached_property
     def index(self) -> ShardIndex:
         """Where the images are."""
-        return ShardIndex.of(Path(self.root))
+        return _index_of(self.folder) if isinstance(self.folder, RemoteFolder) else ShardIndex.of(self.folder)
 
     @cached_property
     def image_shape(self) -> tuple[int, ...]:
@@ -57,14 +69,10 @@ class ShardedImages:
         first = self.index.split("train")
         if len(first) == 0:
             raise ValueError(f"root: no training image in {self.root!r}")
-        row = int(first[0])
-        path = Path(self.root) / str(self.index.shards[self.index.shard[row]])
-        with open(path, "rb") as file:
-            file.seek(int(self.index.offset[row]))
-            content = file.read(int(self.index.length[row]))
-        if SUFFIXES[self.index.suffix[row]] == "npy":
-            return read_array(content, f"{path}: its first array").shape
-        header = read_header(io.BytesIO(content), f"{path}: its first image", self.reading)
+        pictures = ShardImages(self.folder, self.index, first[:1], torch.zeros(1), (), self.reading)
+        if SUFFIXES[self.index.suffix[first[0]]] == "npy":
+            return read_array(pictures.opened(0).read(), pictures.described(0)).shape
+        header = pictures.header(0)
         height, width = self._size or header.size
         return (self._channels or (1 if header.grey else 3), height, width)
 
@@ -100,9 +108,22 @@ class ShardedImages:
         rows = {split: self.index.split(split) for split in SPLITS}
         labels = {split: self._labels(mine) for split, mine in rows.items()}
         return {
-            split: ShardImages(Path(self.root), self.index, mine, labels[split], self.image_shape, self.reading)
+            split: ShardImages(self.folder, self.index, mine, labels[split], self.image_shape, self.reading)
             for split, mine in rows.items()
         }
+
+    def check_cache(self, window: int) -> None:
+        """Refuse to keep fewer copies than a window reads from, each of which would be made again for every batch."""
+        most = self.folder.most if isinstance(self.folder, RemoteFolder) else None
+        if most is None:
+            return
+        count, index = len(self.index.shards), self.index
+        needed = min(count, -(-window * count // max(1, len(index.shard))) + 1) * int(index.sizes.max())
+        if needed > most:
+            raise ValueError(
+                f"cache_gib={most / 2**30:g}: a window of {window:,} images reads from shards of "
+                f"{needed / 2**30:.3g} GiB; keep as many, or give a smaller window"
+            )
 
     def _labels(self, rows: np.ndarray) -> Tensor:
         if not self.class_names:
@@ -112,7 +133,8 @@ class ShardedImages:
     def found(self, look: int | None) -> Found:
         """Sizes, channels and values of at most `look` images, all if None, and what is left out."""
         parts = [self.datasets[split] for split in SPLITS]
-        found = look_at_files(parts, self.index.passed_over(Path(self.root)), (), look)
+        folder = None if isinstance(self.folder, RemoteFolder) else self.folder
+        found = look_at_files(parts, self.index.passed_over(folder), (), look)
         return found if self._channels is not None else replace(found, notes=(*found.notes, *self._greyed(found)))
 
     def _greyed(self, found: Found) -> list[str]:
@@ -123,3 +145,22 @@ class ShardedImages:
         looked = sum(found.channels.values())
         told = f"{coloured} of {looked} pictures looked at lose their colours"
         return [f"{told}, as the first is grey; channels=3 keeps them"]
+
+
+def _index_of(folder: RemoteFolder) -> ShardIndex:
+    """The index beside shards elsewhere; where there is none, one made of their headers, which copies each once."""
+    copy = folder.newest(INDEX)
+    if copy is not None:
+        index = ShardIndex.stored(copy)
+        if index is None:
+            raise ValueError(f"root={folder.told!r}: {INDEX} is no index of shards")
+        strange = [name for name in index.shards.tolist() if re.fullmatch(r"[^/\\]+\.tar", name) is None]
+        if strange:
+            raise ValueError(f"root={folder.told!r}: {INDEX} names {strange[0]!r}, which is no shard of the folder")
+        return index
+    sizes, own = folder.sizes(".tar"), folder.path / f"made-{INDEX}"
+    index = ShardIndex.stored(own)
+    if index is None or not index.is_of(sizes):
+        index = ShardIndex.made(folder.told, sizes, lambda name: folder.open(name, sizes[name]))
+        index.write(own)
+    return index

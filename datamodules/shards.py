@@ -20,6 +20,7 @@ from datamodules.decoding import Header, decode, examine, read_extremes, read_he
 from datamodules.formats.containers import DAMAGE
 from datamodules.of_process import OfProcess
 from datamodules.pixel_values import DEFAULT, Reading
+from datamodules.remote import RemoteFolder
 from datamodules.shard_index import SUFFIXES, ShardIndex
 
 OPEN = 64  # shards that a process keeps open
@@ -29,7 +30,7 @@ class ShardImages(BatchDataset):
     """Images of one split as uint8 (C, H, W), or points as float32 (D,), decoded at every access.
 
     Args:
-        folder: where the shards are.
+        folder: where the shards are, here or elsewhere.
         index: of all of them.
         rows: the split's rows of the index.
         labels: class of each of them (n,).
@@ -41,7 +42,7 @@ class ShardImages(BatchDataset):
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | RemoteFolder,
         index: ShardIndex,
         rows: np.ndarray,
         labels: Tensor,
@@ -98,7 +99,7 @@ class ShardImages(BatchDataset):
 
     def described(self, i: int) -> str:
         """What errors call image i."""
-        return f"{self.folder / str(self.index.shards[self.index.shard[self.rows[i]]])}: image {i}"
+        return f"{self._path(self.index.shard[self.rows[i]])}: image {i}"
 
     def _contents(self, indices: list[int]) -> Iterator[tuple[int, tuple[bytes, str, str]]]:
         """Bytes, suffix and name of the images, forwards through each shard."""
@@ -114,12 +115,22 @@ class ShardImages(BatchDataset):
         opened = self._opened.value
         found = opened.pop(shard, None)
         if found is None:
-            path = str(self.folder / str(self.index.shards[shard]))
-            found = path, open(path, "rb")  # noqa: SIM115
+            found = self._path(shard), self._open(shard)
             while len(opened) >= OPEN:
                 opened.popitem(last=False)[1][1].close()
         opened[shard] = found
         return found
+
+    def _path(self, shard: int) -> str:
+        """What messages call a shard."""
+        folder = self.folder.told if isinstance(self.folder, RemoteFolder) else self.folder
+        return f"{folder}/{self.index.shards[shard]}"
+
+    def _open(self, shard: int) -> IO[bytes]:
+        name = str(self.index.shards[shard])
+        if isinstance(self.folder, RemoteFolder):
+            return self.folder.open(name, int(self.index.sizes[shard]))
+        return open(self.folder / name, "rb")
 
     def _decoded(self, content: bytes, suffix: str, name: str) -> np.ndarray:
         if suffix != "npy":

@@ -24,6 +24,10 @@ class StreamingDataModule(DataModule):
     with an ``index.npz`` of where the images begin; without a current one the headers are read at the start, which
     takes a minute or so for a million.
 
+    A root may be a URL: ``https://…``, or ``hf://datasets/OWNER/NAME``, ``s3://…`` and others for which `fsspec` finds
+    its package. Each shard is copied when it is first needed, its size compared with the index. Without an index there
+    the folder is listed, and all shards are copied once to read their headers.
+
     The order is a function of (seed, epoch) and the same for any number of processes and workers; every process reads
     only its own images. A resumed run goes on in the middle of an epoch and reads nothing of what it leaves out.
 
@@ -41,6 +45,9 @@ class StreamingDataModule(DataModule):
         alpha: transparent pixels are laid on ``white``, or the alpha channel is left out (``drop``).
         max_pixels: larger pictures are refused before they are unpacked.
         labels: ``auto``, or ``none`` for no labels, where only some samples have one.
+        cache_folder: where copies of shards at a URL are kept; by default a folder in ``XDG_CACHE_HOME`` or
+            ``~/.cache``.
+        cache_gib: how many GiB of copies are kept, those that were used last; None for all.
         **kwargs: batch_size, num_workers, flip, seed and the loader's options of `DataModule`.
     """
 
@@ -55,13 +62,16 @@ class StreamingDataModule(DataModule):
         alpha: Literal["white", "drop"] = "white",
         max_pixels: int = MAX_PIXELS,
         labels: Literal["auto", "none"] = "auto",
+        cache_folder: str | None = None,
+        cache_gib: float | None = None,
         **kwargs: Any,
     ):
         root = os.fspath(root)
         super().__init__(**kwargs)
         if window < 1:
             raise ValueError(f"window={window}: must be at least 1")
-        self._shards = ShardedImages(root, image_size, channels, renumber, white, alpha, max_pixels, labels)
+        pictures = (image_size, channels, renumber, white, alpha, max_pixels, labels)
+        self._shards = ShardedImages(root, *pictures, cache_folder, cache_gib)
         self.root, self.reading = root, self._shards.reading
         self.name = Path(root).resolve().name
         self.window = window
@@ -87,7 +97,12 @@ class StreamingDataModule(DataModule):
         return self._shards.class_names
 
     def read(self) -> dict[Split, BatchDataset]:
-        """Divides the index; the images are read batch by batch."""
+        """Divides the index; the images are read batch by batch.
+
+        Raises:
+            ValueError: the copies that are kept of shards at a URL don't hold a window.
+        """
+        self._shards.check_cache(self.window)
         return self._shards.datasets
 
     def found(self, look: int | None) -> Found:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from datamodules.datasets import SPLITS, BatchDataset, Split
 from datamodules.formats.records import Collection, RecordImages, Records
-from datamodules.image_cache import Cached, PixelCache, cache_folder, in_memory, on_disk
+from datamodules.image_cache import Cached, PixelCache, in_memory, on_disk, user_cache
 from datamodules.loader import ShuffledSampler, WindowSampler
 from datamodules.pictures import PicturesDataModule
 from datamodules.pixel_values import DEFAULT, Reading
@@ -77,7 +77,7 @@ class RecordsDataModule(PicturesDataModule):
         if self.cache == "ram":
             return in_memory(count, self._shape)
         stamps = [collection.records.stamp(record) for record in range(count)]
-        return on_disk(stamps, self._shape, self.root, cache_folder(self.cache_folder), self.reading)
+        return on_disk(stamps, self._shape, self.root, user_cache(self.cache_folder, "images"), self.reading)
 
     def found(self, look: int | None) -> Found:
         """Sizes, channels and values of at most `look` images, all if None, and what is left out."""
