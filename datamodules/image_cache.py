@@ -202,14 +202,6 @@ def available_memory() -> int | None:
     return min(free, default=None)
 
 
-def user_cache(folder: str | None, kind: str) -> Path:
-    """The folder named, or lit-gen/<kind> in the user's cache (XDG)."""
-    if folder is not None:
-        return Path(folder).expanduser()
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "lit-gen" / kind
-
-
 def _checksum(image: np.ndarray) -> int:
     return zlib.crc32(image.data) or 1  # 0 is for none
 

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 
 from datamodules.datasets import SPLITS, BatchDataset, Split, split_sizes
-from datamodules.image_cache import CachedImageFiles, in_memory, on_disk, user_cache
+from datamodules.image_cache import CachedImageFiles, in_memory, on_disk
 from datamodules.image_files import ImageFiles, file_stamp, pages_of
 from datamodules.image_tree import ImageTree
 from datamodules.pictures import PicturesDataModule
 from datamodules.pixel_values import MAX_PIXELS
 from datamodules.summary import Found, look_at_files
+from lit_gen.files import user_cache
 
 
 class ImageFolderDataModule(PicturesDataModule):

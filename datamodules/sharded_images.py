@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from datamodules.datasets import SPLITS, BatchDataset, Split
-from datamodules.image_cache import user_cache
 from datamodules.labels import Classes
 from datamodules.pixel_values import MAX_PIXELS, Reading
 from datamodules.remote import RemoteFolder, is_remote
 from datamodules.shard_index import INDEX, SUFFIXES, ShardIndex
 from datamodules.shards import ShardImages, read_array
 from datamodules.summary import Found, look_at_files
+from lit_gen.files import user_cache
 
 
 class ShardedImages:

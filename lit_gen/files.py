@@ -109,6 +109,14 @@ def let_go(path: str | Path, held: IO[bytes]) -> None:
     held.close()
 
 
+def user_cache(folder: str | None, kind: str) -> Path:
+    """The folder named, or lit-gen/<kind> in the user's cache (XDG)."""
+    if folder is not None:
+        return Path(folder).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "lit-gen" / kind
+
+
 def read_json(path: str | Path) -> dict[str, Any]:
     """What a JSON file of names and values says; nothing where it is none, or isn't there."""
     try:

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from datamodules.datasets import SPLITS, BatchDataset, Split
 from datamodules.formats.records import Collection, RecordImages, Records
-from datamodules.image_cache import Cached, PixelCache, in_memory, on_disk, user_cache
+from datamodules.image_cache import Cached, PixelCache, in_memory, on_disk
 from datamodules.loader import ShuffledSampler, WindowSampler
 from datamodules.pictures import PicturesDataModule
 from datamodules.pixel_values import DEFAULT, Reading
 from datamodules.summary import Found, look_at_files
+from lit_gen.files import user_cache
 
 
 class CachedRecordImages(Cached, RecordImages):
