@@ -74,7 +74,7 @@ class Screening:
 
     def __init__(self, x: Tensor, y: Tensor) -> None:
         self.within, dim = x is y, x.shape[1]
-        low = torch.bfloat16 if dim >= FROM_DIM and fast_bfloat16(False) else torch.float32
+        low = low_precision(dim)
         centre = sum((part.double().sum(0) for part in y.split(BLOCK)), torch.zeros(dim, dtype=torch.float64)) / len(y)
         scale = max(abs(float(end)) for rows in (x, y) for end in rows.aminmax()) * 2 * dim**0.5 or 1.0
         self.x = Screen(x, centre, scale, low)
@@ -145,6 +145,11 @@ class Screening:
 def worth_it(x: Tensor, y: Tensor) -> bool:
     """Whether the rows lie on a CPU and are many."""
     return x.device.type == y.device.type == "cpu" and len(x) * len(y) >= FROM_PAIRS
+
+
+def low_precision(dim: int) -> torch.dtype:
+    """What products of rows of so many numbers are best taken in: bfloat16 where the processor has it."""
+    return torch.bfloat16 if dim >= FROM_DIM and fast_bfloat16(False) else torch.float32
 
 
 def parts(count: int) -> list[slice]:
