@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lit_gen.metrics.screening import Found, Screening, worth_it
-from lit_gen.precision import to_float64
+from lit_gen.precision import full_float32, to_float64
 
 BLOCK = 1024  # rows by rows of one block of distances, which bounds the memory
 
@@ -25,6 +25,7 @@ class Held(NamedTuple):
     used: Tensor
 
 
+@full_float32()
 def held(x: Tensor, y: Tensor, radii_x: Tensor, radii_y: Tensor) -> Held:
     """Rows within balls about the rows of the other set, of all radii from one pass.
 

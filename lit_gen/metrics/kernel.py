@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from lit_gen.metrics.kernel_terms import mean_kernel, usual_scatters
-from lit_gen.precision import float64_device
+from lit_gen.precision import float64_device, full_float32
 
 BLOCK = 512  # rows by rows of one block of the kernel matrix, which bounds the memory
 
@@ -12,6 +12,7 @@ BLOCK = 512  # rows by rows of one block of the kernel matrix, which bounds the 
 Scatter = Tensor | None
 
 
+@full_float32()
 def kernel_distance(
     samples: Tensor, real: Tensor, within_real: float | None = None, scatters: tuple[Scatter, Scatter] = (None, None)
 ) -> float:
@@ -42,6 +43,7 @@ def kernel_distance(
     return within - 2 * (_mean_between(samples, real) if between is None else between)
 
 
+@full_float32()
 def kernel_within(rows: Tensor, scatter: Scatter = None) -> float:
     """The kernel's mean over all pairs of different rows ``(n, D)``, n ≥ 2, each pair computed once.
 

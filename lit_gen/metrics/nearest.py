@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from lit_gen.metrics.screening import BLOCK, Found, Screening, parts, worth_it
+from lit_gen.precision import full_float32
 
 FIRST = 3  # blocks beside each other that say how far the nearest are at most
 HELD = 128  # pairs held for each row
@@ -11,6 +12,7 @@ HELD = 128  # pairs held for each row
 Nearest = tuple[Tensor, Tensor]
 
 
+@full_float32()
 def screened_nearest(x: Tensor, y: Tensor, of_x: int, of_y: int = 0) -> tuple[Nearest, Nearest] | None:
     """Distances and positions of each row's nearest in the other set, for both sets from one pass.
 

@@ -86,7 +86,7 @@ class Screening:
 
     @property
     def trusted(self) -> bool:
-        """Whether products are as exact as they should be: PyTorch may be told to take less, or a kernel be wrong."""
+        """Whether some of the products are as exact as they should be, which a processor's kernel might not be."""
         x, y, some = self.x, self.y, slice(0, BLOCK)
         true = x.low[:8].double() @ y.low[some].double().T
         found = self.products(some, some)[:8].double()

@@ -150,12 +150,12 @@ def neighbours(rounds: int) -> None:
     print("Precision, recall, density, coverage, d = 2048, n = 10,000")
     for name in sides:
         spent, first = (statistics.median(seconds[each]) for each in (name, "ours"))
-        peak = subprocess.run([sys.executable, __file__, name], capture_output=True, text=True, check=True).stdout
+        done = subprocess.run([sys.executable, __file__, name], capture_output=True, text=True, check=True)
         apart = max(abs(value - values["ours"][key]) for key, value in values[name].items())
         rounded = ", ".join(f"{key} {value:.7g}" for key, value in values[name].items())
         print(
-            f"  {name:<16} {spent:8.2f} s  {spent / first:6.2f} x  {peak.strip():>6} MiB  at most {apart:.1e} from ours: "
-            f"{rounded}",
+            f"  {name:<16} {spent:8.2f} s  {spent / first:6.2f} x  {done.stdout.strip():>6} MiB  "
+            f"at most {apart:.1e} from ours: {rounded}",
             flush=True,
         )
     if missing := NEIGHBOURS.keys() - sides.keys():
