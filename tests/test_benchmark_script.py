@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts" / "benchmark"))
 import scores
@@ -41,3 +42,11 @@ def test_the_peak_is_this_process_own():
     block = bytearray(64 * 2**20)
     assert scores.peak_kib() >= before
     assert len(block) // 1024 < scores.peak_kib()
+
+
+@pytest.mark.parametrize("side", ["prdc", "torch_fidelity"])
+def test_the_sides_of_scores_by_neighbours_agree(side):
+    pytest.importorskip(side)
+    samples, real = (torch.randn(60, 8, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    ours, theirs = scores.ours(samples, real), scores.NEIGHBOURS[side](samples, real)
+    assert theirs == pytest.approx({name: ours[name] for name in theirs}, abs=1e-6)

@@ -70,7 +70,13 @@ class Features:
     @cached_property
     def kernel_within(self) -> float:
         """The kernel distance's part that these images alone decide: of the real ones, computed once."""
-        return kernel_within(self.rows)
+        return kernel_within(self.rows, self.scatter)
+
+    @property
+    def scatter(self) -> Tensor | None:
+        """Σ (x − μ)(x − μ)ᵀ of the rows kept, where they are all rows and more than D, as for a covariance."""
+        count, (kept, dim) = self.moments.count, self.rows.shape
+        return self.moments.covariance * (count - 1) if count == kept > dim and self.moments.has_covariance else None
 
     @property
     def labelled(self) -> bool:

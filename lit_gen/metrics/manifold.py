@@ -5,7 +5,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from lit_gen.precision import to_float64
+from lit_gen.metrics.balls import Held, held, squared_distances
+from lit_gen.metrics.nearest import screened_nearest
+from lit_gen.precision import float64_device, to_float64
 
 BLOCK = 1024  # queries by rows of one block of distances, which bounds the memory
 
@@ -14,7 +16,8 @@ def nearest(queries: Tensor, rows: Tensor, k: int, themselves: bool = False) -> 
     """Distances ``(N, k)``, ascending, and positions ``(N, k)`` of the k nearest rows of each query.
 
     Neighbours are found by |x|² − 2 x·y + |y|² in float64 about the rows' mean, and their distances then computed
-    anew from the differences: the short form loses all digits where x and y are nearly the same.
+    anew from the differences: the short form loses all digits where x and y are nearly the same. Equal differences
+    give equal distances, since the rows themselves are taken, not those about the mean.
 
     Args:
         queries: ``(N, D)``.
@@ -25,47 +28,25 @@ def nearest(queries: Tensor, rows: Tensor, k: int, themselves: bool = False) -> 
     available = len(rows) - themselves
     if not 1 <= k <= available:
         raise ValueError(f"{k} nearest neighbours among {available} rows: too few")
-    queries, rows = _centred(queries, rows)
+    queries, rows = (x.to(float64_device(x.device)) for x in (queries, rows))
+    centred, others_centred = _centred(queries, rows)
     distances, positions = [], []
-    for start, block in enumerate(queries.split(BLOCK)):
+    for start, block in enumerate(centred.split(BLOCK)):
+        own = queries[start * BLOCK : (start + 1) * BLOCK].double()
         best, found = block.new_zeros(len(block), 0), torch.zeros(len(block), 0, dtype=torch.int64, device=block.device)
-        for offset, others in enumerate(rows.split(BLOCK)):
-            squared = _squared(block, others)
+        for offset, others in enumerate(others_centred.split(BLOCK)):
+            squared = squared_distances(block, others)
             if themselves and start == offset:
                 squared.fill_diagonal_(torch.inf)
             values, where = squared.topk(min(k, len(others)), largest=False)
             best, found = torch.cat([best, values], 1), torch.cat([found, where + offset * BLOCK], 1)
             best, order = best.topk(min(k, best.shape[1]), largest=False)
             found = found.gather(1, order)
-        exact = torch.stack([(block - rows[column]).norm(dim=1) for column in found.T], 1)
+        exact = torch.stack([(own - rows[column].double()).norm(dim=1) for column in found.T], 1)
         exact, order = exact.sort(1)
         distances.append(exact)
         positions.append(found.gather(1, order))
     return torch.cat(distances), torch.cat(positions)
-
-
-def inside(queries: Tensor, centres: Tensor, radii: Tensor) -> tuple[Tensor, Tensor]:
-    """How many balls hold each query ``(N,)``, and how many queries each ball holds ``(M,)``.
-
-    Balls are closed, with a slack of the rounding error of distances, so that a row copied exactly is always found.
-
-    Args:
-        queries: ``(N, D)``.
-        centres: ``(M, D)``.
-        radii: ``(M,)``.
-    """
-    queries, centres = _centred(queries, centres)
-    largest = max(float(queries.square().sum(1).max()), float(centres.square().sum(1).max()))
-    reach = to_float64(radii).square() + 64 * torch.finfo(torch.float64).eps * largest
-    of_query = torch.zeros(len(queries), dtype=torch.int64, device=queries.device)
-    of_ball = torch.zeros(len(centres), dtype=torch.int64, device=queries.device)
-    for start in range(0, len(queries), BLOCK):
-        for offset in range(0, len(centres), BLOCK):
-            q, c = slice(start, start + BLOCK), slice(offset, offset + BLOCK)
-            hits = _squared(queries[q], centres[c]) <= reach[c]
-            of_query[q] += hits.sum(1)
-            of_ball[c] += hits.sum(0)
-    return of_query, of_ball
 
 
 class Neighbours:
@@ -87,22 +68,37 @@ class Neighbours:
     @cached_property
     def among_samples(self) -> Tensor:
         """Distances ``(N, k)`` of each sample to its nearest others."""
-        return nearest(self.samples, self.samples, self.k, themselves=True)[0]
+        return self._among(self.samples)
 
     @cached_property
     def among_real(self) -> Tensor:
         """Distances ``(M, k)`` of each datum to its nearest others."""
-        return nearest(self.real, self.real, self.k, themselves=True)[0]
+        return self._among(self.real)
 
-    @cached_property
+    @property
     def of_samples(self) -> tuple[Tensor, Tensor]:
         """Distances and positions ``(N, 2)`` of each sample's two nearest data."""
-        return nearest(self.samples, self.real, 2)
+        return self._between[0]
 
-    @cached_property
+    @property
     def of_real(self) -> Tensor:
         """Distances ``(M,)`` of each datum's nearest sample."""
-        return nearest(self.real, self.samples, 1)[0][:, 0]
+        return self._between[1][0][:, 0]
+
+    @cached_property
+    def held(self) -> Held:
+        """Samples x and data y within balls to the first k neighbours of the other set."""
+        return held(self.samples, self.real, self.among_samples, self.among_real)
+
+    def _among(self, rows: Tensor) -> Tensor:
+        screened = screened_nearest(rows, rows, self.k)
+        return (screened[0] if screened else nearest(rows, rows, self.k, themselves=True))[0]
+
+    @cached_property
+    def _between(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Distances and positions of each sample's two nearest data, and of each datum's nearest sample."""
+        screened = screened_nearest(self.samples, self.real, 2, 1)
+        return screened or (nearest(self.samples, self.real, 2), nearest(self.real, self.samples, 1))
 
     def precision_recall(self, k: int = 3) -> dict[str, float]:
         """``precision``: share of samples among the data; ``recall``: share of data among the samples.
@@ -110,9 +106,7 @@ class Neighbours:
         A set's manifold is the union of balls about its features that reach to their k-th nearest neighbour
         (Kynkäänniemi et al. 2019, arXiv:1904.06991). In [0, 1], 1 is best.
         """
-        among_real, _ = inside(self.samples, self.real, self.among_real[:, k - 1])
-        among_samples, _ = inside(self.real, self.samples, self.among_samples[:, k - 1])
-        return {"precision": _share(among_real > 0), "recall": _share(among_samples > 0)}
+        return {"precision": _share(self.held.x[:, k - 1] > 0), "recall": _share(self.held.y[:, k - 1] > 0)}
 
     def density_coverage(self, k: int = 5) -> dict[str, float]:
         """``density``: mean number of the data's balls about a sample over k; ``coverage``: share of balls in use.
@@ -120,7 +114,7 @@ class Neighbours:
         (Naeem et al. 2020, arXiv:2002.09797.) Both are about 1 at best; density may be larger, and is not thrown off
         by single outliers of the data. Of an exact copy of the data density is (k + 1) / k.
         """
-        balls, samples = inside(self.samples, self.real, self.among_real[:, k - 1])
+        balls, samples = self.held.x[:, k - 1], self.held.used[:, k - 1]
         return {"density": float(balls.double().mean()) / k, "coverage": _share(samples > 0)}
 
     def memorisation(self) -> dict[str, float]:
@@ -172,7 +166,7 @@ def mean_pairwise_distance(rows: Tensor) -> float:
         for j, others in enumerate(rows.split(BLOCK)):
             if j < i:
                 continue
-            distances = _squared(block, others).sqrt_()
+            distances = squared_distances(block, others).sqrt_()
             total += distances.fill_diagonal_(0).sum() if i == j else 2 * distances.sum()
     return float(total / (len(rows) * (len(rows) - 1)))
 
@@ -181,11 +175,6 @@ def _centred(queries: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     queries, rows = to_float64(queries), to_float64(rows)
     mean = rows.mean(0)
     return queries - mean, rows - mean
-
-
-def _squared(x: Tensor, y: Tensor) -> Tensor:
-    norms = x.square().sum(1)[:, None] + y.square().sum(1)
-    return norms.addmm_(x, y.T, alpha=-2).clamp_(min=0)
 
 
 def _share(hits: Tensor) -> float:

@@ -161,7 +161,7 @@ SCORES: dict[str, Score] = {
     ),
     "fd_class": Score(_class_frechet, "labels", "Fréchet distance within each class: mean and worst"),
     "kid": Score(
-        lambda c: {"kid": kernel_distance(*c.rows, within_real=c.real.kernel_within)},
+        lambda c: {"kid": kernel_distance(*c.rows, c.real.kernel_within, (c.samples.scatter, c.real.scatter))},
         "rows",
         "kernel distance over all pairs; lower is better",
     ),

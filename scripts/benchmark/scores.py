@@ -1,21 +1,26 @@
-"""The scores' speed beside torchmetrics and scipy, and the memory of a feature pass.
+"""The scores' speed beside torchmetrics, scipy, prdc and torch-fidelity, and their memory.
 
 `scripts/benchmark scores` calls it. Sides take turns on the same numbers; medians of this process' CPU seconds, ratios,
-and how far the results are apart. The memory is the most that a process of its own ever held.
+and how far the results are apart. The memory is the most that a process of its own held. prdc (which needs
+scikit-learn) and torch-fidelity take part where they are installed.
 """
 
+import contextlib
+import importlib.util
+import io
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import scipy.linalg
 import torch
 from torch import Tensor
 
-from lit_gen.metrics import FeatureBank, Moments, frechet_of_moments, kernel_distance, kernel_within
-from measure import cpu_seconds, interleaved, peak_kib
+from lit_gen.metrics import FeatureBank, Moments, Neighbours, frechet_of_moments, kernel_distance, kernel_within
+from measure import cpu_seconds, interleaved, kib, peak_kib
 
 DIM = 2048
 
@@ -23,6 +28,7 @@ DIM = 2048
 def scores(rounds: int) -> None:
     frechet(rounds)
     kernel(rounds)
+    neighbours(rounds)
     memory()
 
 
@@ -80,11 +86,15 @@ def frechet(rounds: int) -> None:
 
 
 def kernel(rounds: int) -> None:
-    """All pairs of 5,000 and 5,000 features, and of 10,000, against torchmetrics' 100 subsets of 1,000."""
+    """All pairs of 5,000 and 5,000 features, and of 10,000, against torchmetrics' 100 subsets of 1,000.
+
+    An evaluation knows the real ones' pairs from its second time on, and both sides' moments from the Fréchet distance.
+    """
     from torchmetrics.image.kid import poly_mmd
 
     for n in (5000, 10_000):
         samples, real = features(n, 0), features(n, 1)
+        scatters = tuple(Moments.of_rows(rows).covariance * (n - 1) for rows in (samples, real))
         within = kernel_within(real)
 
         def subsets(samples: Tensor = samples, real: Tensor = real, n: int = n) -> float:
@@ -93,15 +103,73 @@ def kernel(rounds: int) -> None:
             return float(torch.stack([poly_mmd(x, y) for x, y in pairs]).mean())
 
         sides = {
-            f"ours, all pairs of {n:,}, the real ones' known": lambda samples=samples, real=real, within=within: (
-                kernel_distance(samples, real, within)
-            ),
-            f"ours, all pairs of {n:,}, nothing known": lambda samples=samples, real=real: kernel_distance(
-                samples, real
-            ),
+            f"ours, all pairs of {n:,}, as in an evaluation": partial(kernel_distance, samples, real, within, scatters),
+            f"ours, all pairs of {n:,}, the real ones' known": partial(kernel_distance, samples, real, within),
+            f"ours, all pairs of {n:,}, nothing known": partial(kernel_distance, samples, real),
             "torchmetrics, 100 subsets of 1,000": subsets,
         }
         compare(f"Kernel distance, d = 2048, n = {n:,}", sides, rounds)
+
+
+def ours(samples: Tensor, real: Tensor) -> dict[str, float]:
+    """Precision and recall of 3 and of 5 neighbours, density and coverage of 5."""
+    of_five = Neighbours(samples, real)
+    other = {f"{name}_k5": value for name, value in of_five.precision_recall(5).items()}
+    return of_five.precision_recall() | of_five.density_coverage() | other
+
+
+def prdc(samples: Tensor, real: Tensor) -> dict[str, float]:
+    """All four of 5 neighbours."""
+    from prdc import compute_prdc
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        found = compute_prdc(real.numpy(), samples.numpy(), 5)
+    return {f"{name}_k5" if name in ("precision", "recall") else name: float(found[name]) for name in found}
+
+
+def torch_fidelity(samples: Tensor, real: Tensor) -> dict[str, float]:
+    """Precision and recall of 3 neighbours."""
+    from torch_fidelity.metric_prc import prc_features_to_metric
+
+    found = prc_features_to_metric(samples, real, verbose=False)
+    return {name: found[name] for name in ("precision", "recall")}
+
+
+NEIGHBOURS = {"ours": ours, "prdc": prdc, "torch_fidelity": torch_fidelity}
+
+
+def neighbours(rounds: int) -> None:
+    """Precision, recall, density and coverage of 10,000 and 10,000 features."""
+    sides = {name: side for name, side in NEIGHBOURS.items() if name == "ours" or importlib.util.find_spec(name)}
+    samples, real, values = features(10_000, 0), features(10_000, 1), {}
+
+    def keep(name: str) -> None:
+        values[name] = sides[name](samples, real)
+
+    seconds = interleaved({name: partial(cpu_seconds, keep, name) for name in sides}, rounds)
+    print("Precision, recall, density, coverage, d = 2048, n = 10,000")
+    for name in sides:
+        spent, first = (statistics.median(seconds[each]) for each in (name, "ours"))
+        done = subprocess.run([sys.executable, __file__, name], capture_output=True, text=True, check=True)
+        apart = max(abs(value - values["ours"][key]) for key, value in values[name].items())
+        rounded = ", ".join(f"{key} {value:.7g}" for key, value in values[name].items())
+        print(
+            f"  {name:<16} {spent:8.2f} s  {spent / first:6.2f} x  {done.stdout.strip():>6} MiB  "
+            f"at most {apart:.1e} from ours: {rounded}",
+            flush=True,
+        )
+    if missing := NEIGHBOURS.keys() - sides.keys():
+        print(f"  left out, not installed: {', '.join(sorted(missing))}")
+
+
+def neighbours_peak(name: str) -> None:
+    """Prints what one side needed above the features themselves."""
+    samples, real = features(10_000, 0), features(10_000, 1)
+    NEIGHBOURS[name](samples[:600], real[:600])  # imports, and the libraries' own threads and tables
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak of making features
+    before = kib("VmRSS")
+    NEIGHBOURS[name](samples, real)
+    print(f"{(peak_kib() - before) / 1024:.0f}")
 
 
 def memory() -> None:
@@ -125,4 +193,5 @@ def stream(n: int) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    stream(int(sys.argv[1]))
+    what = sys.argv[1]
+    stream(int(what)) if what.isdecimal() else neighbours_peak(what)

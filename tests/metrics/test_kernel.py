@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lit_gen.metrics import kernel_distance, kernel_distance_of_subsets, kernel_within
+from lit_gen.metrics import kernel, kernel_distance, kernel_distance_of_subsets, kernel_within
 
 
 def normal(*shape: int, seed: int = 0, dtype=torch.float64) -> torch.Tensor:
@@ -101,6 +101,24 @@ def test_refuses_too_few():
         kernel_distance(torch.zeros(1, 3), torch.zeros(5, 3))
     with pytest.raises(ValueError, match="100 subsets of 1000 needs 1000 of 20 samples and 1200 data"):
         kernel_distance_of_subsets(torch.zeros(20, 3), torch.zeros(1200, 3))
+
+
+def test_the_precision_of_training_is_not_that_of_scores(monkeypatch):
+    """`torch.set_float32_matmul_precision` is for steps: within scores it is as if it had not been called."""
+    seen, backends = [], (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    mean = kernel._mean_between
+    monkeypatch.setattr(
+        kernel, "_mean_between", lambda *rows: seen.extend(b.fp32_precision for b in backends) or mean(*rows)
+    )
+    x, y = normal(300, 512).float(), normal(200, 512, seed=1).float()
+    expected = kernel_distance(x, y)
+    try:
+        torch.set_float32_matmul_precision("medium")
+        assert kernel_distance(x, y) == expected
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert seen == ["ieee"] * 4
 
 
 @pytest.mark.parametrize("offset", [0, 30, 1000])

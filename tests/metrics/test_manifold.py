@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from lit_gen.metrics import Neighbours
-from lit_gen.metrics.manifold import inside, mean_pairwise_distance, nearest
+from lit_gen.metrics.balls import held
+from lit_gen.metrics.manifold import mean_pairwise_distance, nearest
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -52,6 +53,7 @@ def test_blocks_change_nothing(monkeypatch, block):
     samples, real = normal(50, 3) * 0.7 + 0.4, normal(41, 3, seed=1)
     whole = scores(samples, real), Neighbours(samples, real).memorisation(), mean_pairwise_distance(samples)
     monkeypatch.setattr("lit_gen.metrics.manifold.BLOCK", block)
+    monkeypatch.setattr("lit_gen.metrics.balls.BLOCK", block)
     again = scores(samples, real), Neighbours(samples, real).memorisation(), mean_pairwise_distance(samples)
     assert again[:2] == whole[:2]
     assert again[2] == pytest.approx(whole[2], rel=1e-12)
@@ -96,8 +98,8 @@ def test_near_duplicates_far_from_zero_keep_their_digits():
 
 def test_copies_are_inside_their_balls_of_no_radius():
     rows = torch.tensor([[1e3, 1.0], [1e3, 1.0], [-7e2, 2.0], [-7e2, 2.0]], dtype=torch.float64)
-    of_query, of_ball = inside(rows, rows, torch.zeros(4))
-    assert of_query.tolist() == of_ball.tolist() == [2, 2, 2, 2]
+    for counts in held(rows, rows, torch.zeros(4, 1), torch.zeros(4, 1)):
+        assert counts.tolist() == [[2], [2], [2], [2]]
 
 
 def test_identical_sets():
