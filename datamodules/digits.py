@@ -1,5 +1,8 @@
 """scikit-learn's handwritten digits: small, inside the package, no download."""
 
+import gzip
+import importlib.util
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,12 +31,27 @@ class DigitsDataModule(DataModule):
 
     def read(self) -> dict[Split, BatchDataset]:
         """Scales the images and divides them."""
-        from sklearn.datasets import load_digits
+        values, target = load_digits()
+        images = torch.from_numpy(np.round(values * 255 / 16).astype(np.uint8)).unsqueeze(1)
+        labels = torch.from_numpy(target)
+        return {split: InMemoryDataset(images[i], labels[i]) for split, i in _stratified(target).items()}
 
-        digits = load_digits()
-        images = torch.from_numpy(np.round(digits.images * 255 / 16).astype(np.uint8)).unsqueeze(1)
-        labels = torch.from_numpy(digits.target.astype(np.int64))
-        return {split: InMemoryDataset(images[i], labels[i]) for split, i in _stratified(digits.target).items()}
+
+def load_digits() -> tuple[np.ndarray, np.ndarray]:
+    """Grey values 0..16 (N, 8, 8), float64, and classes (N,), int64, as scikit-learn's function of that name.
+
+    From scikit-learn's file, by itself: importing the package, and pandas with it, takes longer than a hundred steps.
+    """
+    spec = importlib.util.find_spec("sklearn")
+    file = Path(spec.origin if spec is not None and spec.origin else "").parent / "datasets" / "data" / "digits.csv.gz"
+    if not file.is_file():  # moved in another version, or no scikit-learn at all, of which its import tells
+        from sklearn import datasets
+
+        digits = datasets.load_digits()
+        return digits.images, digits.target.astype(np.int64)
+    with gzip.open(file, "rt") as lines:
+        table = np.loadtxt(lines, delimiter=",")
+    return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
 
 
 def _stratified(labels: np.ndarray) -> dict[Split, np.ndarray]:

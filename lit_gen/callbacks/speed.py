@@ -12,6 +12,7 @@ from torch import nn
 from lit_gen.kernels import FastConvolutions, guard_convolutions
 from lit_gen.kernels.guard import Choice
 from lit_gen.modules.base import GenerativeModule
+from lit_gen.training.hooks import bring_back, leave_out_idle
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, LARGEST_THRESHOLD = -1, -3, 32 << 20  # of glibc's malloc.h
 
@@ -19,7 +20,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, LARGEST_THRESHOLD = -1, -3, 32 << 20  # of g
 class Speed(L.Callback):
     """Ways to run a module's networks faster that change no value but by rounding, nor any name in a checkpoint.
 
-    The options act on convolutional networks and leave others alone, but for `compile`.
+    The options act on convolutional networks and leave others alone, but for `compile` and `hooks`.
 
     Args:
         channels_last: Lay convolutions' weights, and with them the maps, out with the channels innermost.
@@ -31,6 +32,8 @@ class Speed(L.Callback):
             most that it ever took.
         guard: Keep bfloat16 convolutions on a CPU right, which PyTorch's are not on some processors: ``auto`` where a
             trial finds them wrong, ``on`` anywhere, ``off`` nowhere. It holds for the whole process.
+        hooks: During training, call no hook of a step that a callback leaves as it is, and measure no hook unless the
+            trainer was given a profiler.
 
     Raises:
         ValueError: For another guard.
@@ -43,11 +46,12 @@ class Speed(L.Callback):
         kernels: bool = True,
         keep_memory: bool = True,
         guard: Choice = "auto",
+        hooks: bool = True,
     ) -> None:
         if guard not in get_args(Choice):
             raise ValueError(f"guard={guard!r}: 'auto', 'on' or 'off'")
         self.channels_last, self.compile = channels_last, compile
-        self.kernels, self.keep_memory, self.guard = kernels, keep_memory, guard
+        self.kernels, self.keep_memory, self.guard, self.hooks = kernels, keep_memory, guard, hooks
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Before the optimizers are made and a checkpoint is read."""
@@ -68,6 +72,19 @@ class Speed(L.Callback):
                     pl_module.get_submodule(name).compile()
         elif self.kernels and convolutional and on_cpu:
             pl_module.kernels = FastConvolutions
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave out idle hooks."""
+        if self.hooks:
+            leave_out_idle(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave the callbacks as they were."""
+        bring_back(trainer)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Leave the callbacks as they were."""
+        bring_back(trainer)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Say what the guard has done in this run."""

@@ -39,8 +39,16 @@ class ExponentialMovingAverage(nn.Module):
         """Follow ``network`` after an update that used up ``images`` images, ``images_seen`` since the start."""
         half_life = self.half_life if self.ramp_up is None else min(self.half_life, self.ramp_up * images_seen)
         weight = 1.0 - 0.5 ** (images / half_life) if half_life > 0 else 1.0
-        averages: list[Tensor] = list(self.network.parameters())
-        weights = [p.to(average.dtype) for p, average in zip(network.parameters(), averages, strict=True)]
+        (averages, kept), (weights, buffers) = _tensors(self.network), _tensors(network)
+        weights = [p.to(average.dtype) for p, average in zip(weights, averages, strict=True)]
         torch._foreach_lerp_(averages, weights, weight)
-        for average, buffer in zip(self.network.buffers(), network.buffers(), strict=True):
+        for average, buffer in zip(kept, buffers, strict=True):
             average.copy_(buffer)
+
+
+def _tensors(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """Parameters and buffers, each once: by one walk, as several cost a small network more than the average does."""
+    layers = list(network.modules())
+    parameters = {id(p): p for layer in layers for p in layer._parameters.values() if p is not None}
+    buffers = {id(b): b for layer in layers for b in layer._buffers.values() if b is not None}
+    return list(parameters.values()), list(buffers.values())

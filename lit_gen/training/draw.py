@@ -27,7 +27,8 @@ class Draw:
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
     def __len__(self) -> int:
-        return len(next(iter(self.tensors.values())))
+        first: Tensor = next(value for value in vars(self).values() if isinstance(value, Tensor))
+        return first.shape[0]
 
     def parts(self, count: int) -> Iterator[Self]:
         """The draw in at most ``count`` parts, in their order."""

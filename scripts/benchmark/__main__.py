@@ -7,6 +7,7 @@
     python scripts/benchmark extractors
     python scripts/benchmark sampling
     python scripts/benchmark startup
+    python scripts/benchmark fit --beside ../another-checkout --configs gan_digits vae_digits
     python scripts/benchmark augmentation --rounds 5
     python scripts/benchmark penalties --rounds 5
     python scripts/benchmark inversion --rounds 1
@@ -24,6 +25,7 @@ import torch
 
 from augmentation import augmentation
 from extractors import extractors
+from fitting import fitting
 from inversion import inversion
 from penalties import penalties
 from rows import ROWS
@@ -41,6 +43,7 @@ BENCHMARKS = {
     "extractors": lambda arguments: extractors(arguments.rounds),
     "sampling": lambda arguments: sampling(arguments.rounds),
     "startup": lambda arguments: startup(arguments.rounds),
+    "fit": lambda arguments: fitting(arguments.rounds, arguments.configs, arguments.beside, arguments.steps),
     "augmentation": lambda arguments: augmentation(arguments.rounds),
     "penalties": lambda arguments: penalties(arguments.rounds),
     "inversion": lambda arguments: inversion(arguments.rounds),
@@ -60,6 +63,10 @@ def main() -> None:
     of_steps.add_argument("--rows", nargs="*", choices=sorted(ROWS), help="which steps; by default all")
     of_steps.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     of_steps.add_argument("--json", help="a file for the figures")
+    of_fit = parser.add_argument_group("fit")
+    of_fit.add_argument("--configs", nargs="+", default=["gan_digits", "vae_digits"], help="shipped ones, by name")
+    of_fit.add_argument("--beside", help="another checkout of this project, whose commands take turns with this one's")
+    of_fit.add_argument("--steps", type=int, help="of each run; by default as many as the config says")
     of_scale = parser.add_argument_group("scale")
     of_scale.add_argument("--images", type=int, default=20_000, help="pictures, in thousands")
     of_scale.add_argument("--loaders", nargs="*", choices=AVAILABLE, default=AVAILABLE, help="by default all")

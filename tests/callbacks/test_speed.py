@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import lightning.pytorch as L
 import pytest
 import torch
+from lightning.pytorch.profilers import PassThroughProfiler, SimpleProfiler
 from torch import nn
 
 import lit_gen
@@ -21,6 +22,7 @@ from lit_gen import GAN, VAE, WGANGP
 from lit_gen.callbacks import Speed
 from lit_gen.kernels import FastConvolutions, guard_convolutions
 from lit_gen.networks import DCGANDecoder, DCGANEncoder, ResNetDiscriminator, ResNetGenerator
+from lit_gen.training.hooks import OF_A_STEP, leave_out_idle
 
 
 class Noise(DataModule):
@@ -42,7 +44,7 @@ def build(kind):
 def fit(module, callback, precision="64-true"):
     trainer = L.Trainer(
         accelerator="cpu", max_steps=4, max_epochs=-1, limit_val_batches=0, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, precision=precision, callbacks=[callback],
+        enable_progress_bar=False, enable_model_summary=False, precision=precision, callbacks=callback,
     )  # fmt: skip
     L.seed_everything(3, verbose=False)
     trainer.fit(module, Noise(batch_size=8))
@@ -50,11 +52,11 @@ def fit(module, callback, precision="64-true"):
 
 
 ON_CPU = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")))
-OFF = {"channels_last": False, "kernels": False, "keep_memory": False}
+OFF = {"channels_last": False, "kernels": False, "keep_memory": False, "hooks": False}
 
 
 @pytest.mark.parametrize("kind", [WGANGP, VAE])
-@pytest.mark.parametrize("option", ["channels_last", "kernels", "compile"])
+@pytest.mark.parametrize("option", ["channels_last", "kernels", "compile", "hooks"])
 def test_training_and_names_are_those_without(kind, option, monkeypatch):
     calls = []
 
@@ -88,6 +90,62 @@ def test_compiled_networks_keep_their_own_kernels(monkeypatch):
     module = build(WGANGP)
     Speed(compile=True).setup(ON_CPU, module, "fit")
     assert module.kernels is nullcontext
+
+
+class Idle(L.Callback):
+    """Follows the weights alone."""
+
+    ended = 0
+
+    def on_train_batch_end(self, *_):
+        self.ended += 1
+
+
+def calls_of(speed, callbacks):
+    """Hooks of callbacks that a trainer called in four steps of a GAN, by all names that it measured."""
+
+    class Names(PassThroughProfiler):
+        def start(self, action_name):
+            names.append(action_name)
+
+    names = []
+    trainer = L.Trainer(
+        accelerator="cpu", max_steps=4, max_epochs=-1, limit_val_batches=0, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, profiler=Names(), callbacks=[*callbacks, speed],
+    )  # fmt: skip
+    trainer.fit(GAN((1, 8, 8), 4), DigitsDataModule())
+    steps = [name for name in names if name.endswith(OF_A_STEP) and name.startswith("[Callback]")]
+    return [name.removeprefix("[Callback]").partition("{")[0] for name in steps]
+
+
+def test_a_step_calls_no_idle_hook():
+    idle = Idle()
+    assert calls_of(Speed(), [idle]) == ["Idle.on_train_batch_end"] * 4
+    assert idle.ended == 4
+    assert not vars(idle).keys() & OF_A_STEP  # as it was before
+    two_updates = 3 * 2  # before and after the backward pass and before the optimizer's step
+    assert len(calls_of(Speed(hooks=False), [Idle()])) == 4 * (2 + two_updates) * 2
+
+
+def test_callbacks_are_left_as_they_were_by_a_run_that_fails():
+    class Failing(L.Callback):
+        def on_train_batch_end(self, *_):
+            assert self.on_before_backward is None
+            raise ArithmeticError
+
+    failing = Failing()
+    with pytest.raises(ArithmeticError):
+        fit(build(VAE), [failing, Speed()])
+    assert not vars(failing).keys() & OF_A_STEP
+
+
+def test_nothing_is_measured_unless_a_profiler_is_given():
+    trainer = SimpleNamespace(profiler=PassThroughProfiler(), callbacks=[])
+    leave_out_idle(trainer)
+    assert trainer.profiler.profile("a hook") is trainer.profiler.profile("another one")
+    trainer.profiler = given = SimpleProfiler()
+    leave_out_idle(trainer)
+    assert trainer.profiler is given
 
 
 FAULTS = """

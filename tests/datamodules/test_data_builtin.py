@@ -1,8 +1,13 @@
+import importlib.util
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
 from datamodules import CIFAR10DataModule, DigitsDataModule, FashionMNISTDataModule, MixtureDataModule, MNISTDataModule
+from datamodules.digits import load_digits
 
 SPLITS = ("train", "val", "test")
 
@@ -37,6 +42,17 @@ class TestDigits:
         for image, y in test:
             assert label[tuple(image.flatten().tolist())] == int(y)
         assert data.num_classes == 10
+
+    def test_they_are_read_without_the_import_of_scikit_learn_or_by_it_where_the_file_has_moved(self, monkeypatch):
+        code = (
+            "import sys; from datamodules.digits import load_digits; images, labels = load_digits();"
+            "print(images.sum(), labels.sum(), 'sklearn' in sys.modules, 'pandas' in sys.modules)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+        images, labels = load_digits()
+        assert done.stdout.split() == [str(images.sum()), str(labels.sum()), "False", "False"]
+        assert (images.dtype, labels.dtype) == (np.float64, np.int64)
 
 
 def digits_of(digits):
