@@ -39,9 +39,25 @@ def fast_bfloat16(accelerated: bool) -> bool:
 def full_float32() -> Iterator[None]:
     """Products of float32 matrices keep their digits, whatever `torch.set_float32_matmul_precision` says for training.
 
-    With "medium" or "high" a GPU, and a CPU with AMX, may round them to eleven or eight digits of two.
+    With "medium" or "high" a GPU, and a CPU with AMX, may round them to eleven or eight digits of two. It is set by that
+    function, unless the backends were set one by one: PyTorch refuses to tell it once both ways have been used.
     """
-    backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    try:
+        before = torch.get_float32_matmul_precision()
+    except RuntimeError:
+        with _full_float32_backends():
+            yield
+        return
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@contextlib.contextmanager
+def _full_float32_backends() -> Iterator[None]:
+    backends: tuple[Any, ...] = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before = [backend.fp32_precision for backend in backends]
     try:
         for backend in backends:
