@@ -37,10 +37,11 @@ def fast_bfloat16(accelerated: bool) -> bool:
 
 @contextlib.contextmanager
 def full_float32() -> Iterator[None]:
-    """Products of float32 matrices keep their digits, whatever `torch.set_float32_matmul_precision` says for training.
+    """Let products of float32 matrices keep their digits, whatever training has set.
 
-    With "medium" or "high" a GPU, and a CPU with AMX, may round them to eleven or eight digits of two. It is set by that
-    function, unless the backends were set one by one: PyTorch refuses to tell it once both ways have been used.
+    `torch.set_float32_matmul_precision("medium")` or `"high"` lets a GPU, and a CPU with AMX, round them to eleven or
+    eight digits of two. It is set by that function, unless the backends were set one by one: PyTorch refuses to tell it
+    once both ways have been used.
     """
     try:
         before = torch.get_float32_matmul_precision()
