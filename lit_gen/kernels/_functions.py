@@ -39,6 +39,23 @@ class OwnFunction(Function):
         return cls.plain(*args) if mapped or transforming() else cls.apply(*args)
 
 
+class Cast(OwnFunction):
+    """A weight in another precision, of which there is a copy."""
+
+    @staticmethod
+    def plain(weight: Tensor, copy: Tensor) -> Tensor:
+        return weight.to(copy.dtype)
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, copy: Tensor) -> Tensor:
+        ctx.dtype = weight.dtype
+        return copy.detach()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        return g.to(ctx.dtype), None
+
+
 class Convolution(OwnFunction):
     """w * x + b, `transposed` or not: linear in x and in w, as are all that follow."""
 
@@ -185,7 +202,9 @@ class Spread(OwnFunction):
     @staticmethod
     def forward(ctx: Any, g: Tensor, shape: torch.Size, window: tuple[Any, ...]) -> Tensor:
         ctx.window = window
-        return aten.avg_pool2d_backward(g, forms.of_shape(shape, g), *window)
+        # Its result is laid out as this is, whose memory is not touched.
+        laid_out = torch.empty(shape, dtype=g.dtype, device=g.device, memory_format=layout(g))
+        return aten.avg_pool2d_backward(g, laid_out, *window)
 
     @staticmethod
     def backward(ctx: Any, h: Tensor) -> tuple[Tensor, None, None]:

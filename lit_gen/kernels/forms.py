@@ -8,6 +8,7 @@ bit by bit.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -16,8 +17,31 @@ from torch.nn import functional as F
 
 FEW_CHANNELS = 4  # 2 x 2 pixels of each fill a register
 MANY_CHANNELS = 16
-FEW_POSITIONS = 1024  # of a whole batch
+SMALL_SIDE = 8  # of a map whose windows reach over its borders often, which oneDNN leaves out
 aten = torch.ops.aten
+
+
+class Few(NamedTuple):
+    """Up to how many positions of a whole batch's smaller map a product of matrices in bfloat16 is the fastest form.
+
+    Attributes:
+        gradient: of a weight's gradient.
+        value: of a convolution's value, where its windows reach over few borders.
+    """
+
+    gradient: int = 1024
+    value: int = 0
+
+
+# By what a processor can do, as measured; the others keep what holds on all that were looked at.
+WITHOUT_TILES = Few(gradient=1024, value=256)  # avx512_bf16 and no AMX
+
+
+@cache
+def few_positions() -> Few:
+    """Of this processor."""
+    can = torch.cpu.get_capabilities()
+    return WITHOUT_TILES if can.get("avx512_bf16", False) and not can.get("amx_bf16", False) else Few()
 
 
 class Settings(NamedTuple):
@@ -33,7 +57,7 @@ class Settings(NamedTuple):
     @property
     def dense(self) -> bool:
         """Whether kernels have no gaps and join all channels."""
-        return self.groups == 1 and self.dilation == [1, 1] and self.output_padding == [0, 0]
+        return self.groups == 1 and self.dilation == [1, 1]
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, settings: Settings) -> Tensor:
@@ -43,8 +67,10 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, settings: Settin
     if few and x.device.type == "cpu":
         if settings.transposed and doubles(settings, weight.shape):
             return by_subpixels(x, weight, bias)
-        if keeps_side(settings, weight.shape) and all(size % 2 == 0 for size in _sides(x, weight, settings)):
+        if keeps_side(settings, weight.shape) and all(size % 2 == 0 for size in _output(x, weight, settings)):
             return by_fours(x, weight, bias, settings.padding)
+    if few_windows(x, weight, settings):
+        return by_windows(x, weight, bias, settings)
     return torch.convolution(x, weight, bias, *settings)
 
 
@@ -55,26 +81,28 @@ def input_gradient(g: Tensor, weight: Tensor, shape: torch.Size, settings: Setti
             return convolution(g, weight, None, settings._replace(transposed=True))
         if keeps_side(settings, weight.shape) and _no_smaller(g, shape):
             return convolution(g, _turned(weight), None, settings._replace(padding=_opposite(weight.shape, settings)))
+    if settings.transposed and few_windows(g, weight, turned := settings._replace(transposed=False)):
+        return by_windows(g, weight, None, turned)
     return aten.convolution_backward(g, of_shape(shape, g), weight, None, *settings, [True, False, False])[0]
 
 
 def weight_gradient(g: Tensor, x: Tensor, shape: torch.Size, settings: Settings) -> Tensor:
     """∂⟨g, w * x⟩/∂w for a w of `shape`."""
-    x = x.contiguous(memory_format=layout(g))
     if g.device.type == "cpu" and settings.dense:
         # The transposed convolution's output is what the plain one of the same weight takes.
         of_small, large = (x, g) if settings.transposed else (g, x)
-        if g.dtype == torch.bfloat16 and of_small.numel() // of_small.shape[1] <= FEW_POSITIONS:
+        if g.dtype == torch.bfloat16 and of_small.numel() // of_small.shape[1] <= few_positions().gradient:
             return by_product(of_small, large, shape, settings)
         few = shape[0] <= FEW_CHANNELS and shape[1] >= MANY_CHANNELS
         if few and keeps_side(settings, shape) and _no_smaller(g, x.shape):
             return by_swapping(g, x, shape, settings)
-    return _plain_weight_gradient(g, x, shape, settings)
+    return _plain_weight_gradient(g, x.contiguous(memory_format=layout(g)), shape, settings)
 
 
 def doubles(settings: Settings, shape: torch.Size) -> bool:
     """Whether this is DCGAN's halving, or transposed doubling, of a map: kernel 4, stride 2, padding 1."""
-    return settings.dense and tuple(shape[2:]) == (4, 4) and settings.stride == [2, 2] and settings.padding == [1, 1]
+    halves = settings.stride == [2, 2] and settings.padding == [1, 1] and settings.output_padding == [0, 0]
+    return settings.dense and tuple(shape[2:]) == (4, 4) and halves
 
 
 def keeps_side(settings: Settings, shape: torch.Size) -> bool:
@@ -105,14 +133,30 @@ def by_fours(x: Tensor, weight: Tensor, bias: Tensor | None, padding: list[int])
     return F.pixel_shuffle(F.conv2d(x, kernel, bias, 2, padding), 2)
 
 
+def few_windows(x: Tensor, weight: Tensor, settings: Settings) -> bool:
+    """Whether oneDNN finds little to do at once in w * x, in bfloat16, and skips no borders either."""
+    if x.device.type != "cpu" or x.dtype != torch.bfloat16 or settings.transposed or not settings.dense:
+        return False
+    height, width = _output(x, weight, settings)
+    plain = min(weight.shape[:2]) < MANY_CHANNELS or max(weight.shape[2:]) == 1
+    bordered = settings.stride == [1, 1] and any(settings.padding) and min(height, width) < SMALL_SIDE
+    return 0 < len(x) * height * width <= few_positions().value and not plain and not bordered
+
+
+def by_windows(x: Tensor, weight: Tensor, bias: Tensor | None, settings: Settings) -> Tensor:
+    """A convolution as one product of matrices, of all windows of x and of w."""
+    height, width = _output(x, weight, settings)
+    windows = _windows(x, weight.shape, (height, width), settings)
+    kernels = weight.permute(0, 2, 3, 1).reshape(len(weight), -1).t()
+    product = windows @ kernels if bias is None else torch.addmm(bias, windows, kernels)
+    return product.view(len(x), height, width, -1).permute(0, 3, 1, 2).contiguous(memory_format=layout(weight))
+
+
 def by_product(g: Tensor, x: Tensor, shape: torch.Size, settings: Settings) -> Tensor:
     """The weight's gradient of a convolution as one product of matrices, of all windows of x and of g."""
-    (rows, columns), (down, right), (height, width) = settings.stride, settings.padding, shape[2:]
-    x = F.pad(x, (right, right, down, down)).contiguous(memory_format=torch.channels_last)
-    windows = x.unfold(2, height, rows).unfold(3, width, columns)[:, :, : g.shape[2], : g.shape[3]]
-    matrix = windows.permute(0, 2, 3, 4, 5, 1).reshape(-1, height * width * x.shape[1])
-    product = g.permute(0, 2, 3, 1).reshape(-1, g.shape[1]).t() @ matrix
-    return product.view(g.shape[1], height, width, -1).permute(0, 3, 1, 2)
+    windows = _windows(x, shape, g.shape[2:], settings)
+    product = g.permute(0, 2, 3, 1).reshape(-1, g.shape[1]).t() @ windows
+    return product.view(g.shape[1], *shape[2:], -1).permute(0, 3, 1, 2)
 
 
 def by_swapping(g: Tensor, x: Tensor, shape: torch.Size, settings: Settings) -> Tensor:
@@ -146,10 +190,20 @@ def _no_smaller(g: Tensor, shape: torch.Size) -> bool:
     return 2 * g.shape[2:].numel() >= shape[2:].numel()
 
 
-def _sides(x: Tensor, weight: Tensor, settings: Settings) -> list[int]:
-    """Height and width of the output without strides."""
-    sizes = zip(x.shape[2:], weight.shape[2:], settings.padding, strict=True)
-    return [side + 2 * pad - size + 1 for side, size, pad in sizes]
+def _windows(x: Tensor, shape: torch.Size, positions: tuple[int, ...], settings: Settings) -> Tensor:
+    """`(positions of the batch, taps and channels)`: what a kernel of `shape` reads of x at each position."""
+    (rows, columns), (down, right), (height, width) = settings.stride, settings.padding, shape[2:]
+    x = F.pad(x, (right, right, down, down)) if right or down else x
+    x = x.contiguous(memory_format=torch.channels_last)
+    windows = x.unfold(2, height, rows).unfold(3, width, columns)[:, :, : positions[0], : positions[1]]
+    return windows.permute(0, 2, 3, 4, 5, 1).reshape(-1, height * width * x.shape[1])
+
+
+def _output(x: Tensor, weight: Tensor, settings: Settings) -> tuple[int, int]:
+    """Height and width of the output of a convolution that isn't transposed."""
+    sizes = zip(x.shape[2:], weight.shape[2:], settings.stride, settings.padding, strict=True)
+    height, width = ((side + 2 * pad - size) // stride + 1 for side, size, stride, pad in sizes)
+    return height, width
 
 
 def of_shape(shape: torch.Size, like: Tensor) -> Tensor:

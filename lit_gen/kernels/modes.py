@@ -12,10 +12,11 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from lit_gen.kernels._functions import AveragePool, Convolution, LeakyReLU, transforming
+from lit_gen.kernels._functions import AveragePool, Cast, Convolution, LeakyReLU, transforming
 from lit_gen.kernels.forms import Settings, layout
 
 Own = Callable[..., Any]
+ENOUGH_FOR_A_CALL = 1 << 14  # numbers of an image's maps
 
 
 class Replacing(TorchFunctionMode):
@@ -26,13 +27,27 @@ class Replacing(TorchFunctionMode):
 
     own: ClassVar[dict[Any, Own]]
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._casts: dict[tuple[int, torch.dtype], tuple[Tensor, int, Tensor]] = {}
+
+    def cast(self, weight: Tensor, dtype: torch.dtype) -> Tensor:
+        """A weight as autocast takes it, converted once for all of its uses in the block; gradients one by one."""
+        if not weight.is_leaf or weight.dtype == dtype:
+            return weight.to(dtype)
+        origin, version, copy = self._casts.get(key := (id(weight), dtype), (None, 0, weight))
+        if origin is not weight or version != weight._version:
+            copy = weight.detach().to(dtype)
+            self._casts[key] = weight, weight._version, copy
+        return Cast.of(weight, copy)
+
     def __torch_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Replace the function, or call it."""
         kwargs = kwargs or {}
-        own = None if transforming() else self.own.get(func)
-        result = NotImplemented if own is None else own(self, *args, **kwargs)
+        own = self.own.get(func)
+        result = NotImplemented if own is None or transforming() else own(self, *args, **kwargs)
         return func(*args, **kwargs) if result is NotImplemented else result
 
 
@@ -54,7 +69,8 @@ def conv2d(
     device = input.device.type
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
-        input, weight, bias = input.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+        input, weight = input.to(dtype), mode.cast(weight, dtype)
+        bias = None if bias is None else mode.cast(bias, dtype)
     stride, padding, dilation, output_padding = map(_pair, (stride, padding, dilation, output_padding))
     settings = Settings(stride, padding, dilation, transposed, output_padding, groups)
     return Convolution.apply(input, weight, bias, settings, mode)
@@ -100,9 +116,34 @@ def avg_pool2d(
     return AveragePool.apply(input, (*pairs, ceil_mode, count_include_pad, divisor_override))
 
 
-def instance_norm(_: Replacing, input: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """`F.instance_norm`, whose output keeps its input's layout."""
-    return F.instance_norm(input, *args, **kwargs).contiguous(memory_format=layout(input))
+def instance_norm(
+    _: Replacing,
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    """`F.instance_norm`, of maps whose layout it keeps, in its gradients too: batch norm of each image by itself.
+
+    PyTorch's is batch norm of a batch's channels as those of one image, for which channels must come first. Several
+    small maps are left to it, where a call for each image costs more than copies of all. One image isn't, whose
+    gradient is wrong there if it comes with channels innermost (seen in 2.14.1).
+    """
+    statistics = running_mean is None and use_input_stats
+    if not statistics or input.ndim != 4 or (len(input) > 1 and not worth_calls(input)):
+        y = F.instance_norm(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
+        return y.contiguous(memory_format=layout(input))
+    images = [F.batch_norm(image, None, None, weight, bias, True, momentum, eps) for image in input.split(1)]
+    return images[0] if len(images) == 1 else torch.cat(images)
+
+
+def worth_calls(x: Tensor) -> bool:
+    """Whether each image of a batch is large enough for calls of its own, and has its channels innermost."""
+    return layout(x) is torch.channels_last and len(x) > 0 and x[0].numel() >= ENOUGH_FOR_A_CALL
 
 
 def pad(_: Replacing, input: Tensor, *args: Any, **kwargs: Any) -> Any:

@@ -55,6 +55,21 @@ class ConditionalBatchNorm(Labelled):
         return torch.addcmul(bias, self.norm(x), gain).to(x.dtype)
 
 
+class InstanceNorm2d(nn.InstanceNorm2d):
+    """PyTorch's, with the right gradient of a single image too.
+
+    Given a gradient with channels innermost, as convolutions laid out so return it, PyTorch takes numbers of other
+    channels and pixels for those of one (seen in 2.14.1, at a batch of one): the gradient is that of no function.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise `(N, C, H, W)`."""
+        y = super().forward(input)
+        if len(y) == 1 and y.requires_grad and y.is_contiguous() and not torch.compiler.is_compiling():
+            y.register_hook(Tensor.contiguous)
+        return y
+
+
 def norm_2d(norm: Norm, channels: int, num_classes: int = 0) -> nn.Module:
     """Norm layer for feature maps `(N, C, H, W)`, with a learned gain and bias a channel.
 
@@ -71,7 +86,7 @@ def norm_2d(norm: Norm, channels: int, num_classes: int = 0) -> nn.Module:
         case "layer":
             return nn.GroupNorm(1, channels)
         case "instance":
-            return nn.InstanceNorm2d(channels, affine=True)
+            return InstanceNorm2d(channels, affine=True)
         case "none":
             return nn.Identity()
     raise ValueError(f"norm={norm!r}: feature maps take 'batch', 'layer', 'instance' or 'none'")

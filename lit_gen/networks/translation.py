@@ -4,12 +4,12 @@ import torch
 from torch import Tensor, nn
 
 from lit_gen.networks.base import Translator, at_least_one
-from lit_gen.networks.layers import Norm, init_dcgan, norm_2d
+from lit_gen.networks.layers import InstanceNorm2d, Norm, init_dcgan, norm_2d
 
 
 def plain_norm(norm: Norm, channels: int) -> nn.Module:
     """`norm_2d`, but "instance" without gain and bias, as published for translation."""
-    return nn.InstanceNorm2d(channels) if norm == "instance" else norm_2d(norm, channels)
+    return InstanceNorm2d(channels) if norm == "instance" else norm_2d(norm, channels)
 
 
 def has_bias(norm: Norm) -> bool:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lit_gen.kernels import FastConvolutions, forms
+from lit_gen.kernels import DirectDoubleBackward, FastConvolutions, forms
 from lit_gen.kernels.forms import Settings
 
 # Function, shapes of x and of the weight, options, and the forms of its value and of its gradients.
@@ -42,7 +42,7 @@ def taken(monkeypatch):
         names.add(name)
         return form(*arguments)
 
-    for name in ("by_subpixels", "by_fours", "by_product", "by_swapping"):
+    for name in ("by_subpixels", "by_fours", "by_windows", "by_product", "by_swapping"):
         short = "swapped" if name == "by_swapping" else name
         monkeypatch.setattr(forms, name, partial(watched, short, getattr(forms, name)))
     return names
@@ -68,6 +68,18 @@ def test_values_and_gradients_are_pytorchs(case, bias, innermost, taken):
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
     assert taken == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "padding"), [((4, 4), 2, 1), ((3, 2), 1, 0), ((3, 3), (2, 1), (0, 2))], ids=str
+)
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+def test_a_value_is_a_product_of_matrices(size, stride, padding, bias):
+    x, weight = drawn(3, 4, 9, 7).detach(), drawn(5, 4, *size).detach()
+    b = torch.linspace(-1, 1, 5, dtype=torch.float64) if bias else None
+    pairs = (list(v) if isinstance(v, tuple) else [v, v] for v in (stride, padding))
+    ours = forms.by_windows(x, weight, b, Settings(*pairs, [1, 1], False, [0, 0], 1))
+    torch.testing.assert_close(ours, F.conv2d(x, weight, b, stride, padding), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("transposed", [False, True], ids=["conv", "transposed"])
@@ -116,6 +128,49 @@ def test_small_maps_take_the_product_in_bfloat16_and_are_as_exact(function, x, w
     assert ours < 1.5 * theirs + 1e-4
 
 
+def test_a_doubling_to_even_sides_takes_the_product_too(taken):
+    options = {"stride": 2, "padding": 1, "output_padding": 1}
+    ours, theirs = bfloat16_errors(F.conv_transpose2d, drawn(4, 8, 4, 4), drawn(8, 16, 3, 3), options)
+    assert taken == {"by_product"}
+    assert ours < 1.5 * theirs + 1e-4
+
+
+# Function, shapes of x and of the weight, options, and whether the value, or the gradient in x, is the product.
+FEW = {
+    "a halving": (F.conv2d, (4, 16, 4, 4), (16, 16, 3, 3), {"stride": 2, "padding": 1}, True),
+    "a whole map": (F.conv2d, (4, 16, 4, 4), (16, 16, 4, 4), {}, True),
+    "a doubling": (F.conv_transpose2d, (4, 16, 2, 2), (16, 16, 3, 3), {"stride": 2, "padding": 1}, True),
+    "borders": (F.conv2d, (4, 16, 4, 4), (16, 16, 3, 3), {"padding": 1}, False),
+    "few channels": (F.conv2d, (4, 8, 4, 4), (16, 8, 3, 3), {"stride": 2, "padding": 1}, False),
+    "large maps": (F.conv2d, (4, 16, 48, 48), (16, 16, 3, 3), {"stride": 2, "padding": 1}, False),
+}
+
+
+@pytest.mark.parametrize("case", FEW)
+def test_few_windows_are_a_product_in_bfloat16_and_as_exact(case, monkeypatch, taken):
+    function, x_shape, weight_shape, options, expected = FEW[case]
+    monkeypatch.setattr(forms, "few_positions", lambda: forms.Few(gradient=0, value=256))
+    x, weight = (drawn(*shape).detach().bfloat16().requires_grad_() for shape in (x_shape, weight_shape))
+    with FastConvolutions():
+        y = function(x, weight, **options)
+    exact = function(*(inputs := [t.detach().double().requires_grad_() for t in (x, weight)]), **options)
+    g = torch.randn_like(y)
+    for a, b in zip((y, *torch.autograd.grad(y, [x, weight], g)),
+                    (exact, *torch.autograd.grad(exact, inputs, g.double())), strict=True):  # fmt: skip
+        assert (a.double() - b).norm() < 4e-3 * b.norm()
+    assert taken == ({"by_windows"} if expected else set())
+
+
+@pytest.mark.parametrize(
+    ("can", "value"),
+    [({"avx512_bf16": True}, 256), ({"avx512_bf16": True, "amx_bf16": True}, 0), ({"avx2": True}, 0)],
+    ids=["no tiles", "tiles", "neither"],
+)
+def test_forms_are_those_of_the_processor(can, value, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can)
+    assert forms.few_positions.__wrapped__().value == value
+
+
 def test_large_maps_and_grouped_channels_keep_pytorchs_gradient(taken):
     bfloat16_errors(F.conv2d, drawn(2, 4, 48, 48), drawn(8, 4, 3, 3), {"padding": 1})
     bfloat16_errors(F.conv2d, drawn(4, 8, 8, 8), drawn(16, 4, 3, 3), {"padding": 1, "groups": 2})
@@ -134,18 +189,61 @@ def test_a_gradient_is_laid_out_as_its_activation(layer):
     assert torch.equal(ours, torch.autograd.grad(layer(x), x, g)[0])
 
 
-def test_maps_keep_their_layout_and_padding_its_precision():
+def test_padding_keeps_layout_and_precision():
     x = torch.randn(2, 3, 4, 5, dtype=torch.bfloat16).to(memory_format=torch.channels_last)
-    padding, norm = nn.ReflectionPad2d(1), nn.InstanceNorm2d(3)
+    padding = nn.ReflectionPad2d(1)
     with torch.autocast("cpu", torch.bfloat16):
         plain = padding(x)
         with FastConvolutions():
-            ours, normed = padding(x), norm(x)
+            ours = padding(x)
     assert plain.dtype == torch.float32  # what is avoided
     assert ours.dtype == torch.bfloat16
     assert torch.equal(ours.float(), plain)
-    assert normed.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(normed, norm(x))
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("side", [4, 32], ids=["small", "large"])
+@pytest.mark.parametrize("affine", [False, True], ids=["plain", "affine"])
+def test_instance_norm_and_its_gradients_are_pytorchs_and_keep_their_layout(n, side, affine):
+    x = drawn(n, 16, side, side + 1).detach().to(memory_format=torch.channels_last).requires_grad_()
+    norm = nn.InstanceNorm2d(16, affine=affine).double()
+    with FastConvolutions():
+        y = norm(x)
+    mean, variance = x.mean((2, 3), keepdim=True), x.var((2, 3), unbiased=False, keepdim=True)
+    gain, bias = (p.view(-1, 1, 1) for p in norm.parameters()) if affine else (1, 0)
+    exact = gain * (x - mean) / (variance + norm.eps).sqrt() + bias
+    torch.testing.assert_close(y, exact, rtol=0, atol=1e-12)
+    inputs, g = [x, *norm.parameters()], torch.randn_like(y)  # PyTorch's of one image is wrong for a g laid out so
+    ours, theirs = torch.autograd.grad(y, inputs, g), torch.autograd.grad(exact, inputs, g)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    assert side == 4 or ours[0].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_weight_is_converted_once_and_its_gradients_are_added_in_float32():
+    weight = torch.randn(4, 4, 3, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    x = torch.randn(2, 4, 6, 6, dtype=torch.bfloat16, generator=torch.Generator().manual_seed(1))
+    with torch.autocast("cpu", torch.bfloat16), FastConvolutions() as mode:
+        uses = [F.conv2d(part, weight) for part in x.split(1)]
+        assert len(mode._casts) == 1
+        apart = [torch.autograd.grad(F.conv2d(part, weight).sum(), weight)[0] for part in x.split(1)]
+        (together,) = torch.autograd.grad(uses[0].sum() + uses[1].sum(), weight)
+        with torch.no_grad():
+            weight.mul_(2)  # a power of two, which bfloat16 follows exactly
+        doubled = F.conv2d(x, weight)
+    assert together.dtype == torch.float32
+    assert torch.equal(together, apart[0] + apart[1])
+    assert torch.equal(doubled, 2 * torch.cat(uses))
+
+
+def test_a_mean_of_windows_gives_a_gradient_of_its_layout():
+    x = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last).requires_grad_()
+    with DirectDoubleBackward():
+        y = F.avg_pool2d(x, 2)
+    (ours,) = torch.autograd.grad(y, x, g := torch.randn_like(y))
+    assert ours.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(ours, torch.autograd.grad(F.avg_pool2d(x, 2), x, g)[0])
 
 
 def test_a_map_takes_its_weights_layout():

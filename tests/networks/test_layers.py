@@ -48,3 +48,15 @@ def test_batch_norm_is_found_at_any_depth_and_other_norms_are_not():
         assert has_batch_norm(layer)
     others = [nn.GroupNorm(1, 2), nn.InstanceNorm2d(2, affine=True), nn.LayerNorm(2)]
     assert not has_batch_norm(nn.Sequential(*others))
+
+
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("innermost", [False, True], ids=["channels first", "channels last"])
+def test_instance_norms_gradient_is_right_for_one_image_however_it_comes(n, innermost):
+    x, g = X[:n].clone().requires_grad_(), X[-n:].sin().to(memory_format=torch.channels_last)
+    norm = norm_2d("instance", 4).double()
+    mean, variance = x.mean((2, 3), keepdim=True), x.var((2, 3), unbiased=False, keepdim=True)
+    (exact,) = torch.autograd.grad((x - mean) / (variance + 1e-5).sqrt(), x, g)
+    given = x.to(memory_format=torch.channels_last) if innermost else x
+    (ours,) = torch.autograd.grad(norm(given), x, g)
+    torch.testing.assert_close(ours, exact, rtol=0, atol=1e-12)

@@ -1,11 +1,13 @@
 """Networks from image to image, and the discriminator of patches."""
 
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
+from lit_gen.kernels import FastConvolutions
 from lit_gen.losses import Hinge, LeastSquares, Minimax, NonSaturating, RelativisticAverage, Wasserstein
 from lit_gen.networks import PatchGAN, ResNetTranslator, UNetTranslator
 
@@ -50,6 +52,21 @@ def test_published_initialisation_and_instance_norm_without_weights(make):
     norms = [m for m in network.modules() if isinstance(m, nn.InstanceNorm2d)]
     assert norms
     assert not any(list(m.parameters()) or list(m.buffers()) for m in norms)
+
+
+@pytest.mark.parametrize("kernels", [nullcontext, FastConvolutions], ids=["PyTorch's", "own"])
+@pytest.mark.parametrize("make", [ResNetTranslator, UNetTranslator, PatchGAN])
+def test_gradients_of_one_image_are_those_of_channels_first(make, kernels):
+    torch.manual_seed(0)
+    network, x = make((3, 32, 32), width=8).double(), images(1, 3, 32, 32).double()
+    gradients = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        network.to(memory_format=layout)
+        with kernels():
+            value = network(x.to(memory_format=layout)).square().sum()
+        gradients.append(torch.autograd.grad(value, list(network.parameters())))
+    for first, last in zip(*gradients, strict=True):
+        torch.testing.assert_close(first, last, rtol=1e-9, atol=1e-9)
 
 
 def test_the_papers_resnet_layer_by_layer():
