@@ -1,7 +1,7 @@
-"""The scores' speed beside torchmetrics, scipy, prdc and torch-fidelity, and their memory.
+"""The scores' speed beside torchmetrics, scipy, prdc and torch-fidelity, and the memory of a feature pass.
 
 `scripts/benchmark scores` calls it. Sides take turns on the same numbers; medians of this process' CPU seconds, ratios,
-and how far the results are apart. The memory is the most that a process of its own held. prdc (which needs
+and how far the results are apart. The memory is the most that a process of its own ever held. prdc (which needs
 scikit-learn) and torch-fidelity take part where they are installed.
 """
 
@@ -13,14 +13,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import scipy.linalg
 import torch
 from torch import Tensor
 
 from lit_gen.metrics import FeatureBank, Moments, Neighbours, frechet_of_moments, kernel_distance, kernel_within
-from measure import cpu_seconds, interleaved, kib, peak_kib
+from measure import cpu_seconds, interleaved, peak_kib
 
 DIM = 2048
 
@@ -150,26 +149,14 @@ def neighbours(rounds: int) -> None:
     print("Precision, recall, density, coverage, d = 2048, n = 10,000")
     for name in sides:
         spent, first = (statistics.median(seconds[each]) for each in (name, "ours"))
-        done = subprocess.run([sys.executable, __file__, name], capture_output=True, text=True, check=True)
         apart = max(abs(value - values["ours"][key]) for key, value in values[name].items())
         rounded = ", ".join(f"{key} {value:.7g}" for key, value in values[name].items())
         print(
-            f"  {name:<16} {spent:8.2f} s  {spent / first:6.2f} x  {done.stdout.strip():>6} MiB  "
-            f"at most {apart:.1e} from ours: {rounded}",
+            f"  {name:<16} {spent:8.2f} s  {spent / first:6.2f} x  at most {apart:.1e} from ours: {rounded}",
             flush=True,
         )
     if missing := NEIGHBOURS.keys() - sides.keys():
         print(f"  left out, not installed: {', '.join(sorted(missing))}")
-
-
-def neighbours_peak(name: str) -> None:
-    """Prints what one side needed above the features themselves."""
-    samples, real = features(10_000, 0), features(10_000, 1)
-    NEIGHBOURS[name](samples[:600], real[:600])  # imports, and the libraries' own threads and tables
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak of making features
-    before = kib("VmRSS")
-    NEIGHBOURS[name](samples, real)
-    print(f"{(peak_kib() - before) / 1024:.0f}")
 
 
 def memory() -> None:
@@ -193,5 +180,4 @@ def stream(n: int) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    what = sys.argv[1]
-    stream(int(what)) if what.isdecimal() else neighbours_peak(what)
+    stream(int(sys.argv[1]))
