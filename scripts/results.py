@@ -14,11 +14,13 @@ scripts/reproduce.py finds the values), `observed` (values that were noted other
 `hardware` of a row that hasn't run are null. What else a row has is for tables.
 
 Text and cells are Python's f-strings, in which every row is a name: `{gan_digits.fd_digits_1000:.1f}` is the mean ± the
-standard deviation over seeds, `{mean(gan_digits.fd_digits_1000):.1f}` the mean, `{table.NAME}` a table. In a table's
-cells the row's own metrics and words are names too.
+standard deviation over seeds, `{mean(gan_digits.fd_digits_1000):.1f}` the mean, `{table.NAME}` a table,
+`{shipped('gan_digits', 'fd_digits_1000'):.1f}` what the card of shipped weights tells. In a table's cells the row's own
+metrics and words are names too.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +33,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "results"
 PAGE = ROOT / "docs" / "results.md"
+WEIGHTS = ROOT / "lit_gen" / "pretrained" / "weights"
 REQUIRED = ("commands", "seeds", "commit", "hardware", "shows")
 NOTE = "<!-- Made by scripts/results.py from docs/results/*.yaml: edit those. -->"
 
@@ -85,7 +88,13 @@ def percent(values: Any, spec: str) -> str:
     return format(hundred, spec)
 
 
-FUNCTIONS = {"mean": mean, "std": std, "each": each, "span": span, "percent": percent, "np": np}
+def shipped(name: str, score: str) -> float:
+    """A score on validation data that the card of shipped weights tells."""
+    facts = json.loads((WEIGHTS / name / "config.json").read_text())["facts"]
+    return float(facts["scores"][f"val/{score}"])
+
+
+FUNCTIONS = {"mean": mean, "std": std, "each": each, "span": span, "percent": percent, "shipped": shipped, "np": np}
 
 
 def value(stored: Any) -> Any:

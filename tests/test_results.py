@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import math
+import re
 import shlex
 import sys
 from importlib import import_module
@@ -54,6 +55,15 @@ def test_values_are_shown_as_mean_and_deviation_over_seeds():
     assert (results.mean(show([1.0, 3.0])), results.std(show([1.0, 3.0]))) == (2.0, pytest.approx(math.sqrt(2)))
     assert results.each(show([1.0, 2.5]), ".1f", "/") == "1.0/2.5"
     assert results.span(show([3.0, None, 1.0]), ".0f") == "1–3"
+
+
+def test_scores_of_shipped_weights_are_those_of_their_cards():
+    for name in ("gan_digits", "fsq_cifar10"):
+        card = (results.WEIGHTS / name / "README.md").read_text()
+        for score, told in re.findall(r"val/(\w+): ([\d.]+)", card):
+            assert results.shipped(name, score) == float(told)
+    assert "val/fd_digits_1000: 13.91" in (results.WEIGHTS / "gan_digits" / "README.md").read_text()
+    assert f"{results.shipped('gan_digits', 'fd_digits_1000'):.1f}" == "13.9"
 
 
 @pytest.fixture
