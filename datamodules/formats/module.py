@@ -91,4 +91,5 @@ class RecordsDataModule(PicturesDataModule):
         if records.pieces is None:
             return super().order(dataset, rank, world_size, seed)
         place = {"batch_size": self.batch_size, "rank": rank, "world_size": world_size, "seed": seed}
+        records.hold(dataset.pieces)  # type: ignore[attr-defined]  # of a split's records
         return WindowSampler(dataset, records.window, **place)

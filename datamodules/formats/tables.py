@@ -83,7 +83,9 @@ class Tables(FileRecords):
         """
         name, count = self.columns.label, len(self.columns.class_names)
         assert name is not None
-        return [labels_in(self.column(path, name), name, count, path) for path in self.paths]
+        found = [labels_in(self.column(path, name), name, count, path) for path in self.paths]
+        pyarrow().default_memory_pool().release_unused()  # else every process that is forked from here begins with it
+        return found
 
     def content(self, record: int) -> bytes:
         """The bytes in a row, or those of the file that it names."""
@@ -138,6 +140,11 @@ class ParquetRows(Tables):
         number, mean = max(len(counts), 1), max(len(self) // max(len(counts), 1), 1)
         self.window = window or mean * max(1, min(-(-WINDOW // mean), HELD * number // max(sum(sizes), 1)))
         self.held = -(-self.window // mean) + 1
+
+    def hold(self, pieces: np.ndarray) -> None:
+        """As many row groups as a window of a split touches at most, of which each has only some rows."""
+        counts = np.sort(np.unique(pieces, return_counts=True)[1])
+        self.held = int(np.searchsorted(np.cumsum(counts), self.window)) + 2  # the first and the last in part
 
     def schema(self, path: str) -> Any:
         """As of Arrow."""

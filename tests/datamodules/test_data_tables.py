@@ -251,6 +251,19 @@ def test_a_window_of_row_groups_is_read_once_and_the_order_is_of_seed_and_epoch(
     assert sorted(whole) == list(range(60))
 
 
+@pytest.mark.parametrize("window", [10, 15, 20])
+def test_row_groups_of_which_a_split_has_some_rows_are_kept_for_a_window(table, window, monkeypatch):
+    """A window then spans more row groups than one of whole ones."""
+    reads, read = [], tables.ParquetRows._read
+    data = module(table, window=window, batch_size=5, val_share=0.3, test_share=0.2)
+    assert len(data.dataset("train")) == 30
+    assert len(np.unique(data.dataset("train").pieces)) == 6
+    loader = data.train_dataloader()
+    monkeypatch.setattr(tables.ParquetRows, "_read", lambda self, *at: reads.append(at[1]) or read(self, *at))
+    list(loader)
+    assert len(reads) <= 6 + 30 / window  # one at a window's end belongs to two windows
+
+
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_processes_share_one_order_and_a_resumed_epoch_goes_on(table, world_size, monkeypatch):
     def part(rank, world_size):
