@@ -101,12 +101,12 @@ class Loader(DataLoader[Any]):
     """
 
     def __init__(self, dataset: Any, **kwargs: Any):
-        sender = Sender(kwargs.get("prefetch_factor") or PREFETCHED)
-        super().__init__(dataset, **{**kwargs, "collate_fn": sender, "generator": torch.Generator()})
+        self._sender = Sender(kwargs.get("num_workers", 0), kwargs.get("prefetch_factor") or PREFETCHED)
+        super().__init__(dataset, **{**kwargs, "collate_fn": self._sender, "generator": torch.Generator()})
         self._receiver = self._new_receiver()
 
     def _new_receiver(self) -> Receiver:
-        return Receiver(self.pin_memory and torch.cuda.is_available())
+        return Receiver(self._sender.arrived, self.pin_memory and torch.cuda.is_available())
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         if self.num_workers == 0:

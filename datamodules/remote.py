@@ -11,6 +11,7 @@ import posixpath
 import re
 import time
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -40,7 +41,7 @@ class RemoteFolder:
 
     Raises:
         ModuleNotFoundError: fsspec, or what it needs for such a URL, isn't installed.
-        ValueError: a URL of a kind that it doesn't know.
+        ValueError: a URL of a kind that it doesn't know, or a cache that can't be made.
     """
 
     def __init__(self, url: str, cache: Path, most: int | None = None):
@@ -48,6 +49,10 @@ class RemoteFolder:
         self.told = re.sub(r"//[^/@]*@", "//", self.url)  # without a password
         self.path = cache / hashlib.sha256(self.url.encode()).hexdigest()[:16]
         self._system()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"cache_folder={str(cache)!r}: can't be used: {error}") from error
         remove_leftovers(cache, self.path.name)
 
     def _system(self) -> tuple[Any, str]:
@@ -88,7 +93,7 @@ class RemoteFolder:
         copy = self.path / name
         with self._alone(copy):
             try:
-                self._copy(name, None)
+                self._copy(name, copy)
             except FileNotFoundError:
                 copy.unlink(missing_ok=True)
                 return None
@@ -98,23 +103,28 @@ class RemoteFolder:
                 warnings.warn(f"{error}; the copy of an earlier run is taken, {copy}", stacklevel=2)
         return copy
 
-    def open(self, name: str, size: int) -> IO[bytes]:
-        """The copy of a file of so many bytes, to read.
+    def open(self, name: str, size: int, checksum: int | None = None) -> IO[bytes]:
+        """The copy of a file, to read. One of another checksum is another file, whatever its name and size.
+
+        Args:
+            name: in the folder.
+            size: bytes that it must have.
+            checksum: its CRC-32, which is compared when it is copied; None if it isn't known.
 
         Raises:
-            ValueError: it can't be copied, or has another size.
+            ValueError: it can't be copied, or is another one.
         """
         while True:
             with contextlib.suppress(FileNotFoundError):  # others have made room in between
-                return open(self._file(name, size), "rb")
+                return open(self._file(name, size, checksum), "rb")
 
-    def _file(self, name: str, size: int) -> Path:
-        copy = self.path / name
+    def _file(self, name: str, size: int, checksum: int | None) -> Path:
+        copy = self.path / (name if checksum is None else f"{checksum:08x}-{name}")
         while not _is_whole(copy, size):
             with self._alone(copy) as alone:
                 if alone and not _is_whole(copy, size):
                     try:
-                        self._copy(name, size)
+                        self._copy(name, copy, size, checksum)
                     except FileNotFoundError as error:
                         raise ValueError(f"{self.told}/{name}: not there: {_line(error)}") from None
                     self._make_room(copy)
@@ -138,30 +148,32 @@ class RemoteFolder:
         finally:
             let_go(lock, held)
 
-    def _copy(self, name: str, size: int | None) -> None:
+    def _copy(self, name: str, copy: Path, size: int | None = None, checksum: int | None = None) -> None:
         """Copy a file, again after a pause where that fails."""
         for attempt in range(ATTEMPTS):
-            error = self._tried(name, size)
+            error = self._tried(name, copy, size, checksum)
             if error is None:
                 return
-            if isinstance(error, FileNotFoundError):
+            if isinstance(error, OtherError) or _is_absent(error):
                 raise error
             if attempt == ATTEMPTS - 1:
                 told = f"can't be copied to {self.path} in {ATTEMPTS} attempts: {_line(error)}"
                 raise ValueError(f"{self.told}/{name}: {told}")
             time.sleep(PAUSE * 2**attempt)
 
-    def _tried(self, name: str, size: int | None) -> Exception | None:
+    def _tried(self, name: str, copy: Path, size: int | None, checksum: int | None) -> Exception | None:
         """Copy a file; what went wrong."""
         try:
             system, path = self._system()
-            with system.open(f"{path}/{name}", "rb", block_size=BLOCK) as source, whole_file(self.path / name) as copy:
-                count = 0
+            with system.open(f"{path}/{name}", "rb", block_size=BLOCK) as source, whole_file(copy) as target:
+                count = found = 0
                 while block := source.read(BLOCK):
-                    copy.write(block)
-                    count += len(block)
-                if size is not None and count != size:
+                    target.write(block)
+                    count, found = count + len(block), zlib.crc32(block, found)
+                if size is not None and count < size:
                     raise ValueError(f"{count:,} bytes, and its index says {size:,}")
+                if count != (count if size is None else size) or found != (found if checksum is None else checksum):
+                    raise OtherError(f"{self.told}/{name}: another file than its index says; write the index anew")
         except Exception as error:  # each kind of file system raises its own
             return error
         return None
@@ -183,6 +195,17 @@ class RemoteFolder:
                 with contextlib.suppress(OSError):
                     path.unlink()
                     total -= size
+
+
+class OtherError(ValueError):
+    """A file isn't the one that is meant."""
+
+
+def _is_absent(error: Exception) -> bool:
+    """Whether a file isn't there. HTTP's file system says so of every failure, the true one being the cause."""
+    cause = error.__cause__
+    known = cause is None or isinstance(cause, FileNotFoundError | KeyError) or getattr(cause, "status", None) == 404
+    return isinstance(error, FileNotFoundError) and known
 
 
 def _is_whole(copy: Path, size: int) -> bool:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import tarfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -40,6 +41,7 @@ class ShardIndex:
         words: labels that are words, sorted, or the names of the classes by number; empty if neither is known.
         left_out: kinds of members that are no part of a sample (M,), and files beside the shards.
         counts: how many there are of each kind (M,).
+        checksums: CRC-32 of each shard; none of them where they aren't known.
     """
 
     shards: np.ndarray
@@ -52,6 +54,7 @@ class ShardIndex:
     words: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype="U1"))
     left_out: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype="U1"))
     counts: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    checksums: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     @classmethod
     def of(cls, folder: Path) -> "ShardIndex":
@@ -133,6 +136,33 @@ class ShardIndex:
         except DAMAGE:
             return None
 
+    def with_checksums(self, folder: Path) -> "ShardIndex":
+        """The same with the shards' checksums, for which they are read to their ends."""
+        return replace(self, checksums=np.array([_checksum(folder / name) for name in self.shards.tolist()]))
+
+    def checksum(self, shard: int) -> int | None:
+        """Of a shard, if it is known."""
+        return int(self.checksums[shard]) if len(self.checksums) else None
+
+    def check(self, shard: int, file: IO[bytes], path: str) -> None:
+        """See by two headers that a shard is the one that is meant.
+
+        Raises:
+            ValueError: its first or last image has another place or length.
+        """
+        first, end = np.searchsorted(self.shard, [shard, shard + 1])
+        for row in {int(first), int(end) - 1}:
+            file.seek(int(self.offset[row]) - tarfile.BLOCKSIZE)
+            try:
+                member = tarfile.TarInfo.frombuf(file.read(tarfile.BLOCKSIZE), tarfile.ENCODING, "surrogateescape")
+                fits = member.size == self.length[row]
+            except tarfile.HeaderError:
+                fits = False
+            if not fits:
+                raise ValueError(
+                    f"{path}: another shard than {INDEX} was made for; take {INDEX} away, or write it anew"
+                )
+
     def write(self, path: Path) -> None:
         """Keep it in a file."""
         with whole_file(path) as file:
@@ -157,6 +187,14 @@ class ShardIndex:
             )
         mine = np.array([(split or "train") == name for split in said])
         return np.flatnonzero(mine[self.shard])
+
+
+def _checksum(path: Path) -> int:
+    found = 0
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            found = zlib.crc32(block, found)
+    return found
 
 
 def read_headers(

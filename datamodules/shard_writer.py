@@ -49,7 +49,7 @@ def write_shards(data: DataModule, folder: str | Path, images_per_shard: int = 1
 
 def write_index(folder: Path, class_names: tuple[str, ...]) -> None:
     """Write where the images of a folder's shards begin, and what their classes are called."""
-    ShardIndex.of(folder).named(class_names).write(folder / INDEX)
+    ShardIndex.of(folder).named(class_names).with_checksums(folder).write(folder / INDEX)
 
 
 def add_member(tar: tarfile.TarFile, name: str, content: bytes) -> None:

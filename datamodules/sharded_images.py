@@ -1,6 +1,7 @@
 """Images, or points, of shards in a folder, and what they are. Imports no Lightning."""
 
 import re
+import warnings
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -149,18 +150,29 @@ class ShardedImages:
 
 def _index_of(folder: RemoteFolder) -> ShardIndex:
     """The index beside shards elsewhere; where there is none, one made of their headers, which copies each once."""
-    copy = folder.newest(INDEX)
+    own = folder.path / f"made-{INDEX}"
+    made = ShardIndex.stored(own)
+    try:
+        copy = folder.newest(INDEX)
+        sizes = folder.sizes(".tar") if copy is None else {}
+    except ValueError as error:
+        if made is None:
+            raise
+        warnings.warn(f"{error}; the index of an earlier run is taken, {own}", stacklevel=2)
+        return made
     if copy is not None:
-        index = ShardIndex.stored(copy)
-        if index is None:
-            raise ValueError(f"root={folder.told!r}: {INDEX} is no index of shards")
-        strange = [name for name in index.shards.tolist() if re.fullmatch(r"[^/\\]+\.tar", name) is None]
-        if strange:
-            raise ValueError(f"root={folder.told!r}: {INDEX} names {strange[0]!r}, which is no shard of the folder")
-        return index
-    sizes, own = folder.sizes(".tar"), folder.path / f"made-{INDEX}"
-    index = ShardIndex.stored(own)
-    if index is None or not index.is_of(sizes):
-        index = ShardIndex.made(folder.told, sizes, lambda name: folder.open(name, sizes[name]))
-        index.write(own)
+        return _checked(ShardIndex.stored(copy), folder)
+    if made is None or not made.is_of(sizes):
+        made = ShardIndex.made(folder.told, sizes, lambda name: folder.open(name, sizes[name]))
+        made.write(own)
+    return made
+
+
+def _checked(index: ShardIndex | None, folder: RemoteFolder) -> ShardIndex:
+    """An index from elsewhere, which may name no file outside of its folder."""
+    if index is None:
+        raise ValueError(f"root={folder.told!r}: {INDEX} is no index of shards")
+    strange = [name for name in index.shards.tolist() if re.fullmatch(r"[^/\\]+\.tar", name) is None]
+    if strange:
+        raise ValueError(f"root={folder.told!r}: {INDEX} names {strange[0]!r}, which is no shard of the folder")
     return index

@@ -116,6 +116,7 @@ class ShardImages(BatchDataset):
         found = opened.pop(shard, None)
         if found is None:
             found = self._path(shard), self._open(shard)
+            self.index.check(shard, found[1], found[0])
             while len(opened) >= OPEN:
                 opened.popitem(last=False)[1][1].close()
         opened[shard] = found
@@ -129,7 +130,7 @@ class ShardImages(BatchDataset):
     def _open(self, shard: int) -> IO[bytes]:
         name = str(self.index.shards[shard])
         if isinstance(self.folder, RemoteFolder):
-            return self.folder.open(name, int(self.index.sizes[shard]))
+            return self.folder.open(name, int(self.index.sizes[shard]), self.index.checksum(shard))
         return open(self.folder / name, "rb")
 
     def _decoded(self, content: bytes, suffix: str, name: str) -> np.ndarray:

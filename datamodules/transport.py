@@ -4,7 +4,7 @@ PyTorch makes a piece of shared memory for each tensor and hands its file over b
 takes longer than to decode a small picture. Here a worker has a few pieces, which it fills in turn, and says which one.
 """
 
-import os
+import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -37,14 +37,16 @@ class Parcel:
     """What a worker sends in the place of a batch: which piece of its memory, and the batch with places for tensors.
 
     Attributes:
-        sender: the worker's process.
+        sender: number of the worker.
         piece: number among its pieces.
+        mark: of this memory alone; a larger piece in its place has another.
         content: the batch.
-        memory: the piece itself, where it is new.
+        memory: the piece itself, where no receiver has said yet that it has it.
     """
 
     sender: int
     piece: int
+    mark: int
     content: Any
     memory: Tensor | None
 
@@ -52,44 +54,53 @@ class Parcel:
 class Sender:
     """Collates nothing: ``__getitems__`` has returned the batch. In a worker it is put into shared memory.
 
-    Of a worker's batches, so many are on their way that PyTorch asks for ahead, and one is being taken.
+    Of a worker's batches, so many are on their way that PyTorch asks for ahead, and one is being taken. Those on their
+    way when a loop is left are thrown away by PyTorch, and with them the memory that they bring; so a worker
+    sends it until it sees, in numbers that both sides share, that it has arrived.
 
     Args:
-        prefetch: batches that each worker loads ahead.
+        workers: number of workers.
+        prefetch: batches that each loads ahead.
     """
 
-    def __init__(self, prefetch: int):
-        self.pieces: list[Tensor | None] = [None] * (prefetch + 1)
+    def __init__(self, workers: int, prefetch: int):
+        self.arrived = torch.zeros(workers, prefetch + 1, dtype=torch.int64)
+        if workers:
+            self.arrived.share_memory_()
+        self.pieces: list[tuple[int, Tensor | None]] = [(0, None)] * (prefetch + 1)
         self.turn = -1
 
     def __call__(self, batch: Any) -> Any:
         """The batch, or a `Parcel` of it."""
-        tensors = list(_tensors(batch))
-        if get_worker_info() is None or not all(map(_plain, tensors)):
+        tensors, worker = list(_tensors(batch)), get_worker_info()
+        if worker is None or not all(map(_plain, tensors)):
             return batch
         self.turn = (self.turn + 1) % len(self.pieces)
         places, end = [], 0
         for tensor in tensors:
             places.append(Place(end, tensor.dtype, tuple(tensor.shape), tensor.stride()))
             end += -(-tensor.nbytes // ALIGNED) * ALIGNED
-        memory, fresh = self.pieces[self.turn], None
+        mark, memory = self.pieces[self.turn]
         if memory is None or len(memory) < end:
-            memory = fresh = self.pieces[self.turn] = torch.empty(end, dtype=torch.uint8).share_memory_()
+            mark, memory = secrets.randbits(62), torch.empty(end, dtype=torch.uint8).share_memory_()
+            self.pieces[self.turn] = mark, memory
         for place, tensor in zip(places, tensors, strict=True):
             place.of(memory).copy_(tensor)
-        return Parcel(os.getpid(), self.turn, _replaced(batch, iter(places)), fresh)
+        known = int(self.arrived[worker.id, self.turn]) == mark
+        return Parcel(worker.id, self.turn, mark, _replaced(batch, iter(places)), None if known else memory)
 
 
 class Receiver:
     """Takes batches out of the memory of the workers, who then use it again.
 
     Args:
+        arrived: of the `Sender`.
         pinned: copy them into page-locked memory.
     """
 
-    def __init__(self, pinned: bool):
-        self.pinned = pinned
-        self.pieces: dict[tuple[int, int], Tensor] = {}
+    def __init__(self, arrived: Tensor, pinned: bool):
+        self.arrived, self.pinned = arrived, pinned
+        self.pieces: dict[tuple[int, int], tuple[int, Tensor]] = {}
 
     def __call__(self, batches: Iterable[Any]) -> Iterator[Any]:
         """The batches as they were before they were sent, each taken before the next one is asked for."""
@@ -100,8 +111,11 @@ class Receiver:
         """The batch in memory of its own."""
         key = parcel.sender, parcel.piece
         if parcel.memory is not None:
-            self.pieces[key] = parcel.memory
-        memory = self.pieces[key]
+            self.pieces[key] = parcel.mark, parcel.memory
+            self.arrived[key] = parcel.mark
+        mark, memory = self.pieces[key]
+        if mark != parcel.mark:
+            raise RuntimeError(f"a batch of worker {parcel.sender} lies in memory that has not arrived")
         views = (place.of(memory) for place in _places(parcel.content))
         return _replaced(parcel.content, (view.pin_memory() if self.pinned else view.clone() for view in views))
 

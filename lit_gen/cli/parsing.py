@@ -108,8 +108,8 @@ class ConfiguredCLI(LightningCLI):
         arguments = [str(argument) for argument in args]  # type: ignore[union-attr]
         command = next((argument for argument in arguments if argument in COMMANDS), None)
         given = asked(arguments)
-        if given == "last" and command is not None:
-            given = last_alone(arguments, command) or given
+        if given == "last" and command is not None and (found := last_alone(arguments, command)) is not None:
+            given, arguments = found, [*arguments, "--ckpt_path", str(found)]
         if command is not None and given not in (None, "last"):
             arguments = self._below(arguments, command, str(given))
         elif command == "fit" and names_data_alone(arguments):

@@ -280,3 +280,17 @@ def test_a_run_that_ends_before_its_first_evaluation_is_evaluated_at_its_end(cap
     assert (max(Path("runs/short").iterdir()) / "checkpoints/best.ckpt").exists()
     config = yaml.safe_load((max(Path("runs/short").iterdir()) / "config.yaml").read_text())
     assert config["trainer"]["val_check_interval"] == 500  # with which the run goes on
+
+
+def test_the_experiments_name_alone_finds_its_weights(first, whole, monkeypatch):
+    """`--ckpt_path last --experiment NAME` goes on from that checkpoint, and doesn't only say so."""
+    monkeypatch.chdir(first.parents[2])
+    main(["fit", "--ckpt_path", "last", "--experiment", "a", *OPTIONS, "--trainer.max_steps=12"])
+    (run,) = Path("runs/a").iterdir()
+    states = [torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for folder in (run, whole)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])
+    weights = states[0]["generator.layers.0.weight"]
+    seen = []
+    monkeypatch.setattr("lit_gen.modules.GAN.on_test_start", lambda self: seen.append(self.generator.layers[0].weight))
+    main(["test", "--ckpt_path", "last", "--experiment", "a", *OPTIONS])
+    assert torch.equal(seen[0], weights)

@@ -2,8 +2,13 @@
 
 import functools
 import http.server
+import io
 import os
+import tarfile
 import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -27,25 +32,47 @@ def shards(tmp_path_factory):
     return folder / "shards"
 
 
+class Served(NamedTuple):
+    """A folder with the shards, its URL, what has been asked for, and what is answered by 503 next."""
+
+    folder: Path
+    url: str
+    asked: list[str]
+    busy: list[str]
+    stop: Callable[[], None]
+
+    def __iter__(self):
+        return iter((self.folder, self.url, self.asked))
+
+
 @pytest.fixture
 def served(shards, tmp_path):
-    """A folder with the shards, its URL, and what has been asked for."""
-    folder, asked = tmp_path / "served", []
+    folder, asked, busy = tmp_path / "served", [], []
     folder.mkdir()
     for path in shards.iterdir():
         os.link(path, folder / path.name)
 
     class Handler(http.server.SimpleHTTPRequestHandler):
+        def send_head(self):
+            if (name := self.path.strip("/")) in busy:
+                busy.remove(name)
+                self.send_error(503)
+                return None
+            return super().send_head()
+
         def log_message(self, *_):
             if self.command == "GET":
                 asked.append(self.path.strip("/"))
 
-    handler = functools.partial(Handler, directory=folder)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield folder, f"http://127.0.0.1:{server.server_port}/", asked
-    server.shutdown()
-    server.server_close()
+
+    def stop():
+        server.shutdown()
+        server.server_close()
+
+    yield Served(folder, f"http://127.0.0.1:{server.server_port}/", asked, busy, stop)
+    stop()
 
 
 def module(url, tmp_path, **kwargs):
@@ -154,11 +181,57 @@ def test_what_is_not_there_is_said_in_one_line(served, tmp_path, monkeypatch):
 
 def test_a_shard_that_is_not_that_of_the_index_is_refused(served, tmp_path, monkeypatch):
     folder, url, _ = served
-    monkeypatch.setattr(remote, "PAUSE", 0)
-    (folder / "train-000000.tar").unlink()
+    content = bytearray((folder / "train-000000.tar").read_bytes())
+    content[600] ^= 1  # of the first picture
+    for other in (content, content + bytes(10_240)):
+        (folder / "train-000000.tar").unlink()
+        (folder / "train-000000.tar").write_bytes(other)
+        with pytest.raises(ValueError, match=r"train-000000.tar: another file than its index says"):
+            module(url, tmp_path).image_shape  # noqa: B018
     (folder / "train-000000.tar").write_bytes(b"x" * 100)
-    with pytest.raises(ValueError, match=r"in 4 attempts: ValueError 100 bytes, and its index says"):
+    monkeypatch.setattr(remote, "PAUSE", 0)
+    with pytest.raises(ValueError, match=r"100 bytes, and its index says"):
         module(url, tmp_path).image_shape  # noqa: B018
+
+
+def test_other_shards_of_the_same_names_and_sizes_are_copied_anew(served, tmp_path):
+    folder, url, _ = served
+    before = epoch(module(url, tmp_path))
+    arrays = {"x_train": np.zeros((100, 4, 4, 3), np.uint8), "y_train": np.arange(100) % 5}
+    np.savez(tmp_path / "others.npz", **arrays)
+    write_shards(
+        ArrayDataModule(str(tmp_path / "others.npz"), layout="NHWC", val_share=0, test_share=0.1),
+        tmp_path / "others",
+        images_per_shard=10,
+    )
+    sizes = {path.name: path.stat().st_size for path in folder.glob("train*")}
+    for path in folder.iterdir():
+        path.unlink()
+    for path in (tmp_path / "others").iterdir():
+        os.link(path, folder / path.name)
+    assert sizes == {path.name: path.stat().st_size for path in folder.glob("train*")}  # tar rounds them up
+    images = torch.cat([images for images, _ in epoch(module(url, tmp_path))])
+    assert before[0][0].max() > 0
+    assert not images.any()
+
+
+def test_an_index_that_does_not_fit_the_shards_of_a_folder_is_found(shards, tmp_path):
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for path in shards.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    first, second = (folder / f"train-00000{i}.tar" for i in (0, 1))
+    assert first.stat().st_size == second.stat().st_size
+    with tarfile.open(first) as tar:
+        members = [(member, tar.extractfile(member).read()) for member in tar]
+    with tarfile.open(first, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for member, content in members:
+            content += b" " if member.name.endswith("png") else b""
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    assert first.stat().st_size == second.stat().st_size
+    with pytest.raises(ValueError, match=r"train-000000.tar: another shard than index.npz was made for"):
+        epoch(StreamingDataModule(str(folder), seed=0, batch_size=10))
 
 
 def test_an_index_can_not_name_files_outside_of_its_folder(served, tmp_path):
@@ -172,28 +245,38 @@ def test_an_index_can_not_name_files_outside_of_its_folder(served, tmp_path):
         module(url, tmp_path).image_shape  # noqa: B018
 
 
-def test_a_run_goes_on_from_its_copies_while_the_server_is_away(served, tmp_path, monkeypatch):
-    _, url, _ = served
+@pytest.mark.parametrize("indexed", [True, False])
+def test_a_run_goes_on_from_its_copies_while_the_server_is_away(served, tmp_path, monkeypatch, indexed):
+    folder, url, _ = served
+    if not indexed:
+        (folder / INDEX).unlink()
     expected = epoch(module(url, tmp_path))
     monkeypatch.setattr(remote, "PAUSE", 0)
-
-    def away(self):
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(remote.RemoteFolder, "_system", lambda self: None)
-    data = module(url, tmp_path)
-    monkeypatch.setattr(remote.RemoteFolder, "_system", away)
-    with pytest.warns(UserWarning, match="no route to host; the copy of an earlier run is taken"):
-        assert same(epoch(data), expected)
-    monkeypatch.setattr(remote.RemoteFolder, "_system", lambda self: None)
-    fresh = StreamingDataModule(url, cache_folder=str(tmp_path / "others"))
-    monkeypatch.setattr(remote.RemoteFolder, "_system", away)
-    with pytest.raises(ValueError, match="no route to host"):
-        fresh.image_shape  # noqa: B018
+    served.stop()
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="of an earlier run is taken"):
+            assert same(epoch(module(url, tmp_path)), expected)
+    with pytest.raises(ValueError, match=r"Cannot connect to host|can't be listed|can't be copied"):
+        StreamingDataModule(url, cache_folder=str(tmp_path / "others")).image_shape  # noqa: B018
 
 
-def test_a_password_is_not_told():
-    folder = remote.RemoteFolder("http://user:word@127.0.0.1/shards/", cache=remote.Path("nowhere"))
+def test_a_server_that_is_busy_is_asked_again(served, tmp_path, monkeypatch):
+    url, pauses = served.url, []
+    monkeypatch.setattr(remote.time, "sleep", pauses.append)
+    served.busy.extend(["train-000000.tar"] * 4)  # HEAD and GET, twice
+    assert module(url, tmp_path).image_shape == (3, 4, 4)
+    assert pauses == [1.0, 2.0][: len(pauses)]
+    assert pauses
+
+
+def test_a_cache_that_can_not_be_made_is_refused(served, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"cache_folder='.*file': can't be used: .*Not a directory"):
+        StreamingDataModule(served[1], cache_folder=str(tmp_path / "file"))
+
+
+def test_a_password_is_not_told(tmp_path):
+    folder = remote.RemoteFolder("http://user:word@127.0.0.1/shards/", cache=tmp_path)
     assert folder.told == "http://127.0.0.1/shards"
     assert remote.is_remote("hf://datasets/a/b")
     assert not remote.is_remote("C:/photos")

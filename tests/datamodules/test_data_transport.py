@@ -1,6 +1,6 @@
 """Batches come from workers through memory that is used again, whole and in order."""
 
-import os
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -62,14 +62,20 @@ def test_batches_are_those_of_the_process_itself(make, options):
     assert same(found, expected)
 
 
-def test_workers_that_stay_serve_epoch_after_epoch_and_one_that_is_left():
-    loader = Loader(Batches(pictures), batch_size=4, num_workers=2, persistent_workers=True)
-    expected = list(Loader(Batches(pictures), batch_size=4))
-    assert same(list(loader), expected)
-    begun = iter(loader)
-    next(begun), next(begun)
-    assert same(list(loader), expected)
-    assert len(loader._receiver.pieces) == 2 * 3  # two workers, two batches ahead and one being taken
+@pytest.mark.parametrize("make", [pictures, of_many_sizes])
+@pytest.mark.parametrize(("workers", "prefetch"), [(1, 2), (2, 2), (2, 5), (3, 1)])
+@pytest.mark.parametrize("left", [1, 3, 5])
+def test_workers_that_stay_serve_epoch_after_epoch_and_ones_that_are_left(make, workers, prefetch, left):
+    """What was on its way when a loop ended is thrown away, with the memory that it brought."""
+    options = {"num_workers": workers, "prefetch_factor": prefetch, "persistent_workers": True}
+    loader = Loader(Batches(make), batch_size=4, **options)
+    expected = list(Loader(Batches(make), batch_size=4))
+    for _ in range(2):
+        for number, batch in enumerate(loader, start=1):
+            assert same(batch, expected[number - 1])
+            if number == left:
+                break
+        assert same(list(loader), expected)
 
 
 def test_two_epochs_at_once_do_not_mix():
@@ -79,21 +85,22 @@ def test_two_epochs_at_once_do_not_mix():
 
 
 def test_a_worker_uses_its_memory_again(monkeypatch):
-    monkeypatch.setattr("datamodules.transport.get_worker_info", lambda: True)
-    sender, receiver = Sender(prefetch=2), Receiver(pinned=False)
-    parcels = [sender(pictures(torch.arange(4) + i)) for i in range(7)]
+    monkeypatch.setattr("datamodules.transport.get_worker_info", lambda: SimpleNamespace(id=0))
+    sender = Sender(workers=1, prefetch=2)
+    receiver = Receiver(sender.arrived, pinned=False)
+    parcels, batches = [], []
+    for i in range(7):
+        parcels.append(sender(pictures(torch.arange(4) + i)))
+        batches.append(receiver.taken(parcels[-1]))
+    assert all(isinstance(parcel, Parcel) for parcel in parcels)
     assert [parcel.memory is not None for parcel in parcels] == [True] * 3 + [False] * 4
     assert [parcel.piece for parcel in parcels] == [0, 1, 2, 0, 1, 2, 0]
-    assert all(isinstance(parcel, Parcel) and parcel.sender == os.getpid() for parcel in parcels)
-    last = [receiver.taken(parcel) for parcel in parcels][4:]  # of which the memory still holds the batches
-    assert all(same(batch, pictures(torch.arange(4) + i)) for i, batch in enumerate(last, start=4))
-    sender.pieces[1].zero_()
-    assert same(last[0], pictures(torch.arange(4) + 4))  # a copy
+    assert all(same(batch, pictures(torch.arange(4) + i)) for i, batch in enumerate(batches))  # copies
 
 
 def test_nothing_is_sent_without_workers():
     batch = pictures(torch.arange(4))
-    assert Sender(prefetch=2)(batch) is batch
+    assert Sender(workers=0, prefetch=2)(batch) is batch
     assert isinstance(Loader(Batches(pictures), batch_size=4).collate_fn, Sender)
 
 
@@ -110,8 +117,8 @@ def test_an_error_of_a_worker_reaches_the_user():
 def test_page_locked_memory_is_asked_for(monkeypatch):
     asked = []
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: asked.append(self.shape) or self.clone())
-    receiver = Receiver(pinned=True)
-    monkeypatch.setattr("datamodules.transport.get_worker_info", lambda: True)
-    (found,) = receiver([Sender(prefetch=1)(pictures(torch.arange(4)))])
+    monkeypatch.setattr("datamodules.transport.get_worker_info", lambda: SimpleNamespace(id=0))
+    sender = Sender(workers=1, prefetch=1)
+    (found,) = Receiver(sender.arrived, pinned=True)([sender(pictures(torch.arange(4)))])
     assert same(found, pictures(torch.arange(4)))
     assert asked == [(4, 3, 5, 4), (4,)]
