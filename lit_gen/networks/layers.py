@@ -65,7 +65,8 @@ class InstanceNorm2d(nn.InstanceNorm2d):
     def forward(self, input: Tensor) -> Tensor:
         """Normalise `(N, C, H, W)`."""
         y = super().forward(input)
-        if len(y) == 1 and y.requires_grad and y.is_contiguous() and not torch.compiler.is_compiling():
+        # An exported graph must not ask for the number of images, or it holds for that number alone.
+        if y.requires_grad and not torch.compiler.is_compiling() and len(y) == 1 and y.is_contiguous():
             y.register_hook(Tensor.contiguous)
         return y
 

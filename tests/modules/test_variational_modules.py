@@ -139,7 +139,8 @@ def test_a_checkpoint_holds_every_argument_also_those_that_were_not_given():
         "objective", "encoder_steps", "temperature", "optimizer", "scheduler", "clip_norm", "accumulate",
         "ema_half_life", "ema_ramp_up", "num_classes", "conditional", "bounded", "init_from", "likelihood",
     }  # fmt: skip
-    assert shared | {"encoder", "decoder", "prior", "latent_dim", "image_shape"} == parameters(VAE) == parameters(IWAE)
+    own = {"encoder", "decoder", "prior", "latent_dim", "image_shape", "start_at_mean"}
+    assert shared | own == parameters(VAE) == parameters(IWAE)
     assert shared | {"hierarchy", "image_shape"} == parameters(HierarchicalVAE)
     for module in (build(), build(IWAE), KINDS["ladder"]()):
         assert module.hparams.keys() - {"_class_path", "_instantiator"} == parameters(type(module))
