@@ -25,10 +25,10 @@ def to_float(images: Tensor) -> Tensor:
     return images.to(torch.float32).div_(127.5).sub_(1)
 
 
-def in_runs(items: Iterable[T], length: int = AHEAD) -> Iterator[list[T]]:
-    """The items, so many at a time."""
+def in_runs(items: Iterable[T]) -> Iterator[list[T]]:
+    """The items, `AHEAD` at a time."""
     rest = iter(items)
-    while run := list(islice(rest, length)):
+    while run := list(islice(rest, AHEAD)):
         yield run
 
 

@@ -1,9 +1,11 @@
 """What is open in one process alone: files that a fork must not share, and that can't be pickled."""
 
 import os
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -34,3 +36,26 @@ class OfProcess(Generic[T]):
         value = self._value if self._process == os.getpid() else None
         self._value = None
         return value
+
+
+def kept(
+    held: OrderedDict[K, T], key: K, most: int, make: Callable[[], T], drop: Callable[[T], Any] | None = None
+) -> T:
+    """The value of a key, made where it isn't held; `held` keeps the ones that were used last.
+
+    Args:
+        held: values in the order of their use.
+        key: of the value.
+        most: values that are held.
+        make: gives the value.
+        drop: ends one that gives way.
+    """
+    value = held.pop(key, None)
+    if value is None:
+        value = make()
+        while len(held) >= most:
+            _, last = held.popitem(last=False)
+            if drop is not None:
+                drop(last)
+    held[key] = value
+    return value

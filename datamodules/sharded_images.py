@@ -14,7 +14,7 @@ from torch import Tensor
 from datamodules.datasets import SPLITS, BatchDataset, Split
 from datamodules.labels import Classes
 from datamodules.pixel_values import MAX_PIXELS, Reading
-from datamodules.remote import RemoteFolder, is_remote
+from datamodules.remote import LocalFolder, RemoteFolder, is_remote
 from datamodules.shard_index import INDEX, SUFFIXES, ShardIndex
 from datamodules.shards import ShardImages, read_array
 from datamodules.summary import Found, look_at_files
@@ -52,8 +52,10 @@ class ShardedImages:
         if cache_gib is not None and not cache_gib > 0:
             raise ValueError(f"cache_gib={cache_gib}: must be above 0, or None")
         self.root = root
-        most = None if cache_gib is None else int(cache_gib * 2**30)
-        self.folder = RemoteFolder(root, user_cache(cache_folder, "shards"), most) if is_remote(root) else Path(root)
+        self.folder: LocalFolder | RemoteFolder = LocalFolder(Path(root))
+        if is_remote(root):
+            most = None if cache_gib is None else int(cache_gib * 2**30)
+            self.folder = RemoteFolder(root, user_cache(cache_folder, "shards"), most)
         self._labelled = labels != "none"
         self.renumber = renumber
         self.reading = Reading(white, alpha, max_pixels)
@@ -62,7 +64,7 @@ class ShardedImages:
     @cached_property
     def index(self) -> ShardIndex:
         """Where the images are."""
-        return _index_of(self.folder) if isinstance(self.folder, RemoteFolder) else ShardIndex.of(self.folder)
+        return _index_of(self.folder) if isinstance(self.folder, RemoteFolder) else ShardIndex.of(self.folder.path)
 
     @cached_property
     def image_shape(self) -> tuple[int, ...]:
@@ -115,7 +117,7 @@ class ShardedImages:
 
     def check_cache(self, window: int) -> None:
         """Refuse to keep fewer copies than a window reads from, each of which would be made again for every batch."""
-        most = self.folder.most if isinstance(self.folder, RemoteFolder) else None
+        most = self.folder.most
         if most is None:
             return
         count, index = len(self.index.shards), self.index
@@ -134,7 +136,7 @@ class ShardedImages:
     def found(self, look: int | None) -> Found:
         """Sizes, channels and values of at most `look` images, all if None, and what is left out."""
         parts = [self.datasets[split] for split in SPLITS]
-        folder = None if isinstance(self.folder, RemoteFolder) else self.folder
+        folder = None if isinstance(self.folder, RemoteFolder) else self.folder.path
         found = look_at_files(parts, self.index.passed_over(folder), (), look)
         return found if self._channels is not None else replace(found, notes=(*found.notes, *self._greyed(found)))
 

@@ -8,7 +8,6 @@ import io
 from collections import OrderedDict
 from collections.abc import Iterator
 from operator import itemgetter
-from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -18,9 +17,9 @@ from torch import Tensor
 from datamodules.datasets import BatchDataset, in_runs
 from datamodules.decoding import Header, decode, examine, read_extremes, read_header
 from datamodules.formats.containers import DAMAGE
-from datamodules.of_process import OfProcess
+from datamodules.of_process import OfProcess, kept
 from datamodules.pixel_values import DEFAULT, Reading
-from datamodules.remote import RemoteFolder
+from datamodules.remote import LocalFolder, RemoteFolder
 from datamodules.shard_index import SUFFIXES, ShardIndex
 
 OPEN = 64  # shards that a process keeps open
@@ -42,7 +41,7 @@ class ShardImages(BatchDataset):
 
     def __init__(
         self,
-        folder: Path | RemoteFolder,
+        folder: LocalFolder | RemoteFolder,
         index: ShardIndex,
         rows: np.ndarray,
         labels: Tensor,
@@ -112,26 +111,17 @@ class ShardImages(BatchDataset):
 
     def _file(self, shard: int) -> tuple[str, IO[bytes]]:
         """Path of a shard, and the file, which this process keeps open until others have taken its place."""
-        opened = self._opened.value
-        found = opened.pop(shard, None)
-        if found is None:
-            found = self._path(shard), self._open(shard)
-            self.index.check(shard, found[1], found[0])
-            while len(opened) >= OPEN:
-                opened.popitem(last=False)[1][1].close()
-        opened[shard] = found
-        return found
+        return kept(self._opened.value, shard, OPEN, lambda: self._open(shard), lambda last: last[1].close())
+
+    def _open(self, shard: int) -> tuple[str, IO[bytes]]:
+        index, path = self.index, self._path(shard)
+        file = self.folder.open(str(index.shards[shard]), int(index.sizes[shard]), index.checksum(shard))
+        index.check(shard, file, path)
+        return path, file
 
     def _path(self, shard: int) -> str:
         """What messages call a shard."""
-        folder = self.folder.told if isinstance(self.folder, RemoteFolder) else self.folder
-        return f"{folder}/{self.index.shards[shard]}"
-
-    def _open(self, shard: int) -> IO[bytes]:
-        name = str(self.index.shards[shard])
-        if isinstance(self.folder, RemoteFolder):
-            return self.folder.open(name, int(self.index.sizes[shard]), self.index.checksum(shard))
-        return open(self.folder / name, "rb")
+        return f"{self.folder.told}/{self.index.shards[shard]}"
 
     def _decoded(self, content: bytes, suffix: str, name: str) -> np.ndarray:
         if suffix != "npy":

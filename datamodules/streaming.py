@@ -25,8 +25,8 @@ class StreamingDataModule(DataModule):
     takes a minute or so for a million.
 
     A root may be a URL: ``https://…``, or ``hf://datasets/OWNER/NAME``, ``s3://…`` and others for which `fsspec` finds
-    its package. Each shard is copied when it is first needed, its size compared with the index. Without an index there
-    the folder is listed, and all shards are copied once to read their headers.
+    its package. Each shard is copied when it is first needed, its size and checksum compared with the index.
+    Without an index there the folder is listed, and all shards are copied once to read their headers.
 
     The order is a function of (seed, epoch) and the same for any number of processes and workers; every process reads
     only its own images. A resumed run goes on in the middle of an epoch and reads nothing of what it leaves out.

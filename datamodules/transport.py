@@ -72,7 +72,7 @@ class Sender:
 
     def __call__(self, batch: Any) -> Any:
         """The batch, or a `Parcel` of it."""
-        tensors, worker = list(_tensors(batch)), get_worker_info()
+        tensors, worker = list(_leaves(batch, Tensor)), get_worker_info()
         if worker is None or not all(map(_plain, tensors)):
             return batch
         self.turn = (self.turn + 1) % len(self.pieces)
@@ -116,7 +116,7 @@ class Receiver:
         mark, memory = self.pieces[key]
         if mark != parcel.mark:
             raise RuntimeError(f"a batch of worker {parcel.sender} lies in memory that has not arrived")
-        views = (place.of(memory) for place in _places(parcel.content))
+        views = (place.of(memory) for place in _leaves(parcel.content, Place))
         return _replaced(parcel.content, (view.pin_memory() if self.pinned else view.clone() for view in views))
 
 
@@ -127,6 +127,7 @@ def _plain(tensor: Tensor) -> bool:
 
 
 def _leaves(batch: Any, kind: type) -> Iterator[Any]:
+    """All of a kind that a batch holds, in their order."""
     if isinstance(batch, kind):
         yield batch
     elif isinstance(batch, dict):
@@ -135,14 +136,6 @@ def _leaves(batch: Any, kind: type) -> Iterator[Any]:
     elif isinstance(batch, tuple | list):
         for value in batch:
             yield from _leaves(value, kind)
-
-
-def _tensors(batch: Any) -> Iterator[Tensor]:
-    return _leaves(batch, Tensor)
-
-
-def _places(batch: Any) -> Iterator[Place]:
-    return _leaves(batch, Place)
 
 
 def _replaced(batch: Any, others: Iterator[Any]) -> Any:

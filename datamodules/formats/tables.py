@@ -13,7 +13,7 @@ from datamodules.formats.columns import Columns, labels_in, pyarrow
 from datamodules.formats.containers import one_line
 from datamodules.formats.records import FileRecords
 from datamodules.image_files import file_stamp
-from datamodules.of_process import OfProcess
+from datamodules.of_process import OfProcess, kept
 
 HELD = 2**28  # bytes of encoded pictures that a process keeps of parquet files, at least those of two row groups
 WINDOW = 10_000  # pictures, at most, among which the order is random by default; more would only take more memory
@@ -175,14 +175,9 @@ class ParquetRows(Tables):
 
     def cell(self, path: str, row: int) -> Any:
         """From the row group, which stays in memory until others have taken its place."""
-        bounds, groups = self._bounds[path], self._groups.value
+        bounds = self._bounds[path]
         group = int(np.searchsorted(bounds, row, side="right"))
-        column = groups.pop((path, group), None)
-        if column is None:
-            column = self._read(path, group)
-            while len(groups) >= self.held:
-                groups.popitem(last=False)
-        groups[path, group] = column
+        column = kept(self._groups.value, (path, group), self.held, lambda: self._read(path, group))
         return column[row - int(bounds[group - 1] if group else 0)]
 
     def _read(self, path: str, group: int) -> Any:
@@ -190,15 +185,7 @@ class ParquetRows(Tables):
             return self._file(path).read_row_group(group, columns=[self.columns.image], use_threads=False).column(0)
 
     def _file(self, path: str) -> Any:
-        opened = self._opened.value
-        file = opened.pop(path, None)
-        if file is None:
-            with _readable(path):  # pre_buffer would read ahead, and keep what it has read
-                file = pyarrow().parquet.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
-            while len(opened) >= OPEN:
-                opened.popitem(last=False)
-        opened[path] = file
-        return file
+        return kept(self._opened.value, path, OPEN, lambda: _parquet_file(path))
 
 
 class ArrowRows(Tables):
@@ -242,6 +229,11 @@ class ArrowRows(Tables):
                     raise ValueError("it has no end: cut off, or still being written")
                 opened[path] = (pa.ipc.open_file if whole else pa.ipc.open_stream)(mapped).read_all()
         return opened[path]
+
+
+def _parquet_file(path: str) -> Any:
+    with _readable(path):  # pre_buffer would read ahead, and keep what it has read
+        return pyarrow().parquet.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
 
 
 def _row_groups(file: Any, image: str) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lit_gen.metrics.balls import Held, held, squared_distances
-from lit_gen.metrics.nearest import screened_nearest
+from lit_gen.metrics.nearest import Nearest, screened_nearest
 from lit_gen.precision import float64_device, to_float64
 
 BLOCK = 1024  # queries by rows of one block of distances, which bounds the memory
@@ -75,15 +75,15 @@ class Neighbours:
         """Distances ``(M, k)`` of each datum to its nearest others."""
         return self._among(self.real)
 
-    @property
+    @cached_property
     def of_samples(self) -> tuple[Tensor, Tensor]:
         """Distances and positions ``(N, 2)`` of each sample's two nearest data."""
-        return self._between[0]
+        return self._between[0] if self._between else nearest(self.samples, self.real, 2)
 
-    @property
+    @cached_property
     def of_real(self) -> Tensor:
         """Distances ``(M,)`` of each datum's nearest sample."""
-        return self._between[1][0][:, 0]
+        return (self._between[1] if self._between else nearest(self.real, self.samples, 1))[0][:, 0]
 
     @cached_property
     def held(self) -> Held:
@@ -95,10 +95,9 @@ class Neighbours:
         return (screened[0] if screened else nearest(rows, rows, self.k, themselves=True))[0]
 
     @cached_property
-    def _between(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Distances and positions of each sample's two nearest data, and of each datum's nearest sample."""
-        screened = screened_nearest(self.samples, self.real, 2, 1)
-        return screened or (nearest(self.samples, self.real, 2), nearest(self.real, self.samples, 1))
+    def _between(self) -> tuple[Nearest, Nearest] | None:
+        """Each sample's two nearest data and each datum's nearest sample, where one pass finds both."""
+        return screened_nearest(self.samples, self.real, 2, 1)
 
     def precision_recall(self, k: int = 3) -> dict[str, float]:
         """``precision``: share of samples among the data; ``recall``: share of data among the samples.

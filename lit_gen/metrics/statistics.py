@@ -3,7 +3,6 @@
 import hashlib
 import itertools
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_gen.files import whole_file
+from lit_gen.files import user_cache, whole_file
 from lit_gen.metrics.bank import Features
 from lit_gen.metrics.extractors import Extractor
 from lit_gen.metrics.moments import Moments
@@ -247,10 +246,7 @@ def cache_folder(cache: str | None) -> Path | None:
     """Where statistics are kept: the folder named, the user's cache (``auto``; XDG), or nowhere (None)."""
     if cache is None:
         return None
-    if cache != "auto":
-        return Path(cache)
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "lit-gen" / "statistics"
+    return user_cache(None, "statistics") if cache == "auto" else Path(cache)
 
 
 def cached(folder: Path, protocol: Protocol, say: Callable[[str], Any] = print) -> Features | None:
