@@ -1,5 +1,6 @@
 """Every command and every line of Python of README.md and docs/ works, as documented.py runs them."""
 
+import shutil
 from pathlib import Path
 
 import documented
@@ -7,31 +8,38 @@ import pytest
 
 LINES = [(page, line) for page in documented.PAGES for line in documented.lines(page)]
 CODE = [page for page in documented.PAGES if documented.blocks(page, "python", "py")]
+RUN = [page for page in documented.PAGES if page in CODE or documented.lines(page)]
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    folder, patch = tmp_path_factory.mktemp("documented"), pytest.MonkeyPatch()
-    patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-    patch.syspath_prepend(str(folder))
-    patch.chdir(folder)
-    documented.prepare(folder)
-    yield folder
-    patch.undo()
+def prepared(tmp_path_factory):
+    """A folder with what the pages speak of."""
+    folder = tmp_path_factory.mktemp("documented") / "prepared"
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder.parent / "cache"))
+        patch.syspath_prepend(str(folder))
+        patch.chdir(folder)
+        documented.prepare(folder)
+        yield folder
 
 
-@pytest.fixture(autouse=True)
-def there(world, monkeypatch):
-    monkeypatch.chdir(world)
+@pytest.fixture
+def world(prepared, tmp_path, monkeypatch):
+    """A page's own copy: what other pages made isn't there."""
+    shutil.copytree(prepared, tmp_path / "page", symlinks=True)
+    monkeypatch.chdir(tmp_path / "page")
 
 
-@pytest.mark.parametrize(("page", "line"), LINES, ids=[f"{page}: {line}" for page, line in LINES])
-def test_command_runs(page, line):
-    documented.execute(page, line)
-
-
-@pytest.mark.parametrize("page", CODE)
-def test_code_runs(page):
+@pytest.mark.parametrize("page", RUN)
+def test_page_runs(page, world):
+    """A reader's way: one command after the other, then the code."""
+    for line in documented.lines(page):
+        try:
+            documented.execute(page, line)
+        except BaseException as error:
+            error.add_note(f"{page}: {line}")
+            raise
     names = documented.execute_code(page)
     if page == "README.md":
         assert names["images"].shape == (64, 1, 8, 8)
