@@ -31,15 +31,19 @@ def world(prepared, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "page")
 
 
+def execute(page, line):
+    try:
+        documented.execute(page, line)
+    except BaseException as error:
+        error.__notes__ = [f"{page}: {line}"]  # add_note, which Python 3.10 lacks
+        raise
+
+
 @pytest.mark.parametrize("page", RUN)
 def test_page_runs(page, world):
     """A reader's way: one command after the other, then the code."""
     for line in documented.lines(page):
-        try:
-            documented.execute(page, line)
-        except BaseException as error:
-            error.add_note(f"{page}: {line}")
-            raise
+        execute(page, line)
     names = documented.execute_code(page)
     if page == "README.md":
         assert names["images"].shape == (64, 1, 8, 8)
