@@ -123,6 +123,8 @@ class ImageTree:
         told = []
         if self._empty_folders:
             told.append(f"no image that can be read in the folder {listed(self._empty_folders)}")
+        if repeated := self.listing.repeated:
+            told.append(f"several entries of one name in the archive, of which the last counts: {listed(repeated)}")
         if self._chunked:
             told.append("folders of five digits through which files are numbered on are no classes (labels='folders')")
         missing = self._missing()

@@ -3,7 +3,7 @@
 import io
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO
 
 import numpy as np
@@ -27,11 +27,13 @@ class Listing:
         images: files with a suffix of `EXTENSIONS`; where there is none, NumPy's files, of which EDM's sets are.
         others: all other files.
         hidden: files and folders that begin with a dot, and ``__MACOSX`` of archives; not looked into.
+        repeated: entries of an archive that a later one of the same name replaces.
     """
 
     images: Sequence[str]
     others: Names
     hidden: Names
+    repeated: Sequence[str] = ()
 
 
 def list_folder(folder: str, follow_links: bool = False) -> Listing:
@@ -117,9 +119,13 @@ class Archive:
         images: list[str] = []
         others: list[str] = []
         hidden: list[str] = []
+        repeated: list[str] = []
         last = ""
         for name in self._directory.names:
-            if name.endswith("/") or name == last:  # of two of one name the last counts, as in zipfile
+            if name.endswith("/"):
+                continue
+            if name == last:  # of two of one name the last counts, as in zipfile
+                repeated.append(name.removeprefix(self._prefix))
                 continue
             last = name
             if _hidden(name):
@@ -127,7 +133,7 @@ class Archive:
                 continue
             name = name.removeprefix(self._prefix)
             (images if is_image(name) else others).append(name)
-        return _listing(images, others, hidden)
+        return replace(_listing(images, others, hidden), repeated=repeated)
 
     def open(self, name: str) -> IO[bytes]:
         """A file to read.

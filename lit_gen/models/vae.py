@@ -58,7 +58,7 @@ class VAE(VariationalModel):
         self.prior.check(self.encoder)
         self.start_at_mean = start_at_mean and kwargs.get("init_from") is None
         if start_at_mean:
-            self.start_at(torch.full(self.image_shape, 0.5))  # until there are data
+            self._bias_at(torch.full(self.image_shape, 0.5))  # refuses at once, not when there are data
         self.define_networks(("encoder",), ("decoder", "likelihood", "prior"))
 
     @torch.no_grad()
@@ -68,13 +68,18 @@ class VAE(VariationalModel):
         Raises:
             ValueError: for a likelihood or decoder that has no such bias.
         """
+        bias = self._bias_at(mean)
+        for decoder in (self.decoder, self.network("decoder")):
+            decoder.output_bias.copy_(bias)  # type: ignore[operator]
+
+    def _bias_at(self, mean: Tensor) -> Tensor:
+        """What ``start_at`` sets."""
         parameters = self.likelihood.parameters_of(mean)
         if self.decoder.output_bias is None:
             raise ValueError(
                 f"start_at_mean=True: {type(self.decoder).__name__} has no bias for each pixel; an MLPDecoder has"
             )
-        for decoder in (self.decoder, self.network("decoder")):
-            decoder.output_bias.copy_(parameters.flatten())  # type: ignore[operator]
+        return parameters.flatten()
 
     def terms(self, x: Tensor, noise: Tensor, *labels: Tensor, detach_posterior: bool = False) -> Terms:
         """log p(x|z), log p(z) and log q(z|x) at z = μ(x) + σ(x) ε for the K ε of each image."""

@@ -6,6 +6,7 @@ import zlib
 
 import pytest
 
+from datamodules.image_tree import ImageTree
 from datamodules.listing import Archive
 from datamodules.zip_directory import Names, ZipDirectory
 
@@ -40,7 +41,7 @@ def test_what_is_before_the_archive_and_large_numbers_are_understood(tmp_path, m
     assert {name: found.read(i) for name, i in zip(found.names, found.find_all(found.names), strict=True)} == FILES
 
 
-def test_of_two_files_of_one_name_the_last_counts(tmp_path):
+def test_of_two_files_of_one_name_the_last_counts_and_is_told(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr("a.png", b"first")
         archive.writestr("b.png", b"other")
@@ -48,6 +49,8 @@ def test_of_two_files_of_one_name_the_last_counts(tmp_path):
             archive.writestr("a.png", b"last")
     archive = Archive(str(tmp_path / "x.zip"))
     assert archive.listing().images == ["a.png", "b.png"]
+    (note,) = ImageTree(str(tmp_path / "x.zip")).notes
+    assert note.endswith("the last counts: a.png")
     assert archive.open("a.png").read() == b"last"
 
 
