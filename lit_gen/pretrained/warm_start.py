@@ -5,6 +5,7 @@ from __future__ import annotations
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
+from lit_gen.pretrained.classes import of_mean_class
 from lit_gen.pretrained.stored import locate, read_weights
 
 TOLD = 12  # tensors that a report names one by one
@@ -13,7 +14,8 @@ TOLD = 12  # tensors that a report names one by one
 def initialise(module: nn.Module, source: str) -> None:
     """Load the tensors of ``source`` that have the name and shape of one of ``module``'s, and say which they were.
 
-    No class that the source names is imported. Networks that it doesn't have stay as they were initialised.
+    No class that the source names is imported. Networks that it doesn't have stay as they were initialised. Where it
+    has other classes than the module, or one of them none, layers that take labels start from the mean class.
 
     Args:
         module: A module with all its networks.
@@ -26,6 +28,8 @@ def initialise(module: nn.Module, source: str) -> None:
     """
     given = read_weights(locate(source))
     own = {key: value for key, value in module.state_dict().items() if _network(key) != "memories"}  # of other data
+    of_classes = of_mean_class(module, given)
+    given |= of_classes
     fitting = {key: value for key, value in given.items() if key in own and own[key].shape == value.shape}
     taken, left, misfits = [], [], []
     for network in _networks(own):
@@ -46,7 +50,8 @@ def initialise(module: nn.Module, source: str) -> None:
         raise ValueError(f"init_from={source!r}: another architecture than this {kind}'s, {told}")
     module.load_state_dict(fitting, strict=False)
     more = [f"and {len(left) - TOLD} more"] if len(left) > TOLD else []
-    report = f"init_from {source}: {', '.join(taken)}"
+    mean = ", classes at the mean of its own" if of_classes.keys() & fitting.keys() else ""
+    report = f"init_from {source}: {', '.join(taken)}{mean}"
     rank_zero_info(report + (f"; left as initialised: {', '.join(left[:TOLD] + more)}" if left else ""))
 
 

@@ -16,7 +16,18 @@ from datamodules import DigitsDataModule
 from lit_gen import GAN, IWAE, VAE, WGANGP, CycleGAN, HierarchicalVAE, from_pretrained, list_pretrained, save_pretrained
 from lit_gen.cli.app import main
 from lit_gen.distributions import GaussianMixture
-from lit_gen.networks import Ladder, MLPDecoder, MLPDiscriminator, MLPEncoder, MLPGenerator, PatchGAN, ResNetTranslator
+from lit_gen.networks import (
+    Ladder,
+    MLPDecoder,
+    MLPDiscriminator,
+    MLPEncoder,
+    MLPGenerator,
+    PatchGAN,
+    ResNetDiscriminator,
+    ResNetGenerator,
+    ResNetTranslator,
+)
+from lit_gen.networks.layers import ConditionalBatchNorm
 
 SHAPE = (1, 8, 8)
 DIGITS_VAE = {"encoder": partial(MLPEncoder, width=256), "decoder": partial(MLPDecoder, width=256)}
@@ -123,6 +134,68 @@ def test_a_network_that_the_source_lacks_stays(tmp_path, report):
     save_pretrained(BUILD["VAE"](), tmp_path / "source")
     BUILD["VAE"](prior=partial(GaussianMixture, components=3), init_from=str(tmp_path / "source"))
     assert report()[0].endswith("left as initialised: prior (absent there)")
+
+
+RESIDUAL = {"generator": partial(ResNetGenerator, width=4), "discriminator": partial(ResNetDiscriminator, width=4)}
+
+
+def residual(num_classes, **kwargs):
+    condition = {"conditional": True, "num_classes": num_classes} if num_classes else {}
+    return GAN((3, 8, 8), 4, **RESIDUAL, **condition, **kwargs)
+
+
+@pytest.fixture
+def trained_in_part(tmp_path):
+    """Save a GAN of random gains, biases and statistics."""
+
+    def save(num_classes):
+        source = residual(num_classes)
+        for weight in source.parameters():
+            torch.nn.init.normal_(weight, 0.0, 0.3)
+        for statistic in source.buffers():
+            if statistic.is_floating_point():
+                torch.nn.init.uniform_(statistic, 0.5, 1.0)
+        save_pretrained(source, tmp_path / "source")
+        return from_pretrained(tmp_path / "source").eval()  # whose generator is the average
+
+    return save
+
+
+@pytest.mark.parametrize("num_classes", [0, 2])
+def test_other_classes_start_from_the_mean_class(num_classes, trained_in_part, tmp_path, report):
+    source = trained_in_part(3)
+    module = residual(num_classes, init_from=str(tmp_path / "source")).eval()
+    assert report()[0].endswith("tensors, classes at the mean of its own")  # and nothing is left as initialised
+    images, noise, all_classes = torch.rand(5, 3, 8, 8), torch.randn(5, 4), torch.arange(3)
+    scores = [source.discriminator(images, y.expand(5)) for y in all_classes]
+    for layer in source.generator.modules():
+        if isinstance(layer, ConditionalBatchNorm):
+            for weight in (layer.gain.weight, layer.bias.weight):
+                weight.data = weight.mean(0, keepdim=True).expand(3, -1)
+    expected = source.generator(noise, torch.zeros(5, dtype=torch.int64))
+    for label in range(max(num_classes, 1)):
+        y = [torch.full((5,), label)] if num_classes else []
+        torch.testing.assert_close(module.discriminator(images, *y), torch.stack(scores).mean(0))
+        torch.testing.assert_close(module.generator(noise, *y), expected)
+    assert 0.1 < expected.abs().mean() < 0.9  # neither grey nor saturated
+
+
+def test_classes_start_from_a_model_without(trained_in_part, tmp_path, report):
+    source = trained_in_part(0)
+    module = residual(2, init_from=str(tmp_path / "source")).eval()
+    left = "; left as initialised: discriminator.head.weight (absent there)"
+    assert report()[0].endswith(f"classes at the mean of its own{left}")
+    noise = torch.randn(5, 4)
+    for label in range(2):
+        torch.testing.assert_close(module.generator(noise, torch.full((5,), label)), source.generator(noise))
+
+
+def test_as_many_classes_keep_their_own(trained_in_part, tmp_path, report):
+    source = trained_in_part(3)
+    module = residual(3, init_from=str(tmp_path / "source"))
+    assert report()[0].endswith("tensors")
+    own = networks(module)
+    assert all(torch.equal(value, own[key]) for key, value in networks(source).items())
 
 
 def test_averages_of_a_checkpoint_are_what_is_taken(tmp_path):
