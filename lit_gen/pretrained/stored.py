@@ -212,6 +212,15 @@ def _download(name: str, revision: str | None) -> Path:
         ) from None
 
 
+def stored_arguments(path: Path) -> dict[str, Any]:
+    """What the model at a path was built with, as plain values; empty where that isn't kept."""
+    if path.is_dir():
+        kept = read_json(path / CONFIG).get("init_args")  # weights without a description are enough to start from
+    else:
+        kept = checkpoint_config(path, option="")["model"]["init_args"]
+    return kept if isinstance(kept, dict) else {}
+
+
 def stored_facts(source: str | Path) -> dict[str, Any]:
     """What a model's file says of its training."""
     path = locate(source)

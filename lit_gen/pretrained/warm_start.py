@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor, nn
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as L
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor
 
 from lit_gen.pretrained.classes import of_mean_class
-from lit_gen.pretrained.stored import locate, read_weights
+from lit_gen.pretrained.stored import locate, read_weights, stored_arguments
 
 TOLD = 12  # tensors that a report names one by one
+# Options of networks that change no function of the same tensors, or that their shapes and names tell.
+TELLING_NOTHING = ("num_classes", "condition", "width", "init", "folded", "checkpointing")
 
 
-def initialise(module: nn.Module, source: str) -> None:
+def initialise(module: L.LightningModule, source: str) -> None:
     """Load the tensors of ``source`` that have the name and shape of one of ``module``'s, and say which they were.
 
     No class that the source names is imported. Networks that it doesn't have stay as they were initialised. Where it
@@ -26,7 +32,8 @@ def initialise(module: nn.Module, source: str) -> None:
         ValueError: for a damaged file, or if no weight matrix or kernel of a network that both have fits: it is
             another architecture.
     """
-    given = read_weights(locate(source))
+    path = locate(source)
+    given = read_weights(path)
     own = {key: value for key, value in module.state_dict().items() if _network(key) != "memories"}  # of other data
     of_classes = of_mean_class(module, given)
     given |= of_classes
@@ -52,7 +59,26 @@ def initialise(module: nn.Module, source: str) -> None:
     more = [f"and {len(left) - TOLD} more"] if len(left) > TOLD else []
     mean = ", classes at the mean of its own" if of_classes.keys() & fitting.keys() else ""
     report = f"init_from {source}: {', '.join(taken)}{mean}"
-    rank_zero_info(report + (f"; left as initialised: {', '.join(left[:TOLD] + more)}" if left else ""))
+    report += f"; left as initialised: {', '.join(left[:TOLD] + more)}" if left else ""
+    rank_zero_info(report)
+    if other := _other_options(_networks(own), module.hparams, stored_arguments(path)):
+        rank_zero_warn(f"init_from={source!r}: the same weights make another function here: {', '.join(other)}")
+
+
+def _other_options(networks: list[str], own: Any, stored: Any) -> list[str]:
+    """Options of networks by which both were described, and which differ."""
+    found = []
+    for name in (name for name in own if any(network.startswith(name) for network in networks)):
+        here, there = (_arguments(described.get(name)) for described in (own, stored))
+        differing = [key for key in here if key in there and key not in TELLING_NOTHING and here[key] != there[key]]
+        found += [f"{name}.{key} is {here[key]!r}, {there[key]!r} there"[:100] for key in differing]
+    return found
+
+
+def _arguments(described: Any) -> dict[str, Any]:
+    """Of a network's description; none of other values."""
+    arguments = described.get("init_args") if isinstance(described, Mapping) else None
+    return dict(arguments) if isinstance(arguments, Mapping) else {}
 
 
 def _network(key: str) -> str:

@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import re
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -196,6 +197,19 @@ def test_as_many_classes_keep_their_own(trained_in_part, tmp_path, report):
     assert report()[0].endswith("tensors")
     own = networks(module)
     assert all(torch.equal(value, own[key]) for key, value in networks(source).items())
+
+
+def test_the_same_weights_in_other_networks_are_told(tmp_path):
+    summed = partial(ResNetDiscriminator, width=4, pooling="sum")
+    source = GAN((3, 8, 8), 4, **{**RESIDUAL, "discriminator": summed})
+    save_pretrained(source, tmp_path / "summed")
+    meant = {**RESIDUAL, "discriminator": partial(ResNetDiscriminator, width=4, pooling="mean")}
+    told = r"the same weights make another function here: discriminator.pooling is 'mean', 'sum' there$"
+    with pytest.warns(UserWarning, match=told):
+        GAN((3, 8, 8), 4, **meant, init_from=str(tmp_path / "summed"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        GAN((3, 8, 8), 4, **{**RESIDUAL, "discriminator": summed}, init_from=str(tmp_path / "summed"))
 
 
 def test_averages_of_a_checkpoint_are_what_is_taken(tmp_path):
