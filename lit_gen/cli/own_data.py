@@ -20,6 +20,9 @@ OWN = (PicturesDataModule, ArrayDataModule)  # of no published set, which has it
 FEW = 20_000  # images, below which a discriminator learns them by heart
 LOOKED = 200  # pictures whose size is read
 CPU_WIDTHS = {32: 64, 48: 16, 64: 16, 128: 8, 256: 8}  # of networks that train on a CPU; else their own defaults
+# Shipped GANs of the networks that train on a CPU: from their weights a short training shows something after minutes.
+STARTS = {(3, 32, 32): "rpgan_cifar10"}
+START_OPTIONS = {"discriminator": {"pooling": "sum"}}  # as those were trained
 # What may be chosen, for a first reading of the options: those of a chosen class, as --model.generator.width, need it.
 CLASSES = {
     "loss": "RelativisticPairing",
@@ -55,6 +58,16 @@ class Choice:
         chosen = [_option(self.config, option) for option, _ in self.reasons]
         values = [_option(final, option) for option, _ in self.reasons]
         return [line for line, one, value in zip(self.lines, chosen, values, strict=True) if _holds(one, value)]
+
+    def drop_start(self, final: Mapping[str, Any]) -> bool:
+        """Leave out the weights to start from if the user's options have made other networks; whether that was so."""
+        options = [f"model.{name}" for name in ("generator", "discriminator", "latent_dim")]
+        same = all(_holds(_option(self.config, name), _option(final, name)) for name in options)
+        arguments = self.config.get("model", {}).get("init_args", {})
+        if same or arguments.pop("init_from", None) is None:
+            return False
+        self.reasons = [(option, sentence) for option, sentence in self.reasons if option != "model.init_from"]
+        return True
 
 
 def choose(data: Mapping[str, Any], sized: bool, accelerated: bool) -> Choice | None:
@@ -110,17 +123,23 @@ def _choose_model(choice: Choice, shape: tuple[int, ...], images: int, accelerat
         "loss": {"class_path": CLASSES["loss"]},
         "penalty": {"class_path": CLASSES["penalty"], "init_args": {"weight": 0.5}},
     }
-    names = "convolutional networks"
+    names, start = "convolutional networks", None if accelerated else STARTS.get(shape)
     if accepts(shape):
         width = None if accelerated else CPU_WIDTHS.get(shape[1])
-        sizes = {} if width is None else {"init_args": {"width": width}}
-        arguments |= {name: {"class_path": CLASSES[name], **sizes} for name in ("generator", "discriminator")}
+        sizes = {} if width is None else {"width": width}
+        for name in ("generator", "discriminator"):
+            options = sizes | (START_OPTIONS.get(name, {}) if start else {})
+            arguments[name] = {"class_path": CLASSES[name], **({"init_args": options} if options else {})}
         names = "residual networks" + ("" if width is None else f" of width {width}")
+    if start is not None:
+        arguments |= {"init_from": start, "latent_dim": 128}
     for player in ("generator", "discriminator"):
         arguments[f"{player}_optimizer"] = {"class_path": "GANAdam", "init_args": {"lr": 3e-4, "betas": [0.0, 0.99]}}
     choice.reasons.append(("model.loss", "a GAN with relativistic pairing"))
     choice.reasons.append(("model.penalty", "R1 and R2 as its penalty"))
     choice.reasons.append(("model.generator", names))
+    if start is not None:
+        choice.reasons.append(("model.init_from", f"starting from the shipped {start}; null starts from scratch"))
     if images < FEW:
         arguments["augmentation"] = {"class_path": CLASSES["augmentation"]}
         choice.reasons.append(("model.augmentation", f"{images:,} images are few: augmented by DiffAugment"))

@@ -141,6 +141,8 @@ class ConfiguredCLI(LightningCLI):
         if choice is None:
             return arguments
         self._parse(parser, with_configuration(of_data, "fit", choice.config))
+        if choice.drop_start(self._dump(self.config, "fit")):
+            self._parse(parser, with_configuration(of_data, "fit", choice.config))
         rank_zero_note("no --model, so for these images:")
         for line in choice.lines_for(self._dump(self.config, "fit")):
             rank_zero_note(f"  {line}")

@@ -1,5 +1,8 @@
 """What is trained where data are named and no model is: by the images' number and size, and the machine."""
 
+import logging
+import warnings
+
 import numpy as np
 import pytest
 import yaml
@@ -9,6 +12,7 @@ from lit_gen.cli.app import main
 from lit_gen.cli.own_data import CPU_WIDTHS, FEW, choose
 from lit_gen.networks import ResNetDiscriminator, ResNetGenerator
 from lit_gen.networks.resnet import accepts
+from lit_gen.pretrained.specification import build
 
 FOLDER = "datamodules.ImageFolderDataModule"
 
@@ -113,6 +117,27 @@ def test_only_what_holds_is_told(photos, capsys):
     _, told = printed(capsys, [*data, *changed])
     assert not any(f"(--{option})" in told for option in options)
     assert "(--data.image_size)" in told
+
+
+def test_small_colour_photos_start_from_the_shipped_model_of_their_size(photos, capsys, caplog):
+    data = ["--data", "ImageFolderDataModule", "--data.root", str(photos), "--data.image_size", "32"]
+    data += ["--trainer.accelerator=cpu"]
+    config, told = printed(capsys, data)
+    arguments = config["model"]["init_args"]
+    assert arguments["init_from"] == "rpgan_cifar10"
+    assert "starting from the shipped rpgan_cifar10; null starts from scratch (--model.init_from)" in told
+    networks = {name: arguments[name] for name in ("generator", "discriminator", "latent_dim", "init_from")}
+    caplog.set_level(logging.INFO, "lightning.pytorch.utilities.rank_zero")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the same weights make the same function
+        build("lit_gen.GAN", {"image_shape": [3, 32, 32], **networks})
+    (line,) = (line for line in caplog.messages if line.startswith("init_from"))
+    assert "left" not in line
+    for others in (["--model.generator.width", "8"], ["--model.latent_dim", "16"], ["--model.init_from", "null"]):
+        config, told = printed(capsys, [*data, *others])
+        assert config["model"]["init_args"].get("init_from") is None
+        assert "starting from" not in told
+    assert choose(described(photos, image_size=32), True, True).config["model"]["init_args"].get("init_from") is None
 
 
 def test_check_takes_the_size_that_fit_would(tmp_path, capsys):
