@@ -21,7 +21,7 @@ FEW = 20_000  # images, below which a discriminator learns them by heart
 LOOKED = 200  # pictures whose size is read
 CPU_WIDTHS = {32: 64, 48: 16, 64: 16, 128: 8, 256: 8}  # of networks that train on a CPU; else their own defaults
 # Shipped GANs of the networks that train on a CPU: from their weights a short training shows something after minutes.
-STARTS = {(3, 32, 32): "rpgan_cifar10"}
+STARTS: dict[tuple[int, ...], str] = {(3, 32, 32): "rpgan_cifar10"}
 START_OPTIONS = {"discriminator": {"pooling": "sum"}}  # as those were trained
 # What may be chosen, for a first reading of the options: those of a chosen class, as --model.generator.width, need it.
 CLASSES = {
