@@ -44,13 +44,14 @@ def path() -> list[list[str]]:
 
 
 def pictures(folder: Path) -> None:
-    """Discs of three colours on grey, 32 pixels."""
+    """Discs of three colours on grey, of three sizes, as a camera's and a phone's."""
     folder.mkdir()
-    y, x = np.mgrid[:32, :32]
     random = np.random.default_rng(0)
     for i in range(40):
+        height, width = ((32, 32), (48, 64), (90, 60))[i % 3]
+        y, x = np.mgrid[:height, :width]
         centre, radius = random.integers(8, 24, 2), random.integers(4, 9)
-        image = np.full((32, 32, 3), 128, np.uint8)
+        image = np.full((height, width, 3), 128, np.uint8)
         image[(y - centre[0]) ** 2 + (x - centre[1]) ** 2 < radius**2] = np.eye(3, dtype=np.uint8)[i % 3] * 255
         Image.fromarray(image).save(folder / f"{i:02d}.png")
 

@@ -95,8 +95,12 @@ def choose(data: Mapping[str, Any], sized: bool, accelerated: bool) -> Choice | 
     if isinstance(module, PicturesDataModule) and not sized:
         side = fitting_side(module, accelerated)
         choice.config["data"]["init_args"]["image_size"] = side
-        choice.reasons.append(("data.image_size", f"pictures of {side} x {side}, cropped at the centre"))
         shape = (shape[0], side, side)
+        sentence = f"pictures of {side} x {side}, cropped at the centre"
+        started = [start[1] for start in STARTS if start[0] == shape[0]]
+        if started and not accelerated and shape not in STARTS:
+            sentence += f"; at {started[0]} a shipped model is the start, which shows something in minutes"
+        choice.reasons.append(("data.image_size", sentence))
     if len(shape) != 3:
         return None
     images = len(module.dataset("train"))
