@@ -48,6 +48,7 @@ def test_the_same_data_in_every_form(forms, form, capsys):
     assert "30 images (train 24, val 6, test 0), 1 x 8 x 8" in out
     assert "3 classes (ant 8, bee 8, cat 8 for training)" in out
     assert "0 errors" in out
+    assert "undivided" not in out
     by_label, reference = (read_source(str(forms / f), "val", "uint8", None) for f in (form, "array.npz"))
     assert by_label.class_names == KINDS
     parts = []
@@ -61,6 +62,12 @@ def test_the_same_data_in_every_form(forms, form, capsys):
     told = capsys.readouterr()
     assert float(told.out.splitlines()[1].split()[1]) == pytest.approx(0, abs=1e-6)
     assert f"lit-gen: {forms / form}: 6 images" in told.err or f"lit-gen: {form}: 6 images" in told.err
+
+
+def test_undivided_data_are_told_what_fit_keeps(tmp_path, capsys):
+    np.save(tmp_path / "images.npy", np.zeros((20, 8, 8), np.uint8))
+    main(["check", str(tmp_path / "images.npy")])
+    assert "undivided: fit keeps a tenth for validation and one for testing" in capsys.readouterr().out
 
 
 def test_values_are_scaled_alike_in_arrays_and_files(tmp_path, capsys):

@@ -74,6 +74,9 @@ def run(arguments: list[str]) -> None:
         _check_shape(data, options)
     summary = check(data)
     print(summary.line())
+    divides = not isinstance(data, datamodules.StreamingDataModule)
+    if divides and not any(len(data.dataset(split)) for split in ("val", "test")):
+        print("undivided: fit keeps a tenth for validation and one for testing (--data.val_share, --data.test_share)")
     for warning in summary.warnings:
         print(f"warning: {warning}")
     for error in summary.found.errors:
