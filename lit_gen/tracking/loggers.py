@@ -71,24 +71,31 @@ class WandbRun(WandbLogger):
         """
         if self._experiment is not None:
             return self._experiment
-        import wandb  # slow, and only for those who track
-
         folder = Path(str(self.save_dir))
         (folder / "wandb").mkdir(parents=True, exist_ok=True)  # else the client falls back to a temporary folder
         self._environment = {name: os.environ.get(name) for name in FOLDERS}
         for name, part in FOLDERS.items():
             os.environ.setdefault(name, str((folder / "wandb" / part).absolute()))
         try:
-            self._begin(self._choose_mode())
-        except wandb.errors.CommError as error:
-            if self.mode == "online":
-                raise ValueError(f"mode=online: no connection to Weights & Biases ({_first_line(error)})") from None
-            self._begin(self._offline_because(f"no connection ({_first_line(error)})"))
+            self._start()
+        except ValueError:
+            self.finish(failed=True)  # a later run of this process is no part of this folder
+            raise
         run: Any = self._experiment
         if self.x_axis != STEPS:
             run.define_metric(self.x_axis)
             run.define_metric("*", step_metric=self.x_axis, step_sync=True)
         return run
+
+    def _start(self) -> None:
+        import wandb  # slow, and only for those who track
+
+        try:
+            self._begin(self._choose_mode())
+        except wandb.errors.CommError as error:
+            if self.mode == "online":
+                raise ValueError(f"mode=online: no connection to Weights & Biases ({_first_line(error)})") from None
+            self._begin(self._offline_because(f"no connection ({_first_line(error)})"))
 
     def _begin(self, mode: str | None) -> None:
         import wandb

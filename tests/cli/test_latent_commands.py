@@ -23,6 +23,7 @@ def world(tmp_path_factory):
     folder, patch = tmp_path_factory.mktemp("world"), pytest.MonkeyPatch()
     patch.chdir(folder)
     main(["sample", "cgan_digits", "-n", "6", "--labels", "3", "7", "--out", "own.npz"])
+    np.savez("unlabelled.npz", images=np.load("own.npz")["images"])
     main(["sample", "wgan_gp_mnist", "-n", "2", "--out", "large.npz"])
     main(["directions", "gan_digits", "--count", "2", "--out", "found"])
     random = np.random.default_rng(0)
@@ -59,7 +60,6 @@ def test_latents_and_reconstructions_of_own_samples(world, capsys):
 
 
 def test_classes_that_the_data_do_not_say_are_said(world, capsys):
-    np.savez("unlabelled.npz", images=np.load("own.npz")["images"])
     main(["invert", "cgan_digits", "unlabelled.npz", "--labels", "7", "3", "-n", "3", "--out", "seven.npz", *FEW])
     arrays = np.load("seven.npz")
     assert arrays["labels"].tolist() == [7, 3, 7]

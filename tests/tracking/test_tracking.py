@@ -193,6 +193,7 @@ def test_a_failed_start_leaves_nothing(alone, capsys):
 def test_online_without_an_account_is_an_error(alone, tmp_path):
     with pytest.raises(ValueError, match="mode=online: not logged in"):
         WandbRun(mode="online", save_dir=str(tmp_path)).experiment  # noqa: B018
+    assert "WANDB_CACHE_DIR" not in os.environ  # or a later run would keep its files there
 
 
 def test_without_a_connection_the_run_is_kept_offline(alone, caplog, tmp_path, monkeypatch):
