@@ -1,7 +1,7 @@
 """The scores' speed beside torchmetrics, scipy, prdc and torch-fidelity, and the memory of a feature pass.
 
 `scripts/benchmark scores` calls it. Sides take turns on the same numbers; medians of this process' CPU seconds, ratios,
-and how far the results are apart. The memory is the most that a process of its own ever held. prdc (which needs
+and how far the results are apart. Memory is what a process of its own held at most. prdc (which needs
 scikit-learn) and torch-fidelity take part where they are installed.
 """
 
@@ -13,13 +13,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import scipy.linalg
 import torch
 from torch import Tensor
 
 from lit_gen.metrics import FeatureBank, Moments, Neighbours, frechet_of_moments, kernel_distance, kernel_within
-from measure import cpu_seconds, interleaved, peak_kib
+from measure import cpu_seconds, interleaved, kib, peak_kib
 
 DIM = 2048
 
@@ -28,6 +29,7 @@ def scores(rounds: int) -> None:
     frechet(rounds)
     kernel(rounds)
     neighbours(rounds)
+    peaks()
     memory()
 
 
@@ -134,7 +136,20 @@ def torch_fidelity(samples: Tensor, real: Tensor) -> dict[str, float]:
     return {name: found[name] for name in ("precision", "recall")}
 
 
-NEIGHBOURS = {"ours": ours, "prdc": prdc, "torch_fidelity": torch_fidelity}
+def torch_fidelity_kernel(samples: Tensor, real: Tensor) -> dict[str, float]:
+    """The kernel distance of 100 subsets of 1,000."""
+    from torch_fidelity.metric_kid import kid_features_to_metric
+
+    found: dict[str, float] = kid_features_to_metric(samples, real, verbose=False)
+    return found
+
+
+Side = Callable[[Tensor, Tensor], dict[str, float]]
+NEIGHBOURS: dict[str, Side] = {
+    "ours": ours,
+    "prdc": prdc,
+    "torch_fidelity": torch_fidelity,
+}
 
 
 def neighbours(rounds: int) -> None:
@@ -159,6 +174,39 @@ def neighbours(rounds: int) -> None:
         print(f"  left out, not installed: {', '.join(sorted(missing))}")
 
 
+def all_pairs(samples: Tensor, real: Tensor) -> dict[str, float]:
+    """The kernel distance of all pairs, nothing known."""
+    return {"kernel_distance": float(kernel_distance(samples, real))}
+
+
+PEAKS: dict[str, dict[str, Side]] = {
+    "precision, recall, density, coverage": NEIGHBOURS,
+    "kernel distance": {"ours": all_pairs, "torch_fidelity": torch_fidelity_kernel},
+}
+
+
+def peaks() -> None:
+    """What each side's process held at most above 10,000 and 10,000 features and its imports."""
+    print("Peak memory above the features, d = 2048, n = 10,000")
+    for what, sides in PEAKS.items():
+        for name in sides:
+            if name == "ours" or importlib.util.find_spec(name):
+                command = [sys.executable, __file__, what, name]
+                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                print(f"  {what}, {name}: {done.stdout.strip()} MiB", flush=True)
+
+
+def peak(what: str, name: str) -> None:
+    """Prints what one side needs above what was there before, its imports and products of a small set included."""
+    side = PEAKS[what][name]
+    side(features(1200, 2), features(1200, 3))
+    samples, real = features(10_000, 0), features(10_000, 1)
+    before = kib("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far, that of making the features, is forgotten
+    side(samples, real)
+    print(f"{(peak_kib() - before) / 1024:.0f}")
+
+
 def memory() -> None:
     """The peak of processes that stream 10,000 and 50,000 images of 64 features through a bank."""
     print("Peak memory of a pass, 64 features, 10,000 rows kept")
@@ -180,4 +228,4 @@ def stream(n: int) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    stream(int(sys.argv[1]))
+    peak(*sys.argv[1:]) if sys.argv[2:] else stream(int(sys.argv[1]))

@@ -192,7 +192,7 @@ class Worker:
         return self.pool.submit(_stretch, *self.arguments[:-1], count).result()
 
     def mib(self) -> float:
-        """The most memory that the process ever held beyond its imports; on a GPU, there."""
+        """The most memory that the process has held so far beyond its imports; on a GPU, there."""
         device = self.arguments[3]
         return self.pool.submit(_mib, device).result() - (0 if device == "cuda" else self.imports)
 
@@ -222,16 +222,17 @@ def measure(name: str, folder: Path, rounds: int, device: str) -> dict[str, Any]
     """Medians of both sides, and what follows from them."""
     row = ROWS[name]
     workers = {side: Worker(name, side, folder, device, torch.get_num_threads()) for side in SIDES}
+    times = {side: [worker.run()] for side, worker in workers.items()}
+    mib = {side: worker.mib() for side, worker in workers.items()}  # of one run: a second one finds a heap with holes
     counted = {side: worker.run(count=True) for side, worker in workers.items()}
-    times: dict[str, list[Times]] = {side: [] for side in SIDES}
-    for _ in range(rounds):
+    for _ in range(rounds - 1):
         for side, worker in workers.items():
             times[side].append(worker.run())
     clock = "wall" if device == "cuda" else "cpu"
     result: dict[str, Any] = {"step": name, "batch": row.batch, "precision": row.precision}
     for side, of_side in times.items():
         result[side] = {kind: statistics.median(getattr(t, kind) for t in of_side) for kind in ("cpu", "wall")}
-        result[side] |= {"flops": counted[side].flops, "mib": workers[side].mib()}
+        result[side] |= {"flops": counted[side].flops, "mib": mib[side]}
         workers[side].pool.shutdown()
     result["ratio"] = result["peer"][clock] / result["ours"][clock]
     result["share_of_peak"] = result["ours"]["flops"] / result["ours"][clock] / peak(row.precision, device)

@@ -22,6 +22,7 @@ from lit_gen import GAN, VAE, WGANGP
 from lit_gen.callbacks import Speed
 from lit_gen.kernels import FastConvolutions, guard_convolutions
 from lit_gen.networks import DCGANDecoder, DCGANEncoder, ResNetDiscriminator, ResNetGenerator
+from lit_gen.networks.checkpointing import Checkpointed
 from lit_gen.training.hooks import OF_A_STEP, leave_out_idle
 
 
@@ -33,11 +34,11 @@ class Noise(DataModule):
         return {split: InMemoryDataset(images) for split in ("train", "val", "test")}
 
 
-def build(kind):
+def build(kind, **options):
     torch.manual_seed(0)
     if kind is VAE:
         return VAE(Noise.image_shape, 4, partial(DCGANEncoder, width=4), partial(DCGANDecoder, width=4))
-    networks = (partial(ResNetGenerator, width=4), partial(ResNetDiscriminator, width=4))
+    networks = (partial(ResNetGenerator, width=4, **options), partial(ResNetDiscriminator, width=4, **options))
     return WGANGP(Noise.image_shape, 4, generator=networks[0], discriminator=networks[1], n_critic=2)
 
 
@@ -77,6 +78,28 @@ def test_training_and_names_are_those_without(kind, option, monkeypatch):
     assert laid_out == (option == "channels_last")
     assert (module.kernels is FastConvolutions) == (option == "kernels")
     assert bool(calls) == (option == "compile")
+
+
+@pytest.mark.slow
+def test_compiled_networks_compute_activations_again(monkeypatch):
+    passes = []
+
+    def compile(module):
+        module._compiled_call_impl = torch.compile(module._call_impl, backend="aot_eager")
+
+    def counted(forward, *inputs):
+        passes.append(forward)
+        return checkpoint(forward, *inputs)
+
+    monkeypatch.setattr(nn.Module, "compile", compile)
+    plain = fit(build(WGANGP), Speed(**OFF))
+    module = build(WGANGP, checkpointing=True)
+    checkpoint = Checkpointed._checkpoint
+    monkeypatch.setattr(Checkpointed, "_checkpoint", staticmethod(torch.compiler.disable(counted)))
+    compiled = fit(module, Speed(**{**OFF, "compile": True}))
+    assert passes
+    for key in plain:
+        torch.testing.assert_close(compiled[key], plain[key], rtol=1e-6, atol=1e-8)
 
 
 def test_the_defaults_leave_networks_without_convolutions_alone():
