@@ -37,7 +37,7 @@ def test_few_photos_get_an_augmented_residual_gan_of_their_size(photos):
     assert choice.config["data"]["init_args"] == {"image_size": 64, "flip": True}
     arguments = choice.config["model"]["init_args"]
     assert arguments["generator"] == {"class_path": "ResNetGenerator", "init_args": {"width": CPU_WIDTHS[64]}}
-    assert arguments["augmentation"] == {"class_path": "DiffAugment"}
+    assert arguments["augmentation"]["class_path"] == "ADA"
     told = " ".join(choice.lines)
     assert "pictures of 64 x 64, cropped at the centre; at 32 a shipped model is the start" in told
     for option in ("--data.image_size", "--model.generator", "--model.augmentation", "--data.flip", "--trainer"):
