@@ -22,6 +22,7 @@ ADVICE = {
     "spread": "the samples are far more alike than the data, the generator has collapsed; "
     "try R1, pack=2, a discriminator with minibatch='stddev' or smaller learning rates",
     "overfitting": "the discriminator takes held-out images for generated ones, it knows the training images by heart; "
+    "samples may improve for a while all the same, and where a score against held-out images no longer does, "
     "try augmentation (ADA, DiffAugment), regularizer=LeCam, more images or an earlier checkpoint",
     "copy_ratio": "samples lie far nearer to training images than held-out images do, as copies or blurs of them; "
     "try augmentation (ADA, DiffAugment), more images or an earlier checkpoint",

@@ -75,8 +75,8 @@ def choose(data: Mapping[str, Any], sized: bool, accelerated: bool) -> Choice | 
     """Model and training for a data module that is described by ``class_path`` and ``init_args``.
 
     Relativistic pairing with R1 and R2 (arXiv:2501.05441) on residual networks, batch norm in the generator alone, was
-    the best of what was measured on small pictures; augmentation that waits for overfitting is never behind none there,
-    one that is always on is (docs/results.md).
+    the best of what was measured on small pictures; an augmentation that is always on is behind none there, one that
+    waits for overfitting isn't (docs/results.md).
 
     Args:
         data: the description.
