@@ -9,7 +9,7 @@ import lightning.pytorch as L
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
-from lit_gen.pretrained.classes import of_mean_class
+from lit_gen.pretrained.classes import heads_of_another_kind, of_mean_class
 from lit_gen.pretrained.stored import locate, read_weights, stored_arguments
 
 TOLD = 12  # tensors that a report names one by one
@@ -37,7 +37,12 @@ def initialise(module: L.LightningModule, source: str) -> None:
     own = {key: value for key, value in module.state_dict().items() if _network(key) != "memories"}  # of other data
     of_classes = of_mean_class(module, given)
     given |= of_classes
-    fitting = {key: value for key, value in given.items() if key in own and own[key].shape == value.shape}
+    foreign = heads_of_another_kind(module, given)
+    fitting = {
+        key: value
+        for key, value in given.items()
+        if key in own and own[key].shape == value.shape and key not in foreign
+    }
     taken, left, misfits = [], [], []
     for network in _networks(own):
         keys = [key for key in own if _network(key) == network]
@@ -90,4 +95,8 @@ def _networks(state: dict[str, Tensor]) -> list[str]:
 
 
 def _difference(own: Tensor, given: Tensor | None) -> str:
-    return "absent there" if given is None else f"shape {tuple(own.shape)} here, {tuple(given.shape)} there"
+    if given is None:
+        return "absent there"
+    if own.shape == given.shape:
+        return "of another kind there"
+    return f"shape {tuple(own.shape)} here, {tuple(given.shape)} there"

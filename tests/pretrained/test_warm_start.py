@@ -199,6 +199,19 @@ def test_as_many_classes_keep_their_own(trained_in_part, tmp_path, report):
     assert all(torch.equal(value, own[key]) for key, value in networks(source).items())
 
 
+@pytest.mark.parametrize(("here", "there"), [("auxiliary", "projection"), ("projection", "auxiliary")])
+def test_a_classifier_takes_no_projection_of_its_shape(here, there, tmp_path, report):
+    def conditioned(condition, **kwargs):
+        networks = {**RESIDUAL, "discriminator": partial(ResNetDiscriminator, width=4, condition=condition)}
+        return GAN((3, 8, 8), 4, **networks, conditional=True, num_classes=3, **kwargs)
+
+    source = conditioned(there)
+    save_pretrained(source, tmp_path / "source")
+    module = conditioned(here, init_from=str(tmp_path / "source"))
+    assert "discriminator.head.weight (of another kind there)" in report()[0]
+    assert not torch.equal(module.discriminator.head.weight, source.discriminator.head.weight)
+
+
 def test_the_same_weights_in_other_networks_are_told(tmp_path):
     summed = partial(ResNetDiscriminator, width=4, pooling="sum")
     source = GAN((3, 8, 8), 4, **{**RESIDUAL, "discriminator": summed})
