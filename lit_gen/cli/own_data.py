@@ -18,6 +18,7 @@ SIDES = (32, 64, 128, 256)  # of square pictures, for which there are residual n
 SLOW = 64  # the largest side that a CPU trains in hours
 OWN = (PicturesDataModule, ArrayDataModule)  # of no published set, which has its configs
 FEW = 20_000  # images, below which a discriminator learns them by heart
+BATCH = 64  # images of a batch by the data modules' default; a training split must have as many
 LOOKED = 200  # pictures whose size is read
 CPU_WIDTHS = {32: 64, 48: 16, 64: 16, 128: 8, 256: 8}  # of networks that train on a CPU; else their own defaults
 # Shipped GANs of the networks that train on a CPU: from their weights a short training shows something after minutes.
@@ -64,9 +65,12 @@ class Choice:
         options = [f"model.{name}" for name in ("generator", "discriminator", "latent_dim")]
         same = all(_holds(_option(self.config, name), _option(final, name)) for name in options)
         arguments = self.config.get("model", {}).get("init_args", {})
-        if same or arguments.pop("init_from", None) is None:
+        if same or (start := arguments.pop("init_from", None)) is None:
             return False
-        self.reasons = [(option, sentence) for option, sentence in self.reasons if option != "model.init_from"]
+        scratch = f"from scratch: the shipped {start} has other networks"
+        self.reasons = [
+            (option, scratch if option == "model.init_from" else sentence) for option, sentence in self.reasons
+        ]
         return True
 
 
@@ -105,6 +109,10 @@ def choose(data: Mapping[str, Any], sized: bool, accelerated: bool) -> Choice | 
         return None
     images = len(module.dataset("train"))
     _choose_model(choice, shape, images, accelerated)
+    if 0 < images < BATCH:
+        size = 2 ** (images.bit_length() - 1)  # which processes and packs divide
+        choice.config["data"]["init_args"]["batch_size"] = size
+        choice.reasons.append(("data.batch_size", f"batches of {size}, for there are {images} training images"))
     if shape[0] == 3:
         choice.config["data"]["init_args"]["flip"] = True
         choice.reasons.append(("data.flip", "each image as likely mirrored"))
