@@ -19,11 +19,13 @@ SLOW = 64  # the largest side that a CPU trains in hours
 OWN = (PicturesDataModule, ArrayDataModule)  # of no published set, which has its configs
 FEW = 20_000  # images, below which a discriminator learns them by heart
 SPEED = 50_000  # images in which augmentation may go from none to always: runs without a GPU see a million at most
+BATCH = 64  # images of a batch by the data modules' default; a training split must have as many
 LOOKED = 200  # pictures whose size is read
 CPU_WIDTHS = {32: 64, 48: 16, 64: 16, 128: 8, 256: 8}  # of networks that train on a CPU; else their own defaults
 # Shipped GANs of the networks that train on a CPU: from their weights a short training shows something after minutes.
 STARTS: dict[tuple[int, ...], str] = {(3, 32, 32): "rpgan_cifar10"}
 START_OPTIONS = {"discriminator": {"pooling": "sum"}}  # as those were trained
+START_CLASSES = {"rpgan_cifar10": 10}  # which another ten classes are not; of other numbers each starts from the mean
 # What may be chosen, for a first reading of the options: those of a chosen class, as --model.generator.width, need it.
 CLASSES = {
     "loss": "RelativisticPairing",
@@ -44,10 +46,12 @@ class Choice:
     Args:
         config: nested options, as a file holds them.
         reasons: a sentence for each choice and the option that changes it, by its name without the dashes.
+        num_classes: of the data.
     """
 
     config: dict[str, Any] = field(default_factory=dict)
     reasons: list[tuple[str, str]] = field(default_factory=list)
+    num_classes: int = 0
 
     @property
     def lines(self) -> list[str]:
@@ -61,13 +65,29 @@ class Choice:
         return [line for line, one, value in zip(self.lines, chosen, values, strict=True) if _holds(one, value)]
 
     def drop_start(self, final: Mapping[str, Any]) -> bool:
-        """Leave out the weights to start from if the user's options have made other networks; whether that was so."""
-        options = [f"model.{name}" for name in ("generator", "discriminator", "latent_dim")]
-        same = all(_holds(_option(self.config, name), _option(final, name)) for name in options)
+        """Leave out the weights to start from if they are of other networks or classes than the user's options make.
+
+        Returns:
+            whether that was so.
+        """
+        networks = [f"model.{name}" for name in ("generator", "discriminator", "latent_dim")]
         arguments = self.config.get("model", {}).get("init_args", {})
-        if same or arguments.pop("init_from", None) is None:
+        start = arguments.get("init_from")
+        others = (
+            "" if all(_holds(_option(self.config, name), _option(final, name)) for name in networks) else "networks"
+        )
+        if not others and _option(final, "model.conditional") and START_CLASSES.get(start) == self.num_classes:
+            others = "classes"
+        if start is None or not others:
             return False
-        self.reasons = [(option, sentence) for option, sentence in self.reasons if option != "model.init_from"]
+        del arguments["init_from"]
+        for name, options in START_OPTIONS.items():
+            for option in options:
+                arguments[name]["init_args"].pop(option)
+        scratch = f"from scratch: the shipped {start} has other {others}"
+        self.reasons = [
+            (option, scratch if option == "model.init_from" else sentence) for option, sentence in self.reasons
+        ]
         return True
 
 
@@ -93,7 +113,7 @@ def choose(data: Mapping[str, Any], sized: bool, accelerated: bool) -> Choice | 
     if not isinstance(module, OWN):
         return None
     shape = module.image_shape
-    choice = Choice({"data": {"class_path": data["class_path"], "init_args": {}}})
+    choice = Choice({"data": {"class_path": data["class_path"], "init_args": {}}}, num_classes=module.num_classes)
     if isinstance(module, PicturesDataModule) and not sized:
         side = fitting_side(module, accelerated)
         choice.config["data"]["init_args"]["image_size"] = side
@@ -107,6 +127,10 @@ def choose(data: Mapping[str, Any], sized: bool, accelerated: bool) -> Choice | 
         return None
     images = len(module.dataset("train"))
     _choose_model(choice, shape, images, accelerated)
+    if 0 < images < BATCH:
+        size = 2 ** (images.bit_length() - 1)  # which processes and packs divide
+        choice.config["data"]["init_args"]["batch_size"] = size
+        choice.reasons.append(("data.batch_size", f"batches of {size}, for there are {images} training images"))
     if shape[0] == 3:
         choice.config["data"]["init_args"]["flip"] = True
         choice.reasons.append(("data.flip", "each image as likely mirrored"))

@@ -31,6 +31,17 @@ def of_mean_class(module: nn.Module, given: Mapping[str, Tensor]) -> dict[str, T
     return found
 
 
+def heads_of_another_kind(module: nn.Module, given: Mapping[str, Tensor]) -> set[str]:
+    """Weights of classifiers where the source has projections, or the other way: of one shape, with another meaning."""
+    return {
+        f"{name}.head.weight"
+        for name, layer in module.named_modules()
+        if isinstance(layer, FeatureDiscriminator)
+        and f"{name}.head.weight" in given
+        and isinstance(layer.head, Projection) == (f"{name}.head.bias" in given)
+    }
+
+
 def _of_classes(name: str, layer: ConditionalBatchNorm, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
     buffers = {f"{name}.norm.{key}": f"{name}.{key}" for key, _ in layer.norm.named_buffers()}
     found = {key: given[source] for key, source in buffers.items() if source in given}

@@ -9,7 +9,7 @@ import lightning.pytorch as L
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
-from lit_gen.pretrained.classes import of_mean_class
+from lit_gen.pretrained.classes import heads_of_another_kind, of_mean_class
 from lit_gen.pretrained.stored import locate, read_weights, stored_arguments
 
 TOLD = 12  # tensors that a report names one by one
@@ -35,9 +35,15 @@ def initialise(module: L.LightningModule, source: str) -> None:
     path = locate(source)
     given = read_weights(path)
     own = {key: value for key, value in module.state_dict().items() if _network(key) != "memories"}  # of other data
+    had_classes = any(key.endswith((".gain.weight", ".head.weight")) for key in given)
     of_classes = of_mean_class(module, given)
     given |= of_classes
-    fitting = {key: value for key, value in given.items() if key in own and own[key].shape == value.shape}
+    foreign = heads_of_another_kind(module, given)
+    fitting = {
+        key: value
+        for key, value in given.items()
+        if key in own and own[key].shape == value.shape and key not in foreign
+    }
     taken, left, misfits = [], [], []
     for network in _networks(own):
         keys = [key for key in own if _network(key) == network]
@@ -57,8 +63,9 @@ def initialise(module: L.LightningModule, source: str) -> None:
         raise ValueError(f"init_from={source!r}: another architecture than this {kind}'s, {told}")
     module.load_state_dict(fitting, strict=False)
     more = [f"and {len(left) - TOLD} more"] if len(left) > TOLD else []
-    mean = ", classes at the mean of its own" if of_classes.keys() & fitting.keys() else ""
-    report = f"init_from {source}: {', '.join(taken)}{mean}"
+    report = f"init_from {source}: {', '.join(taken)}"
+    if of_classes.keys() & fitting.keys():
+        report += ", classes at the mean of its own" if had_classes else ", each class as its images without"
     report += f"; left as initialised: {', '.join(left[:TOLD] + more)}" if left else ""
     rank_zero_info(report)
     if other := _other_options(_networks(own), module.hparams, stored_arguments(path)):
@@ -90,4 +97,8 @@ def _networks(state: dict[str, Tensor]) -> list[str]:
 
 
 def _difference(own: Tensor, given: Tensor | None) -> str:
-    return "absent there" if given is None else f"shape {tuple(own.shape)} here, {tuple(given.shape)} there"
+    if given is None:
+        return "absent there"
+    if own.shape == given.shape:
+        return "of another kind there"
+    return f"shape {tuple(own.shape)} here, {tuple(given.shape)} there"

@@ -34,7 +34,7 @@ def described(photos, **arguments):
 
 def test_few_photos_get_an_augmented_residual_gan_of_their_size(photos):
     choice = choose(described(photos), sized=False, accelerated=False)
-    assert choice.config["data"]["init_args"] == {"image_size": 64, "flip": True}
+    assert choice.config["data"]["init_args"] == {"image_size": 64, "batch_size": 8, "flip": True}
     arguments = choice.config["model"]["init_args"]
     assert arguments["generator"] == {"class_path": "ResNetGenerator", "init_args": {"width": CPU_WIDTHS[64]}}
     assert arguments["augmentation"]["class_path"] == "ADA"
@@ -62,6 +62,16 @@ def test_a_size_that_is_given_is_kept(photos):
     assert "image_size" not in choice.config["data"]["init_args"]
     assert "generator" not in choice.config["model"]["init_args"]  # the default, which takes every size
     assert "--data.image_size" not in " ".join(choice.lines)
+
+
+def test_photos_fewer_than_a_batch_get_a_smaller_one(photos, capsys):
+    data = ["--data", "ImageFolderDataModule", "--data.root", str(photos), "--trainer.accelerator=cpu"]
+    config, told = printed(capsys, data)
+    assert config["data"]["init_args"]["batch_size"] == 8  # of twelve one is kept for each of the other splits
+    assert "batches of 8, for there are 10 training images (--data.batch_size)" in told
+    config, told = printed(capsys, [*data, "--data.batch_size", "4"])
+    assert config["data"]["init_args"]["batch_size"] == 4
+    assert "--data.batch_size" not in told
 
 
 def test_many_images_are_not_augmented_and_grey_ones_not_mirrored(tmp_path):
@@ -138,7 +148,20 @@ def test_small_colour_photos_start_from_the_shipped_model_of_their_size(photos, 
         config, told = printed(capsys, [*data, *others])
         assert config["model"]["init_args"].get("init_from") is None
         assert "starting from" not in told
+        assert ("from scratch: the shipped rpgan_cifar10 has other networks" in told) == ("null" not in others)
     assert choose(described(photos, image_size=32), True, True).config["model"]["init_args"].get("init_from") is None
+
+
+def test_ten_classes_of_ones_own_are_not_the_shipped_ones(tmp_path, capsys):
+    for i in range(20):
+        (tmp_path / f"kind{i % 10}").mkdir(exist_ok=True)
+        Image.new("RGB", (32, 32), (i, 0, 0)).save(tmp_path / f"kind{i % 10}" / f"{i}.png")
+    data = ["--data", "ImageFolderDataModule", "--data.root", str(tmp_path), "--trainer.accelerator=cpu"]
+    config, told = printed(capsys, [*data, "--model.conditional", "true"])
+    assert config["model"]["init_args"].get("init_from") is None
+    assert "from scratch: the shipped rpgan_cifar10 has other classes (--model.init_from)" in told
+    config, _ = printed(capsys, data)
+    assert config["model"]["init_args"]["init_from"] == "rpgan_cifar10"
 
 
 def test_check_takes_the_size_that_fit_would(tmp_path, capsys):

@@ -185,7 +185,7 @@ def test_classes_start_from_a_model_without(trained_in_part, tmp_path, report):
     source = trained_in_part(0)
     module = residual(2, init_from=str(tmp_path / "source")).eval()
     left = "; left as initialised: discriminator.head.weight (absent there)"
-    assert report()[0].endswith(f"classes at the mean of its own{left}")
+    assert report()[0].endswith(f"each class as its images without{left}")
     noise = torch.randn(5, 4)
     for label in range(2):
         torch.testing.assert_close(module.generator(noise, torch.full((5,), label)), source.generator(noise))
@@ -197,6 +197,19 @@ def test_as_many_classes_keep_their_own(trained_in_part, tmp_path, report):
     assert report()[0].endswith("tensors")
     own = networks(module)
     assert all(torch.equal(value, own[key]) for key, value in networks(source).items())
+
+
+@pytest.mark.parametrize(("here", "there"), [("auxiliary", "projection"), ("projection", "auxiliary")])
+def test_a_classifier_takes_no_projection_of_its_shape(here, there, tmp_path, report):
+    def conditioned(condition, **kwargs):
+        networks = {**RESIDUAL, "discriminator": partial(ResNetDiscriminator, width=4, condition=condition)}
+        return GAN((3, 8, 8), 4, **networks, conditional=True, num_classes=3, **kwargs)
+
+    source = conditioned(there)
+    save_pretrained(source, tmp_path / "source")
+    module = conditioned(here, init_from=str(tmp_path / "source"))
+    assert "discriminator.head.weight (of another kind there)" in report()[0]
+    assert not torch.equal(module.discriminator.head.weight, source.discriminator.head.weight)
 
 
 def test_the_same_weights_in_other_networks_are_told(tmp_path):
