@@ -13,6 +13,8 @@ from lit_gen.metrics import SHIPPED
 from lit_gen.metrics.choosing import shipped_for
 from lit_gen.networks.resnet import accepts
 from lit_gen.precision import fast_bfloat16
+from lit_gen.pretrained.names import stored_class_names
+from lit_gen.pretrained.stored import locate
 
 SIDES = (32, 64, 128, 256)  # of square pictures, for which there are residual networks
 SLOW = 64  # the largest side that a CPU trains in hours
@@ -25,7 +27,6 @@ CPU_WIDTHS = {32: 64, 48: 16, 64: 16, 128: 8, 256: 8}  # of networks that train 
 # Shipped GANs of the networks that train on a CPU: from their weights a short training shows something after minutes.
 STARTS: dict[tuple[int, ...], str] = {(3, 32, 32): "rpgan_cifar10"}
 START_OPTIONS = {"discriminator": {"pooling": "sum"}}  # as those were trained
-START_CLASSES = {"rpgan_cifar10": 10}  # which another ten classes are not; of other numbers each starts from the mean
 # What may be chosen, for a first reading of the options: those of a chosen class, as --model.generator.width, need it.
 CLASSES = {
     "loss": "RelativisticPairing",
@@ -73,12 +74,13 @@ class Choice:
         networks = [f"model.{name}" for name in ("generator", "discriminator", "latent_dim")]
         arguments = self.config.get("model", {}).get("init_args", {})
         start = arguments.get("init_from")
-        others = (
-            "" if all(_holds(_option(self.config, name), _option(final, name)) for name in networks) else "networks"
-        )
-        if not others and _option(final, "model.conditional") and START_CLASSES.get(start) == self.num_classes:
-            others = "classes"
-        if start is None or not others:
+        if start is None:
+            return False
+        if not all(_holds(_option(self.config, name), _option(final, name)) for name in networks):
+            others = "networks"
+        elif _option(final, "model.conditional") and self.num_classes == len(stored_class_names(locate(start))):
+            others = "classes"  # of which as many would be taken for its own, and other numbers start from its mean
+        else:
             return False
         del arguments["init_from"]
         for name, options in START_OPTIONS.items():

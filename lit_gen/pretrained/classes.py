@@ -38,8 +38,13 @@ def heads_of_another_kind(module: nn.Module, given: Mapping[str, Tensor]) -> set
         for name, layer in module.named_modules()
         if isinstance(layer, FeatureDiscriminator)
         and f"{name}.head.weight" in given
-        and isinstance(layer.head, Projection) == (f"{name}.head.bias" in given)
+        and isinstance(layer.head, Projection) == _classifies(name, given)
     }
+
+
+def _classifies(name: str, given: Mapping[str, Tensor]) -> bool:
+    """Whether the source's head gives classes, which a projection does without a bias."""
+    return f"{name}.head.bias" in given
 
 
 def _of_classes(name: str, layer: ConditionalBatchNorm, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -64,7 +69,7 @@ def _of_none(name: str, layer: nn.Module, given: Mapping[str, Tensor]) -> dict[s
 
 def _of_scores(name: str, layer: FeatureDiscriminator, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
     embeddings, score = given.get(f"{name}.head.weight"), given.get(f"{name}.score.weight")
-    if embeddings is None or f"{name}.head.bias" in given:  # a classifier's, which is no part of the score
+    if embeddings is None or _classifies(name, given):  # which is no part of the score
         return {}
     if isinstance(layer.head, Projection):
         shape = layer.head.weight.shape
