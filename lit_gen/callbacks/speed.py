@@ -9,8 +9,9 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
-from lit_gen.kernels import FastConvolutions, guard_convolutions
+from lit_gen.kernels import FastConvolutions, guard_convolutions, measure_forms
 from lit_gen.kernels.guard import Choice
+from lit_gen.kernels.measured import Measured
 from lit_gen.modules.base import GenerativeModule
 from lit_gen.training.hooks import bring_back, leave_out_idle
 
@@ -34,9 +35,12 @@ class Speed(L.Callback):
             trial finds them wrong, ``on`` anywhere, ``off`` nowhere. It holds for the whole process.
         hooks: During training, call no hook of a step that a callback leaves as it is, and measure no hook unless the
             trainer was given a profiler.
+        measure: With `kernels`, measure once a shape which form of a bfloat16 convolution is the fastest, and keep the
+            answer for later runs on this machine, in ``lit-gen/forms`` of the user's cache: ``auto`` on processors with
+            AMX, for which there is no table, ``on`` on any, ``off`` on none. It holds for the whole process.
 
     Raises:
-        ValueError: For another guard.
+        ValueError: For another guard or measure.
     """
 
     def __init__(
@@ -47,11 +51,15 @@ class Speed(L.Callback):
         keep_memory: bool = True,
         guard: Choice = "auto",
         hooks: bool = True,
+        measure: Choice = "auto",
     ) -> None:
-        if guard not in get_args(Choice):
-            raise ValueError(f"guard={guard!r}: 'auto', 'on' or 'off'")
+        for name, choice in (("measure", measure), ("guard", guard)):
+            if choice not in get_args(Choice):
+                raise ValueError(f"{name}={choice!r}: 'auto', 'on' or 'off'")
         self.channels_last, self.compile = channels_last, compile
-        self.kernels, self.keep_memory, self.guard, self.hooks = kernels, keep_memory, guard, hooks
+        self.kernels, self.keep_memory, self.hooks = kernels, keep_memory, hooks
+        self.measure, self.guard = measure, guard
+        self.measured: Measured | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Before the optimizers are made and a checkpoint is read."""
@@ -72,6 +80,7 @@ class Speed(L.Callback):
                     pl_module.get_submodule(name).compile()
         elif self.kernels and convolutional and on_cpu:
             pl_module.kernels = FastConvolutions
+            self.measured = measure_forms(self.measure)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leave out idle hooks."""
@@ -87,7 +96,13 @@ class Speed(L.Callback):
         bring_back(trainer)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Say what the guard has done in this run."""
+        """Say what was measured, and what the guard has done in this run."""
+        if self.measured is not None and self.measured.count:
+            rank_zero_info(
+                f"the fastest forms of {self.measured.count} bfloat16 convolutions were measured in "
+                f"{self.measured.seconds:.1f} s, for later runs too: {self.measured.folder} (docs/speed.md)"
+            )
+            self.measured.count, self.measured.seconds = 0, 0.0
         guard = guard_convolutions()
         if guard is not None and guard.used:
             rank_zero_info(

@@ -2,10 +2,18 @@
 
 Values are PyTorch's up to rounding. `FastConvolutions` is for training on a CPU, `DirectDoubleBackward` and
 `differentiable_attention` for gradient penalties on any device. `guard_convolutions` keeps bfloat16 convolutions right
-on processors where PyTorch's are not.
+on processors where PyTorch's are not, and `measure_forms` lets each machine find its own fastest forms.
 """
 
 from lit_gen.kernels.guard import guard_convolutions, guard_short
+from lit_gen.kernels.measured import measure_forms
 from lit_gen.kernels.modes import DirectDoubleBackward, FastConvolutions, differentiable_attention
 
-__all__ = ["DirectDoubleBackward", "FastConvolutions", "differentiable_attention", "guard_convolutions", "guard_short"]
+__all__ = [
+    "DirectDoubleBackward",
+    "FastConvolutions",
+    "differentiable_attention",
+    "guard_convolutions",
+    "guard_short",
+    "measure_forms",
+]

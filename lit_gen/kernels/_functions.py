@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd import Function, forward_ad
 from torch.nn import functional as F
 
-from lit_gen.kernels import forms
+from lit_gen.kernels import choice, forms
 from lit_gen.kernels.forms import Settings, layout
 
 aten = torch.ops.aten
@@ -70,7 +70,7 @@ class Convolution(OwnFunction):
         ctx.save_for_backward(x, weight)  # as given: a copy in another layout has no graph to x
         ctx.settings, ctx.mode = settings, mode
         x = x.contiguous(memory_format=layout(weight)) if min(weight.shape[2:]) > 1 else x
-        return forms.convolution(x, weight, bias, settings)
+        return choice.convolution(x, weight, bias, settings)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
@@ -99,7 +99,7 @@ class InputGradient(OwnFunction):
     def forward(ctx: Any, g: Tensor, weight: Tensor, shape: torch.Size, settings: Settings) -> Tensor:
         ctx.save_for_backward(g, weight)
         ctx.settings = settings
-        return forms.input_gradient(g, weight, shape, settings)
+        return choice.input_gradient(g, weight, shape, settings)
 
     @staticmethod
     def backward(ctx: Any, h: Tensor) -> tuple[Tensor | None, ...]:
@@ -125,7 +125,7 @@ class WeightGradient(OwnFunction):
     def forward(ctx: Any, g: Tensor, x: Tensor, shape: torch.Size, settings: Settings) -> Tensor:
         ctx.save_for_backward(g, x)
         ctx.settings = settings
-        return forms.weight_gradient(g, x, shape, settings)
+        return choice.weight_gradient(g, x, shape, settings)
 
     @staticmethod
     def backward(ctx: Any, h: Tensor) -> tuple[Tensor | None, ...]:

@@ -20,7 +20,7 @@ from datamodules.base import DataModule
 from datamodules.datasets import InMemoryDataset
 from lit_gen import GAN, VAE, WGANGP
 from lit_gen.callbacks import Speed
-from lit_gen.kernels import FastConvolutions, guard_convolutions
+from lit_gen.kernels import FastConvolutions, guard_convolutions, measure_forms
 from lit_gen.networks import DCGANDecoder, DCGANEncoder, ResNetDiscriminator, ResNetGenerator
 from lit_gen.networks.checkpointing import Checkpointed
 from lit_gen.training.hooks import OF_A_STEP, leave_out_idle
@@ -187,6 +187,21 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="acts on glibc's allocator")
+def test_forms_are_measured_once_for_all_runs_and_training_is_the_same(caplog):
+    def trained(measure):
+        with caplog.at_level(logging.INFO, "lightning.pytorch"):
+            caplog.clear()
+            weights = fit(build(VAE), Speed(measure=measure), "bf16-mixed")
+        return weights, "bfloat16 convolutions were measured in" in caplog.text
+
+    (by_table, of_table), (first, told), (second, again) = (trained(choice) for choice in ("off", "on", "on"))
+    measure_forms("off")
+    assert (of_table, told, again) == (False, True, False)
+    for name, weight in by_table.items():
+        assert torch.equal(first[name], second[name])
+        torch.testing.assert_close(first[name], weight, rtol=0.02, atol=2e-3)
+
+
 def test_freed_memory_is_kept():
     given_back, kept = (
         int(subprocess.run([sys.executable, "-c", FAULTS, mode], capture_output=True, text=True, check=True).stdout)

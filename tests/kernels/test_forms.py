@@ -1,33 +1,36 @@
 """The forms in which a CPU computes convolutions are PyTorch's convolutions, and are taken where they are faster."""
 
-from functools import partial
+from functools import wraps
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lit_gen.kernels import DirectDoubleBackward, FastConvolutions, forms
+from lit_gen.kernels import DirectDoubleBackward, FastConvolutions, choice, forms
 from lit_gen.kernels.forms import Settings
 
 # Function, shapes of x and of the weight, options, and the forms of its value and of its gradients.
 CASES = {
     "dcgan's last layer": (F.conv_transpose2d, (2, 16, 4, 6), (16, 3, 4, 4), (2, 1), {"by_subpixels"}),
     "dcgan's first layer": (F.conv2d, (2, 3, 8, 12), (16, 3, 4, 4), (2, 1), {"by_subpixels"}),
-    "a residual generator's last": (F.conv2d, (2, 16, 6, 8), (3, 16, 3, 3), (1, 1), {"by_fours", "swapped"}),
+    "a residual generator's last": (F.conv2d, (2, 16, 6, 8), (3, 16, 3, 3), (1, 1), {"by_fours", "by_swapping"}),
     "a residual critic's first": (F.conv2d, (2, 2, 6, 8), (16, 2, 3, 3), (1, 1), {"by_fours"}),
-    "a translator's last": (F.conv2d, (1, 16, 22, 20), (3, 16, 7, 7), (1, 0), {"by_fours", "swapped"}),
-    "odd sides": (F.conv2d, (2, 16, 5, 6), (1, 16, 3, 3), (1, 1), {"swapped"}),
+    "a translator's last": (F.conv2d, (1, 16, 22, 20), (3, 16, 7, 7), (1, 0), {"by_fours", "by_swapping"}),
+    "odd sides": (F.conv2d, (2, 16, 5, 6), (1, 16, 3, 3), (1, 1), {"by_swapping"}),
     "odd halves": (F.conv2d, (2, 3, 9, 8), (16, 3, 4, 4), (2, 1), set()),
     "a whole map as kernel": (F.conv2d, (2, 16, 4, 4), (1, 16, 4, 4), (1, 0), set()),
     "more padding than kernel": (F.conv2d, (2, 16, 4, 4), (1, 16, 3, 3), (1, 3), set()),
-    "even kernels": (F.conv2d, (2, 16, 7, 7), (2, 16, 4, 2), (1, 1), {"by_fours", "swapped"}),
+    "even kernels": (F.conv2d, (2, 16, 7, 7), (2, 16, 4, 2), (1, 1), {"by_fours", "by_swapping"}),
     "a halving to few": (F.conv2d, (2, 16, 8, 12), (4, 16, 4, 4), (2, 1), set()),
     "a doubling of few": (F.conv_transpose2d, (2, 3, 4, 6), (3, 16, 4, 4), (2, 1), set()),
     "1 x 1": (F.conv2d, (2, 16, 4, 4), (3, 16, 1, 1), (1, 0), set()),
     "many channels": (F.conv2d, (2, 16, 4, 4), (16, 16, 3, 3), (1, 1), set()),
     "few to few": (F.conv2d, (2, 3, 4, 4), (3, 3, 3, 3), (1, 1), set()),
 }
+
+
+FORMS = ("by_subpixels", "by_fours", "by_windows", "by_product", "by_swapping", "by_blocks", "by_blocks_gradient")
 
 
 def drawn(*shape):
@@ -38,13 +41,16 @@ def drawn(*shape):
 def taken(monkeypatch):
     names = set()
 
-    def watched(name, form, *arguments):
-        names.add(name)
-        return form(*arguments)
+    def watched(form):
+        @wraps(form)
+        def compute(*arguments):
+            names.add(form.__name__)
+            return form(*arguments)
 
-    for name in ("by_subpixels", "by_fours", "by_windows", "by_product", "by_swapping"):
-        short = "swapped" if name == "by_swapping" else name
-        monkeypatch.setattr(forms, name, partial(watched, short, getattr(forms, name)))
+        return compute
+
+    for name in FORMS:
+        monkeypatch.setattr(forms, name, watched(getattr(forms, name)))
     return names
 
 
@@ -92,8 +98,7 @@ def test_a_weights_gradient_is_a_product_of_matrices(size, stride, padding, tran
     g = torch.randn_like(y)
     pairs = (list(v) if isinstance(v, tuple) else [v, v] for v in (stride, padding))
     settings = Settings(*pairs, [1, 1], transposed, [0, 0], 1)
-    small, large = (x, g) if transposed else (g, x)
-    ours = forms.by_product(small.detach(), large.detach(), weight.shape, settings)
+    ours = forms.by_product(g, x.detach(), weight.shape, settings)
     torch.testing.assert_close(ours, torch.autograd.grad(y, weight, g)[0], rtol=0, atol=1e-12)
 
 
@@ -149,7 +154,7 @@ FEW = {
 @pytest.mark.parametrize("case", FEW)
 def test_few_windows_are_a_product_in_bfloat16_and_as_exact(case, monkeypatch, taken):
     function, x_shape, weight_shape, options, expected = FEW[case]
-    monkeypatch.setattr(forms, "few_positions", lambda: forms.Few(gradient=0, value=256))
+    monkeypatch.setattr(choice, "few_positions", lambda: choice.Few(gradient=0, value=256))
     x, weight = (drawn(*shape).detach().bfloat16().requires_grad_() for shape in (x_shape, weight_shape))
     with FastConvolutions():
         y = function(x, weight, **options)
@@ -168,7 +173,7 @@ def test_few_windows_are_a_product_in_bfloat16_and_as_exact(case, monkeypatch, t
 )
 def test_forms_are_those_of_the_processor(can, value, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can)
-    assert forms.few_positions.__wrapped__().value == value
+    assert choice.few_positions.__wrapped__().value == value
 
 
 def test_large_maps_and_grouped_channels_keep_pytorchs_gradient(taken):
