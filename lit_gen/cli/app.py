@@ -21,6 +21,7 @@ from lit_gen.callbacks import (
     TranslationGrid,
 )
 from lit_gen.cli.changed_optimizers import ChangedOptimizers
+from lit_gen.cli.data_words import resolve_data
 from lit_gen.cli.errors import framework_errors
 from lit_gen.cli.final_validation import FinalValidation
 from lit_gen.cli.going_on import GoOn, experiment_of, go_on
@@ -237,7 +238,7 @@ def _run(arguments: list[str], cli: type[CLI]) -> None:
         told = suggest(arguments[0], (*COMMANDS, *OWN_COMMANDS))
         sys.exit(report(f"unknown command {arguments[0]}; {told}"))
     else:
-        cli(resolve_configs(put_wholes_first(arguments)))
+        cli(put_wholes_first(resolve_data(resolve_configs(arguments))))
 
 
 if __name__ == "__main__":

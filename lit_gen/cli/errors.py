@@ -67,7 +67,8 @@ def shorten(message: str, accepted: Iterable[str] = (), options: Iterable[str] =
     if told := unrecognised(message, options):
         return told
     if missing := re.search(r"arguments are required: (?:\w+\.)?(model|data)\b", message):
-        return f"--{missing[1]} is required: a class, {suggest('', choices(missing[1]))}; or give a --config"
+        path = "a path of images, or " if missing[1] == "data" else ""
+        return f"--{missing[1]} is required: {path}a class, {suggest('', choices(missing[1]))}; or give a --config"
     if unknown := re.search(r"[Oo]ption '(\S+)' is not accepted|does not accept option '(\S+)'", message):
         name = unknown[1] or unknown[2]
         own, last = sorted(accepted), name.rpartition(".")[2]
@@ -79,7 +80,8 @@ def shorten(message: str, accepted: Iterable[str] = (), options: Iterable[str] =
         name = missing[1] or message.splitlines()[-1].strip(" -")
         if (kind := _other_kind(name)) is not None:
             return f"{key}: {name} is no {key} but a {kind}; {suggest(name, choices(key))}, or give an import path"
-        return f"{key}: no class {name}; {suggest(name, choices(key))}, or give an import path"
+        other = "a path of images or an import path" if key == "data" else "an import path"
+        return f"{key}: no class {name}; {suggest(name, choices(key))}, or give {other}"
     if foreign := re.search(r"Importing '(\S+)' is not allowed, denied by the '\*'", message):
         return (
             f"the checkpoint names {foreign[1]}, of a package that is not of this library; nothing of it was imported. "

@@ -37,7 +37,7 @@ CASES = [
     ([*GAN, "--trainer.max_stps=3"], "unknown option --trainer.max_stps; did you mean --trainer.max_steps"),
     (["fit", "--model", "VAE", *DATA, "--model.encoder", "MLPDecoder"],
      "encoder: MLPDecoder is no encoder but a decoder; did you mean MLPEncoder?"),
-    (["fit", "--model", "GAN"], "--data is required: a class, accepted: .*DigitsDataModule"),
+    (["fit", "--model", "GAN"], "--data is required: a path of images, or a class, accepted: .*DigitsDataModule"),
     (["fit", *DATA], "--model is required: .*WGANGP.*--config"),
     (["fit", "vae_digits"], "unexpected argument vae_digits.*--config vae_digits"),
     (["sample", "cgan_digits", "--labels", "11"], "--labels=11: cgan_digits: no class 11; the classes are from 0 to 9"),

@@ -9,27 +9,15 @@ import datamodules
 from datamodules.formats.recognising import data_module_at
 from datamodules.formats.vision_table import SETS
 from lit_gen.cli.commands.sources import read_source
+from lit_gen.cli.data_words import SHORT_NAMES, data_class, place_of, set_of_torchvision
 
-SHORT_NAMES = {"digits": "DigitsDataModule", "mnist": "MNISTDataModule", "cifar10": "CIFAR10DataModule"}
 NAMED = f"{', '.join(SHORT_NAMES)}, a set of torchvision such as SVHN, or a class of datamodules"
 ACCEPTED = f"{', '.join(SHORT_NAMES)}, a set of torchvision such as SVHN, nor a class of datamodules"
 
 
 def is_named(data: str) -> bool:
     """Whether it is a name of data, and no path."""
-    return not Path(data).exists() and _class(data) is not None
-
-
-def _class(name: str) -> type[datamodules.DataModule] | None:
-    if name not in SHORT_NAMES and _set(name) is not None:
-        return datamodules.TorchvisionDataModule
-    cls = getattr(datamodules, SHORT_NAMES.get(name, name), None)
-    return cls if inspect.isclass(cls) and issubclass(cls, datamodules.DataModule) else None
-
-
-def _set(name: str) -> str | None:
-    """The set of torchvision that a name means, in whatever case."""
-    return {known.casefold(): known for known in SETS}.get(name.casefold())
+    return not Path(data).exists() and data_class(data) is not None
 
 
 def named_data(options: argparse.Namespace) -> Any:
@@ -42,7 +30,7 @@ def named_data(options: argparse.Namespace) -> Any:
         ValueError: an option that the class doesn't take, or ``root`` beside a path.
         FileNotFoundError: neither a path nor a name.
     """
-    cls: Any = _class(options.data)
+    cls: Any = data_class(options.data)
     if Path(options.data).exists() or cls is None:
         if options.root is not None:
             raise ValueError(f"--root {options.root}: only data that are named take it, and {options.data} is a path")
@@ -50,8 +38,7 @@ def named_data(options: argparse.Namespace) -> Any:
             raise FileNotFoundError(f"{options.data}: no such file or folder, and neither {ACCEPTED}")
         return None
     taken = inspect.signature(cls).parameters
-    place = "root" if "root" in taken else "path"
-    given = {place: "root", "image_size": "size", "channels": "channels", "white": "white", "alpha": "alpha"}
+    given = {place_of(cls): "root", "image_size": "size", "channels": "channels", "white": "white", "alpha": "alpha"}
     values = {key: getattr(options, name, None) for key, name in given.items()}
     if values["alpha"] == "white":  # what all do
         del values["alpha"]
@@ -59,7 +46,7 @@ def named_data(options: argparse.Namespace) -> Any:
     for key in arguments.keys() - taken.keys():
         raise ValueError(f"--{given[key]} {arguments[key]}: {cls.__name__} takes none")
     if cls is datamodules.TorchvisionDataModule:
-        if (spelled := _set(options.data)) is None:
+        if (spelled := set_of_torchvision(options.data)) is None:
             raise ValueError(f"{options.data}: say which set, by its name: {', '.join(SETS)}")
         arguments["name"] = spelled
     data: Any = cls(**arguments)
