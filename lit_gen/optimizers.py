@@ -46,15 +46,16 @@ class FusedAdam(torch.optim.Adam):
         decoupled: dict[str, Any] = {"decoupled_weight_decay": decoupled_weight_decay}
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused, **decoupled)
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """As Adam's, but without most of its Python where a CPU's fused kernel takes all weights of a group at once."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         with torch.no_grad():
-            groups = [_at_once(group, self.state) for group in self.param_groups]
-            if None in groups or hasattr(self, "found_inf"):  # which a gradient scaler sets
+            gathered = (_at_once(group, self.state) for group in self.param_groups)
+            groups = [tensors for tensors in gathered if tensors is not None]
+            if len(groups) < len(self.param_groups) or hasattr(self, "found_inf"):  # which a gradient scaler sets
                 _PLAIN_STEP(self)
                 return loss
             for group, tensors in zip(self.param_groups, groups, strict=True):
@@ -83,8 +84,8 @@ class FusedAdam(torch.optim.Adam):
 def _at_once(group: dict[str, Any], states: Mapping[Any, dict[str, Tensor]]) -> tuple[list[Tensor], ...] | None:
     """What the fused kernel takes of a group; None unless all its weights are on the CPU and have stepped before."""
     weights = group["params"]
-    gradients, known = [p.grad for p in weights], [states.get(p) for p in weights]
-    if not group["fused"] or group["amsgrad"] or not all(known) or any(g is None for g in gradients):
+    gradients, known = [p.grad for p in weights], [state for p in weights if (state := states.get(p))]
+    if not group["fused"] or group["amsgrad"] or len(known) < len(weights) or any(g is None for g in gradients):
         return None
     kinds = {(g.dtype, g.is_cpu, g.layout) for g in gradients}
     if len(kinds) != 1 or kinds.pop()[1:] != (True, torch.strided):
