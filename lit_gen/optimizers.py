@@ -3,13 +3,15 @@
 Any class of ``torch.optim`` is accepted in their place: ``--model.generator_optimizer torch.optim.AdamW``.
 """
 
-from collections.abc import Callable, Iterable
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 OptimizerCallable = Callable[[Iterable], torch.optim.Optimizer]  # makes an optimizer of parameters
+_PLAIN_STEP = inspect.unwrap(torch.optim.Adam.step)  # without hooks, which the step that calls it has itself
 
 
 class FusedAdam(torch.optim.Adam):
@@ -44,6 +46,26 @@ class FusedAdam(torch.optim.Adam):
         decoupled: dict[str, Any] = {"decoupled_weight_decay": decoupled_weight_decay}
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused, **decoupled)
 
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """As Adam's, but without most of its Python where a CPU's fused kernel takes all weights of a group at once."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        with torch.no_grad():
+            gathered = (_at_once(group, self.state) for group in self.param_groups)
+            groups = [tensors for tensors in gathered if tensors is not None]
+            if len(groups) < len(self.param_groups) or hasattr(self, "found_inf"):  # which a gradient scaler sets
+                _PLAIN_STEP(self)
+                return loss
+            for group, tensors in zip(self.param_groups, groups, strict=True):
+                kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
+                settings = {name: group[name] for name in ("lr", "weight_decay", "eps", "maximize")}
+                beta1, beta2 = group["betas"]
+                torch._foreach_add_(tensors[-1], 1)
+                kernel(*tensors, amsgrad=False, beta1=beta1, beta2=beta2, **settings)
+        return loss
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over all but the implementation, which is chosen for the devices of these weights."""
         saved = state_dict["param_groups"]
@@ -57,6 +79,19 @@ class FusedAdam(torch.optim.Adam):
         # At every step PyTorch asks the driver whether a GPU records a graph: 0.5 ms that a CPU's weights can spare.
         if self.param_groups[0]["params"][0].device.type != "cpu":
             super()._accelerator_graph_capture_health_check()
+
+
+def _at_once(group: dict[str, Any], states: Mapping[Any, dict[str, Tensor]]) -> tuple[list[Tensor], ...] | None:
+    """What the fused kernel takes of a group; None unless all its weights are on the CPU and have stepped before."""
+    weights = group["params"]
+    gradients, known = [p.grad for p in weights], [state for p in weights if (state := states.get(p))]
+    if not group["fused"] or group["amsgrad"] or len(known) < len(weights) or any(g is None for g in gradients):
+        return None
+    kinds = {(g.dtype, g.is_cpu, g.layout) for g in gradients}
+    if len(kinds) != 1 or kinds.pop()[1:] != (True, torch.strided):
+        return None
+    moments, squares, steps = ([state[name] for state in known] for name in ("exp_avg", "exp_avg_sq", "step"))
+    return weights, gradients, moments, squares, [], steps
 
 
 class GANAdam(FusedAdam):

@@ -1,10 +1,12 @@
 import copy
 import importlib
+import math
 
 import pytest
 import torch
 from torch import nn
 
+from lit_gen import optimizers
 from lit_gen.optimizers import GANAdam, TransformerAdamW, VAEAdam, WGANGPAdam, decay_groups
 
 
@@ -25,6 +27,72 @@ def test_fused_steps_are_the_plain_ones(optimizer, dtype, tolerance):
             step.step()
     weights = [nn.utils.parameters_to_vector(network.parameters()) for network in networks]
     torch.testing.assert_close(*weights, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(VAEAdam, torch.optim.Adam), (TransformerAdamW, torch.optim.AdamW)])
+def test_fused_steps_are_pytorchs_bit_for_bit(ours, theirs, monkeypatch):
+    """Groups of their own rates and precisions, a weight that has no gradient at times, a state that is read."""
+    plain_steps = []
+    plain = optimizers._PLAIN_STEP
+    monkeypatch.setattr(optimizers, "_PLAIN_STEP", lambda own: (plain_steps.append(turn), plain(own)))
+    torch.manual_seed(0)
+    sides = [nn.ModuleList([nn.Linear(6, 8), nn.Linear(8, 1), nn.Linear(8, 1).double()])]
+    sides.append(copy.deepcopy(sides[0]))
+    settings = {"betas": (0.5, 0.9), "weight_decay": 0.1}
+
+    def made(kind, layers):
+        groups = [{"params": list(layer.parameters()), "lr": 0.01 * i} for i, layer in enumerate(layers, 1)]
+        return kind(groups, fused=True, **settings)
+
+    pair = [made(kind, layers) for kind, layers in zip((ours, theirs), sides, strict=True)]
+    for turn in range(8):
+        x = torch.randn(16, 6)
+        for layers, optimizer in zip(sides, pair, strict=True):
+            optimizer.zero_grad()
+            hidden = layers[0](x)
+            used = layers[1](hidden) if turn != 3 else hidden
+            (used.square().mean() + layers[2](hidden.double()).mean()).backward()
+            optimizer.step()
+        if turn == 5:
+            states = [optimizer.state_dict() for optimizer in pair]
+            pair = [made(kind, layers) for kind, layers in zip((ours, theirs), sides, strict=True)]
+            for optimizer, state in zip(pair, states, strict=True):
+                optimizer.load_state_dict(state)
+    for mine, its in zip(sides[0].parameters(), sides[1].parameters(), strict=True):
+        assert torch.equal(mine, its)
+        for name, value in pair[1].state[its].items():
+            assert torch.equal(pair[0].state[mine][name], value), name
+    assert plain_steps == [0, 3]  # the moments are made by PyTorch
+
+
+def test_hooks_of_a_step_run_once_and_a_closure_has_gradients():
+    torch.optim.Adam([nn.Parameter(torch.zeros(1))])  # whose class's step runs hooks from now on
+    weight, steps = nn.Parameter(torch.ones(2)), []
+    optimizer = GANAdam([weight])
+    optimizer.register_step_post_hook(lambda *_: steps.append(float(optimizer.state[weight]["step"])))
+
+    def closure():
+        optimizer.zero_grad()
+        loss = weight.square().sum()
+        loss.backward()
+        return loss.item()
+
+    assert optimizer.step(closure) == 2.0
+    assert optimizer.step(closure) < 2.0
+    assert steps == [1.0, 2.0]
+
+
+def test_a_gradient_scaler_leaves_overflowing_steps_out():
+    weight = nn.Parameter(torch.ones(2))
+    optimizer, scaler = GANAdam([weight], lr=0.1), torch.amp.GradScaler("cpu", init_scale=4.0)
+    for factor, moves in ((1.0, True), (math.inf, False), (1.0, True)):
+        before = weight.detach().clone()
+        optimizer.zero_grad()
+        scaler.scale((factor * weight).sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        assert (not torch.equal(weight, before)) == moves
+    assert float(optimizer.state[weight]["exp_avg"][0]) == pytest.approx(0.75)  # of gradients 1 and 1, unscaled
 
 
 def test_decoupled_decay_is_that_of_adamw():
