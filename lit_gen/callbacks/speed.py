@@ -2,7 +2,7 @@
 
 import ctypes
 import sys
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import lightning.pytorch as L
 import torch
@@ -32,7 +32,8 @@ class Speed(L.Callback):
         keep_memory: On a CPU, keep the memory that a step frees for the next one. The process then holds on to the
             most that it ever took.
         guard: Keep bfloat16 convolutions on a CPU right, which PyTorch's are not on some processors: ``auto`` where a
-            trial finds them wrong, ``on`` anywhere, ``off`` nowhere. It holds for the whole process.
+            trial finds them wrong, ``on`` anywhere, ``off`` nowhere (YAML's true and false). It holds for the whole
+            process.
         hooks: During training, call no hook of a step that a callback leaves as it is, and measure no hook unless the
             trainer was given a profiler.
         measure: With `kernels`, measure once a shape which form of a bfloat16 convolution is the fastest, and keep the
@@ -49,16 +50,13 @@ class Speed(L.Callback):
         compile: bool = False,
         kernels: bool = True,
         keep_memory: bool = True,
-        guard: Choice = "auto",
+        guard: Choice | bool = "auto",
         hooks: bool = True,
-        measure: Choice = "auto",
+        measure: Choice | bool = "auto",
     ) -> None:
-        for name, choice in (("measure", measure), ("guard", guard)):
-            if choice not in get_args(Choice):
-                raise ValueError(f"{name}={choice!r}: 'auto', 'on' or 'off'")
         self.channels_last, self.compile = channels_last, compile
         self.kernels, self.keep_memory, self.hooks = kernels, keep_memory, hooks
-        self.measure, self.guard = measure, guard
+        self.measure, self.guard = _choice("measure", measure), _choice("guard", guard)
         self.measured: Measured | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -72,15 +70,17 @@ class Speed(L.Callback):
             pl_module.to(**arguments)
         if self.keep_memory and convolutional and on_cpu:
             keep_freed_memory()
+        ours = isinstance(pl_module, GenerativeModule)
+        uses_forms = ours and self.kernels and not self.compile and convolutional and on_cpu
+        self.measured = measure_forms(self.measure if uses_forms else "off")
         if not isinstance(pl_module, GenerativeModule):
             return
         if self.compile:
             for player in pl_module._players:
                 for name in player.networks:
                     pl_module.get_submodule(name).compile()
-        elif self.kernels and convolutional and on_cpu:
+        elif uses_forms:
             pl_module.kernels = FastConvolutions
-            self.measured = measure_forms(self.measure)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leave out idle hooks."""
@@ -98,9 +98,10 @@ class Speed(L.Callback):
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Say what was measured, and what the guard has done in this run."""
         if self.measured is not None and self.measured.count:
+            until = f"for later runs too: {self.measured.folder}" if self.measured.kept else "for this run alone"
             rank_zero_info(
                 f"the fastest forms of {self.measured.count} bfloat16 convolutions were measured in "
-                f"{self.measured.seconds:.1f} s, for later runs too: {self.measured.folder} (docs/speed.md)"
+                f"{self.measured.seconds:.1f} s, {until} (docs/speed.md)"
             )
             self.measured.count, self.measured.seconds = 0, 0.0
         guard = guard_convolutions()
@@ -109,6 +110,14 @@ class Speed(L.Callback):
                 f"{len(guard.used)} shapes of convolutions or their gradients were computed in float32, as PyTorch's "
                 "in 16 bits are wrong there on this processor (docs/bfloat16.md)"
             )
+
+
+def _choice(name: str, value: Choice | bool) -> Choice:
+    """One of the words, of which YAML reads two as Booleans."""
+    word = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+    if word not in get_args(Choice):
+        raise ValueError(f"{name}={value!r}: 'auto', 'on' or 'off'")
+    return cast(Choice, word)
 
 
 def keep_freed_memory() -> None:

@@ -1,16 +1,20 @@
 """Data said by a path or a short name, where a class of data modules is wanted."""
 
 import inspect
+import re
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
 import datamodules
+from datamodules.formats.containers import is_array_file
 from datamodules.formats.recognising import data_module_at
 from datamodules.formats.vision_table import SETS
 
 SHORT_NAMES = {"digits": "DigitsDataModule", "mnist": "MNISTDataModule", "cifar10": "CIFAR10DataModule"}
 CONFIGURATIONS = (".yaml", ".yml", ".json")
+MISSING = (*CONFIGURATIONS, ".zip", ".parquet", ".tar")  # files, if they were there, and no import paths
+NAME_OF_CLASS = re.compile(r"[A-Z]\w*|[^\W\d]\w*(\.[^\W\d]\w*)+")
 
 
 def data_class(name: str) -> type[datamodules.DataModule] | None:
@@ -35,32 +39,63 @@ def resolve_data(arguments: Sequence[str]) -> list[str]:
     """Put the class that reads them in the place of data that ``--data`` names by a path, an address or a short name.
 
     Raises:
-        ValueError: for a path at which no data module finds data.
+        ValueError: for a path at which no data module finds data, and for one beside another ``--data`` or beside the
+            option that says the same.
+        FileNotFoundError: for a word that is nothing of all that.
     """
     resolved: list[str] = []
+    words: list[str] = []
+    further: list[str] = []
     remaining = iter(arguments)
     for argument in remaining:
         name, equals, value = argument.partition("=")
         if name != "--data":
             resolved.append(argument)
             continue
-        words = [value] if equals else list(islice(remaining, 1))
-        resolved += ["--data", *(_options(words[0]) if words else [])]
+        given = [value] if equals else list(islice(remaining, 1))
+        options = [option for word in given for option in _options(word)]
+        resolved += ["--data", *options]
+        words += given
+        further += [option.partition("=")[0] for option in options[1:]]
+    if further and len(words) > 1:
+        raise ValueError(f"--data {' and --data '.join(words)}: give one of them")
+    for said in further:
+        if any(argument.partition("=")[0] == said for argument in arguments):
+            raise ValueError(f"--data {words[0]}: it says what {said} says; give one of them")
     return resolved
 
 
 def _options(word: str) -> list[str]:
     """A class and what it needs to be told of the data; the word alone, if it is a class or a configuration."""
-    if word in datamodules.__all__ or word.endswith(CONFIGURATIONS) or "{" in word or "\n" in word:
+    place = _existing(word)
+    if word in datamodules.__all__ or (place is None and ("{" in word or "\n" in word)):
         return [word]
-    if "://" in word:
-        return ["StreamingDataModule", f"--data.root={word}"]
-    if Path(word).exists():
+    if place is not None:
+        if place.is_file() and place.suffix in CONFIGURATIONS:
+            return [word]
         if (found := data_module_at(word)) is None:
             raise ValueError(
                 f"--data {word}: no file or folder of images that a data module reads (lit-gen check {word} tells more)"
             )
-        return [found, f"--data.{place_of(getattr(datamodules, found))}={word}"]
+        path = f"./{word}" if word.casefold() == "null" else word  # which YAML reads as nothing
+        return [found, f"--data.{place_of(getattr(datamodules, found))}={path}"]
+    if "://" in word:
+        return ["StreamingDataModule", f"--data.root={word}"]
     if (named := set_of_torchvision(word)) is not None and word not in SHORT_NAMES:
         return ["TorchvisionDataModule", f"--data.name={named}"]
-    return [SHORT_NAMES.get(word, word)]
+    if word in SHORT_NAMES:
+        return [SHORT_NAMES[word]]
+    if NAME_OF_CLASS.fullmatch(word) and Path(word).suffix.lower() not in MISSING and not is_array_file(word):
+        return [word]
+    raise FileNotFoundError(
+        f"--data {word}: no such file or folder; accepted are paths of images and of YAML, addresses of shards, "
+        f"{', '.join(SHORT_NAMES)}, a set of torchvision such as SVHN, and classes of data modules"
+    )
+
+
+def _existing(word: str) -> Path | None:
+    """The path, if something is there."""
+    try:
+        return Path(word) if word and Path(word).exists() else None
+    except OSError:  # longer than any name
+        return None

@@ -80,8 +80,7 @@ def shorten(message: str, accepted: Iterable[str] = (), options: Iterable[str] =
         name = missing[1] or message.splitlines()[-1].strip(" -")
         if (kind := _other_kind(name)) is not None:
             return f"{key}: {name} is no {key} but a {kind}; {suggest(name, choices(key))}, or give an import path"
-        other = "a path of images or an import path" if key == "data" else "an import path"
-        return f"{key}: no class {name}; {suggest(name, choices(key))}, or give {other}"
+        return f"{key}: no class {name}; {suggest(name, choices(key))}, or give an import path"
     if foreign := re.search(r"Importing '(\S+)' is not allowed, denied by the '\*'", message):
         return (
             f"the checkpoint names {foreign[1]}, of a package that is not of this library; nothing of it was imported. "

@@ -259,7 +259,8 @@ class ConfiguredCLI(LightningCLI):
         paths = [Path(str(path)) for path in config.get("config") or [] if str(path).endswith("ml")]
         if paths := [path for path in paths if not is_addon(path)]:
             return paths[-1].stem
-        checkpoint = Path(config.get("ckpt_path") or "")
+        given = config.get("ckpt_path") or ""
+        checkpoint = Path("" if given == "last" else given)  # which is looked for among the runs of this experiment
         if checkpoint.parent.name == "checkpoints":  # runs/<experiment>/<time>/checkpoints/last.ckpt
             return experiment_of(checkpoint.parents[1], config.trainer.default_root_dir)
         if checkpoint.name and not checkpoint.suffix:  # a folder, a shipped name, a repository of the Hub

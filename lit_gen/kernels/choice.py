@@ -112,7 +112,8 @@ def few_windows(x: Tensor, weight: Tensor, settings: Settings) -> bool:
     height, width = output_sides(x, weight, settings)
     plain = min(weight.shape[:2]) < MANY_CHANNELS or max(weight.shape[2:]) == 1
     bordered = settings.stride == [1, 1] and any(settings.padding) and min(height, width) < SMALL_SIDE
-    return 0 < len(x) * height * width <= few_positions().value and not plain and not bordered
+    some = len(x) > 0 and min(height, width) > 0
+    return some and len(x) * height * width <= few_positions().value and not plain and not bordered
 
 
 def _values(x: Tensor, weight: Tensor, bias: Tensor | None, settings: Settings) -> list[Compute]:
@@ -123,7 +124,7 @@ def _values(x: Tensor, weight: Tensor, bias: Tensor | None, settings: Settings) 
     if not settings.dense:
         return found
     sides = output_sides(x, weight, settings)
-    if 0 < len(x) * sides[0] * sides[1] <= MOST_POSITIONS:
+    if min(sides) > 0 and len(x) * sides[0] * sides[1] <= MOST_POSITIONS:
         found.append(forms.by_windows)
     if doubles(settings, weight.shape) and _even(x.shape[2:]):
         found.append(forms.by_blocks)

@@ -126,6 +126,11 @@ def guard_convolutions(choice: Choice | None = None) -> Guard | None:
     return _State.guard
 
 
+def is_guarded() -> bool:
+    """Whether a guard is in place in this process."""
+    return _State.guard is not None
+
+
 def guard_short(dtype: torch.dtype) -> None:
     """Keep 16-bit convolutions right where they are about to be computed: for weights of this type, or by autocast."""
     if dtype in SHORT or torch.is_autocast_enabled("cpu"):

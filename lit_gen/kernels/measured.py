@@ -20,9 +20,9 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from lit_gen.files import read_json, user_cache
+from lit_gen.files import UMASK, read_json, user_cache
 from lit_gen.kernels.forms import Settings, layout
-from lit_gen.kernels.guard import Choice
+from lit_gen.kernels.guard import Choice, is_guarded
 
 Compute = Callable[..., Tensor]
 ROUNDS = 4  # of all forms in turn, of which the least time counts; the first also makes oneDNN's kernels
@@ -39,13 +39,15 @@ class Measured:
     Attributes:
         count: How many were measured by this process.
         seconds: What that took.
+        kept: Whether all answers have been kept so far.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.count, self.seconds = 0, 0.0
+        self.kept = True
         self._names: dict[tuple[Any, ...], str] = {}
-        self._kept = True
+        self._measuring = False
 
     def fastest(self, operation: str, known: Compute, fitting: Sequence[Compute], args: tuple[Any, ...]) -> Compute:
         """The fastest of the fitting forms for such arguments.
@@ -59,20 +61,23 @@ class Measured:
         named = {form.__name__: form for form in fitting}
         if len(named) < 2:
             return known
-        key = (operation, torch.get_num_threads(), *map(_described, args))
+        key = (operation, torch.get_num_threads(), is_guarded(), *map(_described, args))
         if key not in self._names:
+            if torch._C._len_torch_dispatch_stack():  # which counts operations, say, or computes none
+                return known
             path = self.folder / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:24]}.json"
             self._names[key] = self._stored(path, named) or self._measure(path, key, known, named, args)
         return named[self._names[key]]
 
     def _stored(self, path: Path, named: dict[str, Compute]) -> str | None:
         name = read_json(path).get("form")
-        return name if name in named else None
+        return name if isinstance(name, str) and name in named else None
 
     def _measure(
         self, path: Path, key: tuple[Any, ...], known: Compute, named: dict[str, Compute], args: tuple[Any, ...]
     ) -> str:
-        begun = time.perf_counter()
+        begun, outermost = time.perf_counter(), not self._measuring
+        self._measuring = True  # a form may ask for the forms of another operation
         times = dict.fromkeys(named, math.inf)
         # A thread's own time doesn't count what others do on the machine.
         clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
@@ -86,7 +91,9 @@ class Measured:
         least = min(times, key=times.__getitem__)
         name = known.__name__ if times[known.__name__] <= MARGIN * times[least] else least
         self.count += 1
-        self.seconds += time.perf_counter() - begun
+        if outermost:
+            self.seconds += time.perf_counter() - begun
+            self._measuring = False
         milliseconds = {name: round(1000 * seconds, 4) for name, seconds in times.items()}
         self._keep(path, {"operation": repr(key), "form": name, "milliseconds": milliseconds}, named)
         return self._stored(path, named) or name
@@ -99,6 +106,7 @@ class Measured:
             try:
                 with os.fdopen(descriptor, "w") as file:
                     json.dump(answer, file)
+                os.chmod(temporary, 0o666 & ~UMASK)  # mkstemp's files are private
                 try:
                     os.link(temporary, path)
                 except OSError:  # there is one, or no links are made here
@@ -107,13 +115,13 @@ class Measured:
             finally:
                 Path(temporary).unlink(missing_ok=True)
         except OSError as error:
-            if self._kept:
+            if self.kept:
                 warnings.warn(
                     f"the fastest forms of convolutions can't be kept in {path.parent} ({error.strerror}), so that "
                     "seeded runs may differ in their last bits; --speed.measure off takes those of a table",
                     stacklevel=2,
                 )
-            self._kept = False
+            self.kept = False
 
 
 class _State:

@@ -78,17 +78,44 @@ def test_its_own_options_and_a_checkpoint_go_with_it(here, capsys):
     assert "continuing from" in "".join(capsys.readouterr())
 
 
+@pytest.mark.parametrize("name", ["null", "a.yaml", "brace{x}"])
+def test_any_folder_is_found(name, here):
+    (here / name).mkdir()
+    (data, place) = resolve_data(["--data", name])[1:]
+    assert data == "ImageFolderDataModule"
+    assert place == f"--data.root={'./' if name == 'null' else ''}{name}"
+
+
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("options", "told"),
     [
-        ("notes.txt", "--data notes.txt: no file or folder of images that a data module reads"),
-        ("phots", "data: no class phots; .* or give a path of images or an import path"),
+        (["--data", "notes.txt"], "--data notes.txt: no file or folder of images that a data module reads"),
+        (["--data", "phots"], "--data phots: no such file or folder; accepted are paths of images"),
+        (["--data", "phots.npz"], "--data phots.npz: no such file or folder"),
+        (["--data", "phots.yaml"], "--data phots.yaml: no such file or folder"),
+        (["--data="], "--data : no such file or folder"),
+        (["--data", "x" * 300], "--data x+: no such file or folder"),
+        (["--data", "Digits"], "data: no class Digits; accepted: .*DigitsDataModule"),
+        (["--data", "photos", "--data", "images.npz"], "--data photos and --data images.npz: give one of them"),
+        (["--data", "photos", "--data", "DigitsDataModule"], "--data photos and --data DigitsDataModule: give one"),
+        (["--data.root=x", "--data", "photos"], "--data photos: it says what --data.root says; give one of them"),
     ],
 )
-def test_what_is_no_data_is_told_in_one_line(word, told, here, capsys):
+def test_a_mistake_is_told_in_one_line(options, told, here, capsys):
     (here / "notes.txt").write_text("no images")
+    (here / "images.npz").touch()
+    write_photos(here / "photos")
     with pytest.raises(SystemExit, match="2"):
-        main(["fit", "--model", "VAE", "--data", word])
+        main(["fit", "--model", "VAE", *options])
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert re.search(told, lines[0])
+
+
+def test_the_last_run_is_that_of_the_model_and_the_data(here, capsys):
+    write_photos(here / "photos")
+    command = ["fit", "--model", "VAE", "--data", "photos", "--data.image_size=8", "--data.batch_size=4"]
+    main([*command, "--trainer.max_steps=1", "--trainer.accelerator=cpu"])
+    capsys.readouterr()
+    main([*command, "--trainer.max_steps=2", "--trainer.accelerator=cpu", "--ckpt_path", "last"])
+    assert "continuing from runs/vae-imagefolder/" in "".join(capsys.readouterr())

@@ -133,7 +133,7 @@ def test_of_two_processes_the_first_to_end_decides(clock, tmp_path):
     assert Measured(tmp_path).fastest("sum", known, (known, other), ()) is known
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"form": "gone"}', '{"form": 3}', "[]"])
+@pytest.mark.parametrize("content", ["", "{", '{"form": "gone"}', '{"form": 3}', '{"form": ["other"]}', "[]"])
 def test_an_answer_that_says_nothing_is_replaced(content, clock, tmp_path):
     both = taking(clock, "known", 1.0), taking(clock, "other", 0.5)
     Measured(tmp_path).fastest("sum", both[0], both, ())
@@ -168,6 +168,7 @@ def test_who_measures(wanted, tiles, does, monkeypatch):
 def test_another_choice_is_refused():
     with pytest.raises(ValueError, match="measure='always': 'auto', 'on' or 'off'"):
         Speed(measure="always")
+    assert (Speed(measure=True).measure, Speed(guard=False).guard) == ("on", "off")  # as YAML reads the words
 
 
 def train(steps=3):
