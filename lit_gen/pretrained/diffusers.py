@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from lit_gen.models import AutoencoderKL
 from lit_gen.networks import ConvDecoder, ConvEncoder, GaussianBottleneck
 from lit_gen.pretrained.specification import class_path
+from lit_gen.pretrained.stored import write_tensors
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 OUTER = {"quant_conv": "encoder.quant_conv", "post_quant_conv": "decoder.post_quant_conv"}
@@ -91,7 +92,7 @@ def write_diffusers(module: Any, state: Mapping[str, Tensor], folder: Path, scal
     inner = {f"{ours}.": f"{theirs}." for theirs, ours in OUTER.items()}
     own = {key: value for key, value in state.items() if key.startswith(("encoder.", "decoder."))}
     renamed = {re.sub("|".join(map(re.escape, inner)), lambda found: inner[found[0]], k): v for k, v in own.items()}
-    save_file(renamed, folder / WEIGHTS, metadata={"format": "pt"})
+    write_tensors(renamed, folder / WEIGHTS)
 
 
 def check_layout(module: Any) -> None:

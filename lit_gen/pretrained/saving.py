@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from lit_gen import __version__
@@ -17,7 +16,7 @@ from lit_gen.models.class_names import enumerated
 from lit_gen.pretrained.codec import write_codec
 from lit_gen.pretrained.diffusers import check_layout, write_diffusers
 from lit_gen.pretrained.names import KEY
-from lit_gen.pretrained.stored import CARD, CONFIG, FORMAT, WEIGHTS
+from lit_gen.pretrained.stored import CARD, CONFIG, FORMAT, WEIGHTS, write_tensors
 
 
 def save_pretrained(
@@ -72,7 +71,7 @@ def save_pretrained(
     content = json.dumps(config, indent=2, default=list) + "\n"
     with whole_folder(folder) as unfinished:
         (unfinished / CONFIG).write_text(content)
-        save_file(_weights(module, dtype), unfinished / WEIGHTS, metadata={"format": "pt"})
+        write_tensors(_weights(module, dtype), unfinished / WEIGHTS)
         (unfinished / CARD).write_text(_card(name or folder.name, config))
         if module.codec is not None:
             write_codec(module.codec, unfinished / CODEC)

@@ -4,16 +4,19 @@ import copy
 import difflib
 import functools
 import hashlib
+import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from lit_gen.encoded import CODEC
-from lit_gen.files import check_archive, read_json
+from lit_gen.files import UMASK, check_archive, read_json
 from lit_gen.pretrained.resume import whole_before
 from lit_gen.pretrained.shipped import PRETRAINED, list_pretrained
 from lit_gen.pretrained.trust import harmless
@@ -53,6 +56,12 @@ def locate(source: str | Path, revision: str | None = None) -> Path:
     raise FileNotFoundError(
         f"{name}: neither a file nor a folder nor a shipped model ({', '.join(known) or 'none'}){hint}"
     )
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """A file of tensors that others may read, as any new file; safetensors 0.8 makes it its owner's alone."""
+    save_file(dict(tensors), path, metadata={"format": "pt"})
+    os.chmod(path, 0o666 & ~UMASK)
 
 
 def is_repository(name: str) -> bool:

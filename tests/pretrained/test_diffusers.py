@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 import lit_gen
 from lit_gen import AutoencoderKL, from_diffusers, save_pretrained
+from lit_gen.files import UMASK
 from lit_gen.networks import FSQ, ConvDecoder, ConvEncoder, GaussianBottleneck
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -53,6 +54,14 @@ def test_there_and_back(attention, tmp_path):
     x = torch.rand(2, 3, 16, 16) * 2 - 1
     assert torch.equal(model.encode(x), again.encode(x))
     assert sorted(path.name for path in (tmp_path / "vae").iterdir()) == ["config.json", WEIGHTS]
+
+
+@pytest.mark.parametrize("layout", ["lit-gen", "diffusers"])
+def test_its_files_can_be_read_by_whom_the_umask_allows(layout, tmp_path):
+    save_pretrained(small(), tmp_path / "vae", layout=layout)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "vae").iterdir()}
+    assert len(modes) > 1
+    assert set(modes.values()) == {0o666 & ~UMASK}
 
 
 def test_the_weights_mean_what_they_mean_there(folder):
