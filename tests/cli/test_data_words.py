@@ -95,7 +95,7 @@ def test_any_folder_is_found(name, here):
         (["--data", "phots.yaml"], "--data phots.yaml: no such file or folder"),
         (["--data="], "--data : no such file or folder"),
         (["--data", "x" * 300], "--data x+: no such file or folder"),
-        (["--data", "Digits"], "data: no class Digits; accepted: .*DigitsDataModule"),
+        (["--data", "Digits"], "data: no class Digits; .*DigitsDataModule"),
         (["--data", "photos", "--data", "images.npz"], "--data photos and --data images.npz: give one of them"),
         (["--data", "photos", "--data", "DigitsDataModule"], "--data photos and --data DigitsDataModule: give one"),
         (["--data.root=x", "--data", "photos"], "--data photos: it says what --data.root says; give one of them"),
