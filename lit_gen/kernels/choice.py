@@ -7,7 +7,7 @@ a run repeats bit by bit; or, in bfloat16, by `lit_gen.kernels.measured`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -73,7 +73,7 @@ def _fastest(operation: str, known: Compute, *args: Any) -> Tensor:
     """The operation in the form that is known to be the fastest, or was measured to be."""
     first = args[0]
     if measured.measures() and first.device.type == "cpu" and first.dtype == torch.bfloat16 and first.numel() > 0:
-        known = measured.fastest(operation, known, _FITTING[operation](*args), args)
+        known = measured.fastest(operation, known, partial(_FITTING[operation], *args), args)
     return known(*args)
 
 

@@ -46,28 +46,31 @@ class Measured:
         self.folder = folder
         self.count, self.seconds = 0, 0.0
         self.kept = True
-        self._names: dict[tuple[Any, ...], str] = {}
+        self._forms: dict[tuple[Any, ...], Compute] = {}
         self._measuring = False
 
-    def fastest(self, operation: str, known: Compute, fitting: Sequence[Compute], args: tuple[Any, ...]) -> Compute:
+    def fastest(
+        self, operation: str, known: Compute, fitting: Callable[[], Sequence[Compute]], args: tuple[Any, ...]
+    ) -> Compute:
         """The fastest of the fitting forms for such arguments.
 
         Args:
             operation: Its name.
             known: The form that is the fastest as far as is known elsewhere.
-            fitting: All forms that compute the operation.
+            fitting: Gives all forms that compute the operation.
             args: Tensors and settings, which all forms take.
         """
-        named = {form.__name__: form for form in fitting}
-        if len(named) < 2:
-            return known
         key = (operation, torch.get_num_threads(), is_guarded(), *map(_described, args))
-        if key not in self._names:
+        if (found := self._forms.get(key)) is not None:
+            return found
+        named = {form.__name__: form for form in fitting()}
+        if len(named) > 1:
             if torch._C._len_torch_dispatch_stack():  # which counts operations, say, or computes none
                 return known
             path = self.folder / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:24]}.json"
-            self._names[key] = self._stored(path, named) or self._measure(path, key, known, named, args)
-        return named[self._names[key]]
+            known = named[self._stored(path, named) or self._measure(path, key, known, named, args)]
+        self._forms[key] = known
+        return known
 
     def _stored(self, path: Path, named: dict[str, Compute]) -> str | None:
         name = read_json(path).get("form")
@@ -158,7 +161,7 @@ def measures() -> bool:
     return _State.measured is not None
 
 
-def fastest(operation: str, known: Compute, fitting: Sequence[Compute], args: tuple[Any, ...]) -> Compute:
+def fastest(operation: str, known: Compute, fitting: Callable[[], Sequence[Compute]], args: tuple[Any, ...]) -> Compute:
     """`Measured.fastest` where forms are measured, else what is known."""
     return known if _State.measured is None else _State.measured.fastest(operation, known, fitting, args)
 

@@ -94,12 +94,12 @@ def test_no_more_windows_than_memory_is_worth():
 @pytest.mark.parametrize(("other", "taken"), [(0.9, "other"), (0.97, "known"), (1.1, "known")])
 def test_a_form_must_be_faster_by_more_than_chance(other, taken, clock, tmp_path):
     both = taking(clock, "known", 1.0), taking(clock, "other", other)
-    assert Measured(tmp_path).fastest("sum", both[0], both, (torch.ones(2),)).__name__ == taken
+    assert Measured(tmp_path).fastest("sum", both[0], lambda: both, (torch.ones(2),)).__name__ == taken
 
 
 def test_a_slow_form_is_tried_twice(clock, tmp_path):
     known, slow = taking(clock, "known", 1.0), taking(clock, "slow", 4.0)
-    Measured(tmp_path).fastest("sum", known, (known, slow), ())
+    Measured(tmp_path).fastest("sum", known, lambda: (known, slow), ())
     assert (known.calls, slow.calls) == (measured.ROUNDS, 2)
 
 
@@ -107,13 +107,13 @@ def test_an_answer_holds_for_the_process_and_for_later_ones(clock, tmp_path):
     known, other = taking(clock, "known", 1.0), taking(clock, "other", 0.5)
     first = Measured(tmp_path)
     for _ in range(2):
-        assert first.fastest("sum", known, (known, other), (torch.ones(2),)) is other
+        assert first.fastest("sum", known, lambda: (known, other), (torch.ones(2),)) is other
     assert (first.count, other.calls) == (1, measured.ROUNDS)
     changed = taking(clock, "known", 0.1), taking(clock, "other", 0.5)
     later = Measured(tmp_path)
-    assert later.fastest("sum", changed[0], changed, (torch.ones(2),)) is changed[1]
+    assert later.fastest("sum", changed[0], lambda: changed, (torch.ones(2),)) is changed[1]
     assert (later.count, changed[1].calls) == (0, 0)
-    assert later.fastest("sum", changed[0], changed, (torch.ones(3),)) is changed[0]  # another shape
+    assert later.fastest("sum", changed[0], lambda: changed, (torch.ones(3),)) is changed[0]  # another shape
     (answer,) = (json.loads(path.read_text()) for path in tmp_path.iterdir() if "(2,)" in path.read_text())
     assert answer["form"] == "other"
     assert answer["milliseconds"] == {"known": 1000, "other": 500}
@@ -125,21 +125,21 @@ def test_of_two_processes_the_first_to_end_decides(clock, tmp_path):
     def known_elsewhere(*_):  # while this one is measured, another process finds the known one faster
         clock.now += 1.0
         fast = taking(clock, "known", 0.1), taking(clock, "other", 0.5)
-        Measured(tmp_path).fastest("sum", fast[0], fast, ())
+        Measured(tmp_path).fastest("sum", fast[0], lambda: fast, ())
 
     known_elsewhere.__name__ = "known"
-    assert Measured(tmp_path).fastest("sum", known_elsewhere, (known_elsewhere, other), ()) is known_elsewhere
+    assert Measured(tmp_path).fastest("sum", known_elsewhere, lambda: (known_elsewhere, other), ()) is known_elsewhere
     assert len(list(tmp_path.iterdir())) == 1
-    assert Measured(tmp_path).fastest("sum", known, (known, other), ()) is known
+    assert Measured(tmp_path).fastest("sum", known, lambda: (known, other), ()) is known
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"form": "gone"}', '{"form": 3}', '{"form": ["other"]}', "[]"])
 def test_an_answer_that_says_nothing_is_replaced(content, clock, tmp_path):
     both = taking(clock, "known", 1.0), taking(clock, "other", 0.5)
-    Measured(tmp_path).fastest("sum", both[0], both, ())
+    Measured(tmp_path).fastest("sum", both[0], lambda: both, ())
     (path,) = tmp_path.iterdir()
     path.write_text(content)
-    assert Measured(tmp_path).fastest("sum", both[0], both, ()) is both[1]
+    assert Measured(tmp_path).fastest("sum", both[0], lambda: both, ()) is both[1]
     assert json.loads(path.read_text())["form"] == "other"
 
 
@@ -148,11 +148,11 @@ def test_without_a_place_the_answer_is_this_processs_and_it_says_so_once(clock, 
     here = Measured(tmp_path / "file" / "forms")
     both = taking(clock, "known", 1.0), taking(clock, "other", 0.5)
     with pytest.warns(UserWarning, match="can't be kept in .*seeded runs may differ in their last bits"):
-        assert here.fastest("sum", both[0], both, ()) is both[1]
+        assert here.fastest("sum", both[0], lambda: both, ()) is both[1]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert here.fastest("sum", both[0], both, ()) is both[1]
-        assert here.fastest("product", both[0], both, ()) is both[1]
+        assert here.fastest("sum", both[0], lambda: both, ()) is both[1]
+        assert here.fastest("product", both[0], lambda: both, ()) is both[1]
     assert here.count == 2
 
 
