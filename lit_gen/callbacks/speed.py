@@ -15,7 +15,7 @@ from lit_gen.kernels.measured import Measured
 from lit_gen.modules.base import GenerativeModule
 from lit_gen.training.hooks import bring_back, leave_out_idle
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, LARGEST_THRESHOLD = -1, -3, 32 << 20  # of glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 class Speed(L.Callback):
@@ -123,8 +123,9 @@ def _choice(name: str, value: Choice | bool) -> Choice:
 def keep_freed_memory() -> None:
     """Let glibc's allocator return nothing to the system, which would clear each page anew; without effect elsewhere.
 
-    By default a block of some MiB is given back as soon as it is freed, and a step takes it again page by page.
+    By default a block of some MiB is given back as soon as it is freed, and a step takes it again page by page. A
+    threshold would not do: those of 32 MiB or more, the largest that it can be, would still be given back.
     """
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
-        library.mallopt(M_MMAP_THRESHOLD, LARGEST_THRESHOLD)
+        library.mallopt(M_MMAP_MAX, 0)  # no block apart from the heap
         library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)

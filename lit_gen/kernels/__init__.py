@@ -2,9 +2,11 @@
 
 Values are PyTorch's up to rounding. `FastConvolutions` is for training on a CPU, `DirectDoubleBackward` and
 `differentiable_attention` for gradient penalties on any device. `guard_convolutions` keeps bfloat16 convolutions right
-on processors where PyTorch's are not, and `measure_forms` lets each machine find its own fastest forms.
+on processors where PyTorch's are not, `measure_forms` lets each machine find its own fastest forms, and
+`load_constants` keeps PyTorch's logarithms from being slow.
 """
 
+from lit_gen.kernels.constants import load_constants
 from lit_gen.kernels.guard import guard_convolutions, guard_short
 from lit_gen.kernels.measured import measure_forms
 from lit_gen.kernels.modes import DirectDoubleBackward, FastConvolutions, differentiable_attention
@@ -15,5 +17,6 @@ __all__ = [
     "differentiable_attention",
     "guard_convolutions",
     "guard_short",
+    "load_constants",
     "measure_forms",
 ]

@@ -20,6 +20,7 @@ from lit_gen.kernels.measured import Compute
 FEW_CHANNELS = 4  # 2 x 2 pixels of each fill a register
 MANY_CHANNELS = 16
 SMALL_SIDE = 8  # of a map whose windows reach over its borders often, which oneDNN leaves out
+LONG = 2048  # numbers of a window
 MOST_POSITIONS = 4096  # whose windows are worth their memory anywhere
 
 
@@ -28,22 +29,29 @@ class Few(NamedTuple):
 
     Attributes:
         gradient: of a weight's gradient.
+        strided: of a weight's gradient of a convolution with a stride.
         value: of a convolution's value, where its windows reach over few borders.
+        long: of a value with a stride and windows of `LONG` numbers or more.
     """
 
     gradient: int = 1024
+    strided: int = 1024
     value: int = 0
+    long: int = 0
 
 
 # By what a processor can do, as measured; the others keep what holds on all that were looked at.
-WITHOUT_TILES = Few(gradient=1024, value=256)  # avx512_bf16 and no AMX
+WITHOUT_TILES = Few(value=256, long=256)  # avx512_bf16 and no AMX
+ZEN_5 = Few(strided=4096, value=256, long=1024)  # of these, the one that is twice as fast in bfloat16
 
 
 @cache
 def few_positions() -> Few:
     """Of this processor."""
     can = torch.cpu.get_capabilities()
-    return WITHOUT_TILES if can.get("avx512_bf16", False) and not can.get("amx_bf16", False) else Few()
+    if not can.get("avx512_bf16", False) or can.get("amx_bf16", False):
+        return Few()
+    return ZEN_5 if can.get("avx512_vp2intersect", False) else WITHOUT_TILES
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, settings: Settings) -> Tensor:
@@ -97,7 +105,8 @@ def _known_input(g: Tensor, weight: Tensor, shape: torch.Size, settings: Setting
 
 def _known_weight(g: Tensor, x: Tensor, shape: torch.Size, settings: Settings) -> Compute:
     if g.device.type == "cpu" and settings.dense:
-        if g.dtype == torch.bfloat16 and _positions(x if settings.transposed else g) <= few_positions().gradient:
+        few_ones = few_positions().gradient if settings.stride == [1, 1] else few_positions().strided
+        if g.dtype == torch.bfloat16 and _positions(x if settings.transposed else g) <= few_ones:
             return forms.by_product
         few = shape[0] <= FEW_CHANNELS and shape[1] >= MANY_CHANNELS
         if few and keeps_side(settings, shape) and forms.no_smaller(g, x.shape):
@@ -113,7 +122,9 @@ def few_windows(x: Tensor, weight: Tensor, settings: Settings) -> bool:
     plain = min(weight.shape[:2]) < MANY_CHANNELS or max(weight.shape[2:]) == 1
     bordered = settings.stride == [1, 1] and any(settings.padding) and min(height, width) < SMALL_SIDE
     some = len(x) > 0 and min(height, width) > 0
-    return some and len(x) * height * width <= few_positions().value and not plain and not bordered
+    few = few_positions()
+    most = few.long if max(settings.stride) > 1 and weight[0].numel() >= LONG else few.value
+    return some and len(x) * height * width <= most and not plain and not bordered
 
 
 def _values(x: Tensor, weight: Tensor, bias: Tensor | None, settings: Settings) -> list[Compute]:

@@ -56,13 +56,15 @@ def plain(x: Tensor, weight: Tensor, bias: Tensor | None, settings: Settings) ->
 
 def plain_input_gradient(g: Tensor, weight: Tensor, shape: torch.Size, settings: Settings) -> Tensor:
     """PyTorch's gradient in the input."""
-    return aten.convolution_backward(g, of_shape(shape, g), weight, None, *settings, [True, False, False])[0]
+    x = untouched(shape, g, layout(weight if min(weight.shape[2:]) > 1 else g))
+    return aten.convolution_backward(g, x, weight, None, *settings, [True, False, False])[0]
 
 
 def plain_weight_gradient(g: Tensor, x: Tensor, shape: torch.Size, settings: Settings) -> Tensor:
     """PyTorch's gradient in the weight."""
     x = x.contiguous(memory_format=layout(g))
-    return aten.convolution_backward(g, x, of_shape(shape, g), None, *settings, [False, True, False])[1]
+    weight = untouched(shape, g, layout(g))
+    return aten.convolution_backward(g, x, weight, None, *settings, [False, True, False])[1]
 
 
 def by_subpixels(x: Tensor, weight: Tensor, bias: Tensor | None, settings: Settings) -> Tensor:
@@ -172,5 +174,13 @@ def output_sides(x: Tensor, weight: Tensor, settings: Settings) -> tuple[int, in
 
 
 def of_shape(shape: torch.Size, like: Tensor) -> Tensor:
-    """A stand-in for a tensor of which a backward formula reads only the shape: without memory of its own."""
+    """A stand-in for a tensor of which a backward formula reads only the shape, mapped over a batch where `like` is."""
     return like.new_empty(()).expand(shape)
+
+
+def untouched(shape: torch.Size, like: Tensor, memory_format: torch.memory_format) -> Tensor:
+    """A stand-in for a tensor of which a backward formula reads only the shape, and that it need not lay out anew.
+
+    Of one number that is expanded oneDNN's formulas would make a whole map first.
+    """
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=memory_format)

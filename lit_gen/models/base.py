@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from typing_extensions import Self
 
-from lit_gen.kernels import guard_short
+from lit_gen.kernels import guard_short, load_constants
 from lit_gen.models.codec import Codec
 from lit_gen.pretrained.specification import described_arguments
 from lit_gen.training.averaging import ExponentialMovingAverage
@@ -55,6 +55,7 @@ class GenerativeModel(nn.Module):
         if ema_half_life is not None and not ema_half_life > 0:
             raise ValueError(f"ema_half_life={ema_half_life}: a positive number of images, or null for no average")
         super().__init__()
+        load_constants()
         self.ema_half_life, self.ema_ramp_up = ema_half_life, ema_ramp_up
         self.averages, self.memories = nn.ModuleDict(), nn.ModuleDict()
         self.image_shape = tuple(image_shape)

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lit_gen.encoded import Encoded
-from lit_gen.kernels import guard_convolutions
+from lit_gen.kernels import guard_convolutions, load_constants
 from lit_gen.models.base import GenerativeModel
 from lit_gen.networks.layers import batch_comparisons
 from lit_gen.pretrained.codec import read_codec
@@ -73,7 +73,8 @@ class GenerativeModule(GenerativeModel, UpdatingModule):
 
     def setup(self, stage: str) -> None:
         """Learn this process's place and refuse what the update step can't do."""
-        guard_convolutions()  # in a process that the trainer started, too
+        guard_convolutions()  # in a process that the trainer started, too, as the constants
+        load_constants()
         prepare(self.trainer)
         self.trainer.precision_plugin.convert_module(self)  # before a checkpoint's weights, which would be rounded
         self.random = Randomness(self.trainer.global_rank, self.trainer.world_size)

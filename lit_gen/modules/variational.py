@@ -35,10 +35,14 @@ class VariationalModule(LatentVariableModel, VariationalModel, ABC):
 
     def draw(self, batch: Batch, samples: int) -> tuple[Tensor, ...]:
         """(x, noise, *labels) for ``terms``: what the likelihood models of the images, and fresh noise."""
-        images, n = self.as_input(batch[0]), len(batch[0])
-        observation_noise = self.random.uniform(n, *self.image_shape).to(images.device)
+        images, n, likelihood = self.as_input(batch[0]), len(batch[0]), self.active("likelihood")
+        if likelihood.needs_noise:
+            observation_noise = self.random.uniform(n, *self.image_shape).to(images.device)
+        else:  # millions of numbers that nobody reads
+            observation_noise = images.new_full((), 0.5).expand_as(images)
+            self.random.pass_over()
         noise = self.random.normal(n, samples, self.noise_dim).to(images.device)
-        return self.active("likelihood").observe(images, observation_noise), noise, *self.labels_of(batch)
+        return likelihood.observe(images, observation_noise), noise, *self.labels_of(batch)
 
     def loss(self, x: Tensor, noise: Tensor, *labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective's loss of a batch, and values to log."""

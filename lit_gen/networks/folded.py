@@ -7,6 +7,7 @@ the 3 x 3 one, which stays the parameter.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -51,6 +52,11 @@ class PooledConv2d(FoldedConv2d):
 
 def _sum_of_shifts(kernel: Tensor) -> Tensor:
     """`(O, I, 3, 3)` to `(O, I, 4, 4)`: the sum of the four places that the kernel can take."""
-    padded = F.pad(kernel, (1, 1, 1, 1))
-    rows = padded[:, :, :4] + padded[:, :, 1:]
-    return rows[..., :4] + rows[..., 1:]
+    taps = _with_itself_shifted(_with_itself_shifted(kernel.permute(0, 2, 3, 1), 1), 2)
+    return taps.permute(0, 3, 1, 2).contiguous(memory_format=layout(kernel))
+
+
+def _with_itself_shifted(x: Tensor, dim: int) -> Tensor:
+    """Three entries along a dimension to four; no slices, each of whose gradients would be a kernel of zeros first."""
+    first, second, third = x.unbind(dim)
+    return torch.stack((first, first + second, second + third, third), dim)

@@ -61,6 +61,10 @@ class Randomness:
         """U[0, 1) for this process's ``n`` samples, ``(n, *shape)`` float32."""
         return self._draw(torch.rand, n, shape)
 
+    def pass_over(self) -> None:
+        """Leave out a draw that nobody reads: those after it are what they would be."""
+        self._draws += 1
+
     def _draw(self, draw: Callable[..., Tensor], n: int, shape: tuple[int, ...]) -> Tensor:
         key, self._draws = (*self._key, self._draws), self._draws + 1
         if self._first is None:

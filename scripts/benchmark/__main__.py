@@ -2,6 +2,7 @@
 
     python scripts/benchmark steps
     python scripts/benchmark steps --rows dcgan_32 mlp_gan_2d --rounds 5 --json steps.json
+    python scripts/benchmark steps --rows dcgan_64 --rounds 5 --beside ../another-checkout
     python scripts/benchmark vae_mlp
     python scripts/benchmark scores --rounds 3
     python scripts/benchmark extractors
@@ -24,6 +25,7 @@ import warnings
 import torch
 
 from augmentation import augmentation
+from beside import beside
 from extractors import extractors
 from fitting import fitting
 from inversion import inversion
@@ -37,7 +39,7 @@ from steps import steps
 from vae_mlp import vae_mlp
 
 BENCHMARKS = {
-    "steps": steps,
+    "steps": lambda arguments: steps(arguments) if arguments.beside is None else beside(arguments),
     "vae_mlp": lambda arguments: vae_mlp(arguments.rounds),
     "scores": lambda arguments: scores(arguments.rounds),
     "extractors": lambda arguments: extractors(arguments.rounds),
@@ -59,13 +61,14 @@ def main() -> None:
     parser.add_argument("benchmark", choices=sorted(BENCHMARKS))
     parser.add_argument("--rounds", type=int, default=3, help="turns of each side")
     parser.add_argument("--threads", type=int, default=1)
+    of_two = parser.add_argument_group("steps and fit")
+    of_two.add_argument("--beside", help="another checkout of this project, which takes turns with this one")
     of_steps = parser.add_argument_group("steps")
     of_steps.add_argument("--rows", nargs="*", choices=sorted(ROWS), help="which steps; by default all")
     of_steps.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     of_steps.add_argument("--json", help="a file for the figures")
     of_fit = parser.add_argument_group("fit")
     of_fit.add_argument("--configs", nargs="+", default=["gan_digits", "vae_digits"], help="shipped ones, by name")
-    of_fit.add_argument("--beside", help="another checkout of this project, whose commands take turns with this one's")
     of_fit.add_argument("--steps", type=int, help="of each run; by default as many as the config says")
     of_scale = parser.add_argument_group("scale")
     of_scale.add_argument("--images", type=int, default=20_000, help="pictures, in thousands")

@@ -226,3 +226,18 @@ def test_descriptions_and_states_give_the_likelihood_again(entry):
     assert (rebuilt.log_bin_width, rebuilt.discrete, rebuilt.protocol) == (
         original.log_bin_width, original.discrete, original.protocol,
     )  # fmt: skip
+
+
+@every_likelihood
+def test_noise_is_needed_where_it_changes_what_is_observed(entry):
+    images = (torch.arange(256) / 127.5 - 1).view(1, 1, 16, 16)
+    likelihood = entry.make((1, 16, 16))
+    low, high = (likelihood.observe(images, torch.full_like(images, u)) for u in (0.0, 1 - 2**-24))
+    assert likelihood.needs_noise == (not torch.equal(low, high))
+
+
+@every_likelihood
+def test_a_class_that_observes_otherwise_needs_noise(entry):
+    kind = entry.make.func
+    noisy = type("Noisy", (kind,), {"observe": lambda self, images, noise: kind.observe(self, images, noise) + noise})
+    assert noisy(SHAPE, **entry.make.keywords).needs_noise

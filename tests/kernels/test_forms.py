@@ -148,13 +148,16 @@ FEW = {
     "borders": (F.conv2d, (4, 16, 4, 4), (16, 16, 3, 3), {"padding": 1}, False),
     "few channels": (F.conv2d, (4, 8, 4, 4), (16, 8, 3, 3), {"stride": 2, "padding": 1}, False),
     "large maps": (F.conv2d, (4, 16, 48, 48), (16, 16, 3, 3), {"stride": 2, "padding": 1}, False),
+    "long windows": (F.conv2d, (8, 128, 16, 16), (16, 128, 4, 4), {"stride": 2, "padding": 1}, True),
+    "short windows": (F.conv2d, (8, 64, 16, 16), (16, 64, 4, 4), {"stride": 2, "padding": 1}, False),
+    "long windows without a stride": (F.conv2d, (8, 256, 8, 8), (16, 256, 3, 3), {"padding": 1}, False),
 }
 
 
 @pytest.mark.parametrize("case", FEW)
 def test_few_windows_are_a_product_in_bfloat16_and_as_exact(case, monkeypatch, taken):
     function, x_shape, weight_shape, options, expected = FEW[case]
-    monkeypatch.setattr(choice, "few_positions", lambda: choice.Few(gradient=0, value=256))
+    monkeypatch.setattr(choice, "few_positions", lambda: choice.Few(0, 0, value=256, long=512))
     x, weight = (drawn(*shape).detach().bfloat16().requires_grad_() for shape in (x_shape, weight_shape))
     with FastConvolutions():
         y = function(x, weight, **options)
@@ -166,14 +169,28 @@ def test_few_windows_are_a_product_in_bfloat16_and_as_exact(case, monkeypatch, t
     assert taken == ({"by_windows"} if expected else set())
 
 
-@pytest.mark.parametrize(
-    ("can", "value"),
-    [({"avx512_bf16": True}, 256), ({"avx512_bf16": True, "amx_bf16": True}, 0), ({"avx2": True}, 0)],
-    ids=["no tiles", "tiles", "neither"],
-)
-def test_forms_are_those_of_the_processor(can, value, monkeypatch):
+PROCESSORS = {
+    "no tiles": ({"avx512_bf16": True}, choice.WITHOUT_TILES),
+    "Zen 5": ({"avx512_bf16": True, "avx512_vp2intersect": True}, choice.ZEN_5),
+    "tiles": ({"avx512_bf16": True, "avx512_vp2intersect": True, "amx_bf16": True}, choice.Few()),
+    "neither": ({"avx2": True}, choice.Few()),
+}
+
+
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_forms_are_those_of_the_processor(processor, monkeypatch):
+    can, few = PROCESSORS[processor]
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can)
-    assert choice.few_positions.__wrapped__().value == value
+    assert choice.few_positions.__wrapped__() == few
+
+
+def test_a_stride_lets_more_positions_be_a_product(monkeypatch, taken):
+    monkeypatch.setattr(choice, "few_positions", lambda: choice.Few(gradient=64, strided=256))
+    bfloat16_errors(F.conv2d, drawn(2, 4, 16, 16), drawn(8, 4, 3, 3), {"padding": 1})
+    assert not taken
+    ours, theirs = bfloat16_errors(F.conv2d, drawn(2, 4, 16, 16), drawn(8, 4, 3, 3), {"padding": 1, "stride": 2})
+    assert taken == {"by_product"}
+    assert ours < 1.5 * theirs + 1e-4
 
 
 def test_large_maps_and_grouped_channels_keep_pytorchs_gradient(taken):

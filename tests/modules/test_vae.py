@@ -2,10 +2,10 @@ from functools import partial
 
 import pytest
 import torch
-from torch.distributions import Bernoulli, Normal, kl_divergence
+from torch import distributions
 
 from lit_gen import VAE
-from lit_gen.distributions import Gaussian
+from lit_gen.distributions import Bernoulli, Gaussian
 from lit_gen.losses import ELBO
 from lit_gen.networks import MLPDecoder, MLPEncoder
 
@@ -25,8 +25,10 @@ def test_the_bound_is_its_definition():
     for i in range(6):  # image by image, with torch's own distributions
         mean, log_scale = module.encoder(x[i : i + 1])
         z = mean + log_scale.exp() * noise[i]
-        log_likelihood = Bernoulli(logits=module.decoder(z), validate_args=False).log_prob(x[i : i + 1]).sum()
-        total += -log_likelihood + kl_divergence(Normal(mean, log_scale.exp()), Normal(0.0, 1.0)).sum()
+        log_likelihood = distributions.Bernoulli(logits=module.decoder(z), validate_args=False).log_prob(x[i : i + 1]).sum()
+        posterior, prior = distributions.Normal(mean, log_scale.exp()), distributions.Normal(0.0, 1.0)
+        divergence = distributions.kl_divergence(posterior, prior)
+        total += -log_likelihood + divergence.sum()
     loss, values = module.loss(x, noise)
     torch.testing.assert_close(loss, total / 6)
     torch.testing.assert_close(values["reconstruction_nats"] + values["kl_nats"], total / 6)
@@ -72,3 +74,16 @@ def test_the_bound_lies_below_the_evidence_of_a_linear_model():
 def test_negative_beta_is_refused():
     with pytest.raises(ValueError, match="beta=-1"):
         ELBO(beta=-1.0)
+
+
+@pytest.mark.parametrize("binarization", ["none", "dynamic"])
+def test_noise_that_nobody_reads_is_not_drawn_and_changes_no_other(binarization, monkeypatch):
+    module, drawn = build(likelihood=partial(Bernoulli, binarization=binarization)).float(), []
+    uniform, batch = module.random.uniform, (torch.rand(6, *SHAPE),)
+    monkeypatch.setattr(module.random, "uniform", lambda *shape: drawn.append(shape) or uniform(*shape))
+    module.random.reseed(0, "train", 0)
+    x, noise = module.draw(batch, 2)
+    assert len(drawn) == (binarization == "dynamic")
+    monkeypatch.setattr(Bernoulli, "needs_noise", True)
+    module.random.reseed(0, "train", 0)
+    assert all(map(torch.equal, module.draw(batch, 2), (x, noise)))

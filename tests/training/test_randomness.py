@@ -93,3 +93,13 @@ def test_nothing_is_drawn_for_no_samples():
     source = Randomness(1, 2)
     source.reseed(0, first=3)
     assert source.normal(0, 4).shape == (0, 4)
+
+
+def test_a_draw_passed_over_changes_none_after_it():
+    for first in (None, 3):
+        drawn, left_out = Randomness(), Randomness()
+        for random in (drawn, left_out):
+            random.reseed(7, "train", 1, first=first)
+        drawn.uniform(5, 4)
+        left_out.pass_over()
+        assert torch.equal(drawn.normal(5, 3), left_out.normal(5, 3))

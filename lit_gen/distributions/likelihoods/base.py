@@ -69,6 +69,11 @@ class Likelihood(nn.Module, ABC):
         dimensions = math.prod(self.image_shape)
         return (nats - dimensions * self.log_bin_width) / (dimensions * math.log(2))
 
+    @property
+    def needs_noise(self) -> bool:
+        """Whether `observe` reads its noise; where not, training doesn't draw it."""
+        return True
+
     @abstractmethod
     def observe(self, images: Tensor, noise: Tensor) -> Tensor:
         """Turn images into the random variable x that this likelihood models.
@@ -119,6 +124,10 @@ class Likelihood(nn.Module, ABC):
             f"likelihood={type(self).__name__}: of pixels in [-1, 1], and these data have no bounds; take a Gaussian"
         )
 
+    def _observes_as(self, kind: type["Likelihood"]) -> bool:
+        """Whether `observe` is that of a class, not of a subclass which may read noise where the class doesn't."""
+        return type(self).observe is kind.observe
+
     def _broadcast(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """The same images and parameters with all leading dimensions of either, as views."""
         leading = torch.broadcast_shapes(x.shape[:-3], params.shape[:-3])
@@ -150,6 +159,11 @@ class EightBitLikelihood(Likelihood):
     def __init__(self, image_shape: tuple[int, ...]):
         super().__init__(image_shape)
         self._require_pixels()
+
+    @property
+    def needs_noise(self) -> bool:
+        """No, unless a subclass observes otherwise."""
+        return not self._observes_as(EightBitLikelihood)
 
     @float32_or_better
     def observe(self, images: Tensor, noise: Tensor) -> Tensor:

@@ -34,6 +34,11 @@ class Bernoulli(Likelihood):
         self.discrete = binarization != "none"
         self.protocol = binarization if self.discrete else "grey"
 
+    @property
+    def needs_noise(self) -> bool:
+        """For dynamic binarization."""
+        return self.binarization == "dynamic" or not self._observes_as(Bernoulli)
+
     @float32_or_better
     def observe(self, images: Tensor, noise: Tensor) -> Tensor:
         """x in {0, 1}, or in [0, 1] without binarization."""
@@ -89,6 +94,11 @@ class ContinuousBernoulli(Likelihood):
     def log_bin_width(self) -> float | None:
         """log 1/256 if dequantised."""
         return -math.log(LEVELS) if self.dequantise else None
+
+    @property
+    def needs_noise(self) -> bool:
+        """To dequantise."""
+        return self.dequantise or not self._observes_as(ContinuousBernoulli)
 
     @float32_or_better
     def observe(self, images: Tensor, noise: Tensor) -> Tensor:

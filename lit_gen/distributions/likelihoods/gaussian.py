@@ -49,6 +49,11 @@ class Gaussian(Likelihood):
         """log 2/255 for dequantised images."""
         return math.log(BIN_WIDTH) if self.dequantise else None
 
+    @property
+    def needs_noise(self) -> bool:
+        """To dequantise."""
+        return self.dequantise or not self._observes_as(Gaussian)
+
     def mean_and_log_scale(self, params: Tensor) -> tuple[Tensor, Tensor]:
         """Split the decoder's output into mean and log σ, of shapes that broadcast with the images'."""
         if self.sigma is not None:
