@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from lit_gen import optimizers
 from lit_gen.optimizers import GANAdam, TransformerAdamW, VAEAdam, WGANGPAdam, decay_groups
@@ -80,6 +81,42 @@ def test_hooks_of_a_step_run_once_and_a_closure_has_gradients():
     assert optimizer.step(closure) == 2.0
     assert optimizer.step(closure) < 2.0
     assert steps == [1.0, 2.0]
+
+
+def test_a_profiler_finds_the_step_by_its_name_and_hooks_before_it_change_its_arguments():
+    weight = nn.Parameter(torch.ones(2))
+    optimizer = GANAdam([weight])
+    weight.grad = torch.ones(2)
+    optimizer.step()
+    with torch.profiler.profile() as profile:
+        optimizer.step()
+    assert "Optimizer.step#GANAdam.step" in [event.key for event in profile.key_averages()]
+    closures = []
+    handle = optimizer.register_step_pre_hook(
+        lambda own, args, kwargs: ((own,), {"closure": lambda: closures.append(1)})
+    )
+    optimizer.step()
+    assert closures == [1]
+    handle.remove()
+    optimizer.step()
+    assert closures == [1]
+
+
+def test_hooks_of_all_optimizers_run():
+    seen = []
+    weight = nn.Parameter(torch.ones(2))
+    weight.grad = torch.ones(2)
+    optimizer = VAEAdam([weight])
+    handles = [
+        register_optimizer_step_pre_hook(lambda own, *_: seen.append(("before", own))),
+        register_optimizer_step_post_hook(lambda own, args, _: seen.append(("after", args[0]))),
+    ]
+    optimizer.step()
+    handles.pop(0).remove()
+    optimizer.step()
+    handles.pop().remove()
+    optimizer.step()
+    assert seen == [("before", optimizer), ("after", optimizer), ("after", optimizer)]
 
 
 def test_a_gradient_scaler_leaves_overflowing_steps_out():

@@ -13,7 +13,7 @@ from lit_gen.kernels import FastConvolutions, guard_convolutions, measure_forms
 from lit_gen.kernels.guard import Choice
 from lit_gen.kernels.measured import Measured
 from lit_gen.modules.base import GenerativeModule
-from lit_gen.training.hooks import bring_back, leave_out_idle
+from lit_gen.training.hooks import bring_back, leave_out_idle, look_once
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
@@ -34,8 +34,8 @@ class Speed(L.Callback):
         guard: Keep bfloat16 convolutions on a CPU right, which PyTorch's are not on some processors: ``auto`` where a
             trial finds them wrong, ``on`` anywhere, ``off`` nowhere (YAML's true and false). It holds for the whole
             process.
-        hooks: During training, call no hook of a step that a callback leaves as it is, and measure no hook unless the
-            trainer was given a profiler.
+        hooks: During training, call no hook of a step that a callback leaves as it is, measure no hook unless the
+            trainer was given a profiler, and look at the arguments of ``training_step`` once.
         measure: With `kernels`, measure once a shape which form of a bfloat16 convolution is the fastest, and keep the
             answer for later runs on this machine, in ``lit-gen/forms`` of the user's cache: ``auto`` on processors with
             AMX, for which there is no table, ``on`` on any, ``off`` on none. It holds for the whole process.
@@ -86,6 +86,7 @@ class Speed(L.Callback):
         """Leave out idle hooks."""
         if self.hooks:
             leave_out_idle(trainer)
+            look_once(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leave the callbacks as they were."""

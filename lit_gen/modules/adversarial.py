@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lit_gen.models.adversarial import AdversarialModel
@@ -125,9 +126,11 @@ class AdversarialModule(LatentVariableModel, AdversarialModel, ABC):
         return self.random.normal(n, self.latent_dim)
 
     def uniform(self, n: int) -> Tensor:
-        """The penalty's U[0, 1), ``(n, *epsilon_shape)``."""
-        shape = () if self.penalty is None else self.penalty.epsilon_shape(self.packed_shape)
-        return self.random.uniform(n, *shape)
+        """The penalty's U[0, 1), ``(n, *epsilon_shape)``; zeros ``(n,)`` without a penalty, which cost no draw."""
+        if self.penalty is None:
+            self.random.pass_over()
+            return torch.zeros(n, device=self.device)
+        return self.random.uniform(n, *self.penalty.epsilon_shape(self.packed_shape))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Nothing by itself: callbacks score the samples at the end of the epoch."""

@@ -25,7 +25,7 @@ class Findings:
         self.step, self.players, self.explain = step, tuple(players), explain
         self.names: list[str] = []
         self.whole: set[str] = set()  # names of the loss itself: it is not finite because of its terms
-        self.marks = torch.empty(0)  # (processes, 1 + terms): 0, but NaN where the gradient or a term is not finite
+        self.marks = torch.empty(0)  # (processes, gradients + terms): 0, but NaN where one of them is not finite
         self._terms: list[Tensor] = []  # the loss and its terms, NaN where a later part's are not finite
 
     def see(self, losses: Tensor | dict[str, Tensor], values: dict[str, Tensor]) -> None:
@@ -52,10 +52,12 @@ class Findings:
             rank: This process.
             processes: Their number.
         """
-        gradient = torch.stack(torch._foreach_norm(gradients)).sum() if look else gradients[0].new_zeros(())
-        own = mark(torch.stack([gradient, *self._terms]))
+        norms = torch._foreach_norm(gradients) if look else [gradients[0].new_zeros(())]
+        own = mark(torch.stack([*norms, *self._terms]))
         self.marks = own[None]
-        if processes > 1:
+        if processes > 1:  # one number for all gradients, in a message of their size
+            of_gradients, of_terms = own.split([len(norms), len(self._terms)])
+            own = torch.cat([of_gradients.sum(0, keepdim=True), of_terms])
             self.marks = gradients[0].new_zeros(processes, len(own))
             self.marks[rank] = own
         return self.marks
@@ -63,6 +65,8 @@ class Findings:
     def message(self) -> str:
         """Which player, step, terms, process and tensors. A collective."""
         marks, where = self.marks.cpu().isnan(), ""
+        of_gradients, of_terms = marks.split([marks.shape[1] - len(self._terms), len(self._terms)], 1)
+        marks = torch.cat([of_gradients.any(1, keepdim=True), of_terms], 1)
         found = [name for name, bad in zip(self.names, marks.any(0).tolist(), strict=True) if bad]
         terms = [name for name in found if name not in self.whole] or found[-1:]
         causes = self.explain(terms == ["gradient"])

@@ -83,8 +83,9 @@ def agree(
         The values' means.
     """
     gradients = [p.grad for player in players for p in player.parameters if p.grad is not None]
-    marks = findings.conclude(gradients, trainer.scaler is None, trainer.global_rank, trainer.world_size)
-    if trainer.world_size == 1:
+    processes = trainer.world_size
+    marks = findings.conclude(gradients, trainer.scaler is None, trainer.global_rank if processes > 1 else 0, processes)
+    if processes == 1:
         return values
     told = torch.stack([value.to(marks.dtype) for value in values.values()]) if values else marks.new_empty(0)
     average_over_processes([*gradients, *running_statistics(networks), marks, told])

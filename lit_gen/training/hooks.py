@@ -1,10 +1,12 @@
 """The framework's hooks around a step, of which a small model's run has more than operations, at the least cost."""
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as L
 from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 
 # Of each training batch; all that a trainer asks every callback for between two batches.
 OF_A_STEP = (
@@ -15,6 +17,7 @@ OF_A_STEP = (
     "on_before_optimizer_step",
     "on_train_batch_end",
 )
+BUILDER = "_build_kwargs"  # of the loop over batches
 _NOTHING = nullcontext()
 
 
@@ -40,8 +43,22 @@ def leave_out_idle(trainer: L.Trainer) -> None:
                 setattr(callback, hook, None)
 
 
+def look_once(trainer: L.Trainer, module: L.LightningModule) -> None:
+    """Let the trainer look once at the arguments that `training_step` takes, not at each batch."""
+    loop: Any = trainer.fit_loop.epoch_loop
+    if hasattr(loop, BUILDER):
+        numbered = is_param_in_hook_signature(module.training_step, "batch_idx", min_args=2)
+        setattr(loop, BUILDER, partial(_arguments, numbered))
+
+
+def _arguments(numbered: bool, arguments: dict[str, Any], batch: Any, batch_idx: int) -> dict[str, Any]:
+    return arguments | {"batch": batch} | ({"batch_idx": batch_idx} if numbered else {})
+
+
 def bring_back(trainer: L.Trainer) -> None:
-    """Give callbacks their idle hooks again."""
+    """Give callbacks their idle hooks again, and the loop its own look at arguments."""
+    if BUILDER in vars(trainer.fit_loop.epoch_loop):
+        delattr(trainer.fit_loop.epoch_loop, BUILDER)
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         for hook in OF_A_STEP:
             if vars(callback).get(hook, bring_back) is None:

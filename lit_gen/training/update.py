@@ -65,8 +65,8 @@ class UpdatingModule(HeldOutLogging):
         self._losses: dict[str, dict[str, Tensor]] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """As any module, but quick for the name of the running hook, which the framework sets thirty times a step."""
-        if name == "_current_fx_name":
+        """As any module, but quick for what each step sets: the running hook's name thirty times, and counts."""
+        if name in ("_current_fx_name", "step", "images_seen"):
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
@@ -107,10 +107,11 @@ class UpdatingModule(HeldOutLogging):
         players = self._named(names)
         moving = [parameter for player in players for parameter in player.parameters]
         findings = Findings(self.step, names, partial(causes, self, moving, draw))
-        restore = self.faults.keep(self._networks, self.trainer.scaler is not None)
+        trainer = self.trainer
+        restore = self.faults.keep(self._networks, trainer.scaler is not None)
         with alone(players, self._players), self.kernels():
             values = compute_gradients(self, players, objective, draw, self._networks, self.batch_mean, findings)
-            values = agree(self.trainer, players, self._networks, values, findings)
+            values = agree(trainer, players, self._networks, values, findings)
             permitted, optimizers = self.faults.permit(findings), self._optimizers
             made = [self._step(player, optimizers, permitted) for player in players]
         if not any(made):

@@ -7,8 +7,10 @@ import sys
 from contextlib import nullcontext
 from functools import partial
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import lightning.pytorch as L
+import lightning.pytorch.loops.training_epoch_loop
 import pytest
 import torch
 from lightning.pytorch.profilers import PassThroughProfiler, SimpleProfiler
@@ -23,7 +25,7 @@ from lit_gen.callbacks import Speed
 from lit_gen.kernels import FastConvolutions, guard_convolutions, measure_forms
 from lit_gen.networks import DCGANDecoder, DCGANEncoder, ResNetDiscriminator, ResNetGenerator
 from lit_gen.networks.checkpointing import Checkpointed
-from lit_gen.training.hooks import OF_A_STEP, leave_out_idle
+from lit_gen.training.hooks import BUILDER, OF_A_STEP, leave_out_idle
 
 
 class Noise(DataModule):
@@ -160,6 +162,32 @@ def test_callbacks_are_left_as_they_were_by_a_run_that_fails():
     with pytest.raises(ArithmeticError):
         fit(build(VAE), [failing, Speed()])
     assert not vars(failing).keys() & OF_A_STEP
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+@pytest.mark.parametrize("hooks", [True, False])
+def test_the_arguments_of_a_step_are_looked_at_once(numbered, hooks, monkeypatch):
+    looks, given = [], []
+    for module in (lightning.pytorch.loops.training_epoch_loop, lit_gen.training.hooks):
+        looks.append(Mock(side_effect=module.is_param_in_hook_signature))
+        monkeypatch.setattr(module, "is_param_in_hook_signature", looks[-1])
+
+    class Numbered(VAE):
+        def training_step(self, batch, batch_idx):
+            given.append(batch_idx)
+            super().training_step(batch, batch_idx)
+
+    class Unnumbered(VAE):
+        def training_step(self, batch):
+            given.append(None)
+            super().training_step(batch, 0)
+
+    kind = Numbered if numbered else Unnumbered
+    model = kind(Noise.image_shape, 4, partial(DCGANEncoder, width=4), partial(DCGANDecoder, width=4))
+    fit(model, Speed(hooks=hooks))
+    assert given == ([0, 1, 2, 3] if numbered else [None] * 4)
+    assert sum(look.call_count for look in looks) == (1 if hooks else 4)
+    assert BUILDER not in vars(model.trainer.fit_loop.epoch_loop)
 
 
 def test_nothing_is_measured_unless_a_profiler_is_given():

@@ -25,10 +25,10 @@ def test_the_bound_is_its_definition():
     for i in range(6):  # image by image, with torch's own distributions
         mean, log_scale = module.encoder(x[i : i + 1])
         z = mean + log_scale.exp() * noise[i]
-        log_likelihood = distributions.Bernoulli(logits=module.decoder(z), validate_args=False).log_prob(x[i : i + 1]).sum()
+        pixels = distributions.Bernoulli(logits=module.decoder(z), validate_args=False)
         posterior, prior = distributions.Normal(mean, log_scale.exp()), distributions.Normal(0.0, 1.0)
         divergence = distributions.kl_divergence(posterior, prior)
-        total += -log_likelihood + divergence.sum()
+        total += -pixels.log_prob(x[i : i + 1]).sum() + divergence.sum()
     loss, values = module.loss(x, noise)
     torch.testing.assert_close(loss, total / 6)
     torch.testing.assert_close(values["reconstruction_nats"] + values["kl_nats"], total / 6)

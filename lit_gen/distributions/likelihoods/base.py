@@ -124,9 +124,9 @@ class Likelihood(nn.Module, ABC):
             f"likelihood={type(self).__name__}: of pixels in [-1, 1], and these data have no bounds; take a Gaussian"
         )
 
-    def _observes_as(self, kind: type["Likelihood"]) -> bool:
+    def _observes_as(self, kind: type) -> bool:
         """Whether `observe` is that of a class, not of a subclass which may read noise where the class doesn't."""
-        return type(self).observe is kind.observe
+        return type(self).observe is vars(kind)["observe"]
 
     def _broadcast(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """The same images and parameters with all leading dimensions of either, as views."""
