@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
-from lit_gen.kernels import FastConvolutions, guard_convolutions, measure_forms
+from lit_gen.kernels import FastConvolutions, fast_products, guard_convolutions, measure_forms, products
 from lit_gen.kernels.guard import Choice
 from lit_gen.kernels.measured import Measured
 from lit_gen.modules.base import GenerativeModule
@@ -21,14 +21,16 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 class Speed(L.Callback):
     """Ways to run a module's networks faster that change no value but by rounding, nor any name in a checkpoint.
 
-    The options act on convolutional networks and leave others alone, but for `compile` and `hooks`.
+    The options act on convolutional networks and leave others alone, but for `compile`, `hooks`, and `kernels` as to
+    products of matrices.
 
     Args:
         channels_last: Lay convolutions' weights, and with them the maps, out with the channels innermost.
         compile: Compile the networks by `torch.compile` at their first use, which takes a minute or more. Penalties
             run without it, as compiled networks have no second derivatives.
         kernels: On a CPU, compute convolutions and their gradients in the forms of `lit_gen.kernels`. Without effect
-            on networks that are compiled.
+            on networks that are compiled. On an AMD Zen 5, let oneDNN multiply the float32 matrices of wide linear
+            layers under ``32-true``, in the whole process while the trainer runs.
         keep_memory: On a CPU, keep the memory that a step frees for the next one. The process then holds on to the
             most that it ever took.
         guard: Keep bfloat16 convolutions on a CPU right, which PyTorch's are not on some processors: ``auto`` where a
@@ -70,6 +72,8 @@ class Speed(L.Callback):
             pl_module.to(**arguments)
         if self.keep_memory and convolutional and on_cpu:
             keep_freed_memory()
+        in_float32 = on_cpu and trainer.precision == "32-true"
+        fast_products(self.kernels and not self.compile and in_float32 and products.gain(pl_module))
         ours = isinstance(pl_module, GenerativeModule)
         uses_forms = ours and self.kernels and not self.compile and convolutional and on_cpu
         self.measured = measure_forms(self.measure if uses_forms else "off")
@@ -93,11 +97,13 @@ class Speed(L.Callback):
         bring_back(trainer)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Leave the callbacks as they were."""
+        """Leave the callbacks and products as they were."""
         bring_back(trainer)
+        fast_products(False)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Say what was measured, and what the guard has done in this run."""
+        """Say what was measured, and what the guard has done in this run; leave products to PyTorch again."""
+        fast_products(False)
         if self.measured is not None and self.measured.count:
             until = f"for later runs too: {self.measured.folder}" if self.measured.kept else "for this run alone"
             rank_zero_info(

@@ -16,6 +16,7 @@ from torch import Tensor
 from lit_gen.kernels import forms, measured
 from lit_gen.kernels.forms import Settings, doubles, keeps_side, output_sides
 from lit_gen.kernels.measured import Compute
+from lit_gen.kernels.processor import is_zen_5
 
 FEW_CHANNELS = 4  # 2 x 2 pixels of each fill a register
 MANY_CHANNELS = 16
@@ -51,7 +52,7 @@ def few_positions() -> Few:
     can = torch.cpu.get_capabilities()
     if not can.get("avx512_bf16", False) or can.get("amx_bf16", False):
         return Few()
-    return ZEN_5 if can.get("avx512_vp2intersect", False) else WITHOUT_TILES
+    return ZEN_5 if is_zen_5() else WITHOUT_TILES
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, settings: Settings) -> Tensor:

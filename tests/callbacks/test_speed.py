@@ -54,7 +54,7 @@ def fit(module, callback, precision="64-true"):
     return module.state_dict()
 
 
-ON_CPU = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")))
+ON_CPU = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")), precision="32-true")
 OFF = {"channels_last": False, "kernels": False, "keep_memory": False, "hooks": False}
 
 
