@@ -282,6 +282,17 @@ def test_a_run_that_ends_before_its_first_evaluation_is_evaluated_at_its_end(cap
     assert config["trainer"]["val_check_interval"] == 500  # with which the run goes on
 
 
+@pytest.mark.parametrize(("interval", "steps"), [(3, [0, 2, 5, 7]), (4, [0, 3, 7]), (8, [0, 7])])
+def test_the_last_weights_are_evaluated_once(interval, steps, caplog):
+    experiment = f"every-{interval}"
+    options = [f"--trainer.val_check_interval={interval}", "--trainer.max_steps=8", f"--experiment={experiment}"]
+    main(["fit", *SMALL, *OPTIONS, *options])
+    rows = list(csv.DictReader((max(Path(f"runs/{experiment}").iterdir()) / METRICS).open()))
+    assert [int(row["step"]) for row in rows if row.get("val/fd_digits_20")] == steps
+    told = f"The run's 8 batches are no multiple of trainer.val_check_interval={interval}: "
+    assert (f"{told}it is evaluated at its end, too." in caplog.text) == (interval == 3)
+
+
 def test_the_experiments_name_alone_finds_its_weights(first, whole, monkeypatch):
     """`--ckpt_path last --experiment NAME` goes on from that checkpoint, and doesn't only say so."""
     monkeypatch.chdir(first.parents[2])
