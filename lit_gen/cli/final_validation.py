@@ -12,7 +12,7 @@ from lit_gen.callbacks.progress import batches_of_run
 class FinalValidation(L.Callback):
     """Validates after the last batch where the interval is counted in batches over the whole run and doesn't meet it.
 
-    ``limit_val_batches=0`` switches that off, as all validation. Nobody knows the last batch of a run that the clock ends.
+    ``limit_val_batches=0`` switches that off, as all validation. Of a run that the clock ends the last batch isn't known.
     """
 
     def __init__(self) -> None:
