@@ -12,7 +12,8 @@ from lit_gen.callbacks.progress import batches_of_run
 class FinalValidation(L.Callback):
     """Validates after the last batch where the interval is counted in batches over the whole run and doesn't meet it.
 
-    ``limit_val_batches=0`` switches that off, as all validation. Of a run that the clock ends the last batch isn't known.
+    ``limit_val_batches=0`` switches that off, as all validation. Of a run that the clock ends no batch is known to be
+    the last.
     """
 
     def __init__(self) -> None:
