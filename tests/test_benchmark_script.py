@@ -1,13 +1,16 @@
 """The benchmark runs both sides of a step, and counts what they compute."""
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts" / "benchmark"))
+import beside
 import scores
 import steps
 
@@ -50,3 +53,22 @@ def test_the_sides_of_scores_by_neighbours_agree(side):
     samples, real = (torch.randn(60, 8, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
     ours, theirs = scores.ours(samples, real), scores.NEIGHBOURS[side](samples, real)
     assert theirs == pytest.approx({name: ours[name] for name in theirs}, abs=1e-6)
+
+
+def test_a_checkout_beside_itself_takes_turns(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(beside, "LONGER", 1)
+    rows = {"rows": ["mlp_gan_2d"], "rounds": 1, "device": "cpu", "threads": 1, "json": str(tmp_path / "steps.json")}
+    beside.beside(SimpleNamespace(beside=str(beside.HERE), **rows))
+    (result,) = json.loads((tmp_path / "steps.json").read_text())
+    assert [len(each) for each in result["seconds"].values()] == [2, 2]
+    assert all(seconds > 0 for each in result["seconds"].values() for seconds in each)
+    assert 0.2 < result["ratio"] < 5
+    assert "| mlp_gan_2d |" in capsys.readouterr().out
+
+
+def test_a_side_that_fails_is_named(tmp_path):
+    with (
+        beside.Stretches(beside.HERE, "no such row", str(tmp_path), "cpu", 1) as stretches,
+        pytest.raises(RuntimeError, match="ended before its time"),
+    ):
+        stretches.seconds()

@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -24,20 +24,22 @@ class Stretches:
     """A process that times a checkout's step as often as it is asked to."""
 
     def __init__(self, checkout: Path, row: str, folder: str, device: str, threads: int) -> None:
-        self.command = [sys.executable, __file__, str(checkout), row, folder, device, str(threads)]
+        self.command = [sys.executable, __file__, str(checkout), row, folder, device, str(threads), str(LONGER)]
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self) -> "Stretches":
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self.process.communicate()  # the end of its input ends it
+        with suppress(BrokenPipeError):
+            self.process.communicate()  # the end of its input ends it
 
     def seconds(self) -> float:
         """A stretch's seconds a step."""
         asked, answers = cast(IO[str], self.process.stdin), cast(IO[str], self.process.stdout)
-        asked.write("\n")
-        asked.flush()
+        with suppress(BrokenPipeError):
+            asked.write("\n")
+            asked.flush()
         if not (answer := answers.readline()):
             raise RuntimeError(f"{' '.join(self.command)} ended before its time")
         return float(json.loads(answer))
@@ -85,7 +87,7 @@ def a_round(row: str, checkouts: dict[str, Path], folder: str, arguments: Any, n
     return times
 
 
-def serve(checkout: str, row: str, folder: str, device: str, threads: str) -> None:
+def serve(checkout: str, row: str, folder: str, device: str, threads: str, longer: str) -> None:
     """Time a stretch for each line of the input; answers go to the output, all else to the errors' one."""
     answers, sys.stdout = sys.stdout, sys.stderr
     scripts = Path(checkout) / "scripts"
@@ -93,7 +95,7 @@ def serve(checkout: str, row: str, folder: str, device: str, threads: str) -> No
     name = next(name for name in MODULES if any((Path(folder) / f"{name}.py").exists() for folder in sys.path[1:3]))
     module = __import__(name)
     module._prepare(int(threads))
-    module.ROWS[row].steps *= LONGER
+    module.ROWS[row].steps *= int(longer)
     for _ in sys.stdin:
         times = module._stretch(row, "ours", Path(folder), device, False)
         print(json.dumps(times.wall if device == "cuda" else times.cpu), file=answers, flush=True)
