@@ -107,7 +107,7 @@ def test_the_processor_is_known_by_what_it_can_do(can, expected, monkeypatch):
     ("precision", "kernels", "expected"),
     [("32-true", True, True), ("bf16-mixed", True, False), ("32-true", False, False)],
 )
-def test_training_takes_them_on_that_processor_in_float32(precision, kernels, width, expected, monkeypatch):
+def test_training_takes_them_on_that_processor_in_float32(precision, kernels, expected, monkeypatch):
     monkeypatch.setattr(products, "is_zen_5", lambda: True)
     asked = []
 
@@ -117,7 +117,7 @@ def test_training_takes_them_on_that_processor_in_float32(precision, kernels, wi
             super().training_step(batch, batch_idx)
 
     torch.manual_seed(0)
-    module = Asked((2,), 2, generator=MLPGenerator, discriminator=partial(MLPDiscriminator, width=width))
+    module = Asked((2,), 2, generator=MLPGenerator, discriminator=partial(MLPDiscriminator, width=512))
     options = {"accelerator": "cpu", "max_steps": 1, "precision": precision, "callbacks": [Speed(kernels=kernels)]}
     fit(module, points(), **options)
     assert asked == [expected]
