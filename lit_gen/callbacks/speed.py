@@ -32,7 +32,7 @@ class Speed(L.Callback):
             on networks that are compiled. On an AMD Zen 5, let oneDNN multiply the float32 matrices of wide linear
             layers under ``32-true``, in the whole process while the trainer runs.
         keep_memory: On a CPU, keep the memory that a step frees for the next one. The process then holds on to the
-            most that it ever took.
+            most that it ever took, and to several times that if it takes large blocks of ever other sizes.
         guard: Keep bfloat16 convolutions on a CPU right, which PyTorch's are not on some processors: ``auto`` where a
             trial finds them wrong, ``on`` anywhere, ``off`` nowhere (YAML's true and false). It holds for the whole
             process.

@@ -133,7 +133,9 @@ def _blocks(x: Tensor) -> Tensor:
 
 
 def layout(x: Tensor) -> torch.memory_format:
-    """The memory format of a map or a kernel; that of 1 x 1 ones counts as contiguous."""
+    """The memory format of a map or a kernel; that of 1 x 1 ones, and under `torch.vmap`, counts as contiguous."""
+    if torch._C._functorch.is_batchedtensor(x):  # which doesn't tell
+        return torch.contiguous_format
     innermost = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     return torch.channels_last if innermost else torch.contiguous_format
 

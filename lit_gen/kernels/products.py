@@ -60,7 +60,8 @@ def gain(network: nn.Module) -> bool:
     """Whether a network gains by them: on this processor, in this build of PyTorch, and by a layer that is wide."""
     if not is_zen_5() or not available():
         return False
-    return any(isinstance(layer, nn.Linear) and layer.weight.numel() >= WIDE for layer in network.modules())
+    linear = (layer for layer in network.modules() if isinstance(layer, nn.Linear))  # a look at weights may change them
+    return any(layer.in_features * layer.out_features >= WIDE for layer in linear)
 
 
 def available() -> bool:
@@ -76,13 +77,15 @@ def _addmm(
     plain: Callable[..., Tensor], keys: Any, c: Tensor, a: Tensor, b: Tensor, *, beta: Any = 1, alpha: Any = 1
 ) -> Tensor:
     if _large(a, b) and c.ndim == 1 and c.dtype is a.dtype and len(c) == b.shape[1] and beta == alpha == 1:
-        return _product(a, b, c)
+        return _product(a, b, c.contiguous())  # oneDNN reads it as if it were
     return plain(keys, c, a, b, beta=beta, alpha=alpha)
 
 
 def _large(a: Tensor, b: Tensor) -> bool:
     """Whether a product of these is one for oneDNN: of two dense float32 matrices that fit, and large."""
-    if a.dtype is not torch.float32 or b.dtype is not torch.float32 or len(a) * b.numel() < LARGE:
+    if a.dtype is not torch.float32 or b.dtype is not torch.float32 or a.ndim != 2 or b.ndim != 2:
+        return False
+    if len(a) * b.numel() < LARGE:
         return False
     return a.shape[1] == len(b) and (b.is_contiguous() or b.t().is_contiguous())
 

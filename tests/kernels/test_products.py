@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from lit_gen import GAN, fit
 from lit_gen.callbacks import Speed
 from lit_gen.kernels import fast_products, processor, products
-from lit_gen.networks import MLPDiscriminator, MLPGenerator
+from lit_gen.networks import MLPDiscriminator, MLPGenerator, add_spectral_norm
 
 pytestmark = pytest.mark.skipif(not products.available(), reason="this build of PyTorch has no oneDNN")
 
@@ -64,6 +64,22 @@ def test_a_linear_layer_and_its_derivatives(taken):
         assert (mine.double() - theirs).norm() < 1e-6 * theirs.norm()
 
 
+def test_a_bias_in_any_memory(taken):
+    torch.manual_seed(0)
+    a, b = torch.randn(256, 128), torch.randn(128, 256)
+    for bias in (torch.randn(512)[::2], torch.randn(256, 3)[:, 1], torch.randn(1).expand(256), torch.randn(257)[1:]):
+        assert (torch.addmm(bias, a, b).double() - a.double() @ b.double() - bias.double()).abs().max() < 1e-4
+    assert len(taken) == 4
+
+
+def test_what_is_no_matrix_is_refused_as_by_pytorch(taken):
+    matrix = torch.randn(256, 256)
+    for a, b in [(matrix.flatten(), matrix), (matrix[0, 0], matrix), (matrix, torch.randn(256, 256, 2))]:
+        for product in (lambda a, b: torch.mm(a, b), lambda a, b: torch.addmm(matrix[0], a, b)):
+            with pytest.raises(RuntimeError, match="must be a matrix"):
+                product(a, b)
+
+
 def test_all_else_stays_pytorchs(taken):
     large = torch.randn(256, 256)
     assert torch.equal(large.double() @ large.double(), torch.mm(large.double(), large.double()))
@@ -107,7 +123,7 @@ def test_the_processor_is_known_by_what_it_can_do(can, expected, monkeypatch):
     ("precision", "kernels", "expected"),
     [("32-true", True, True), ("bf16-mixed", True, False), ("32-true", False, False)],
 )
-def test_training_takes_them_on_that_processor_in_float32(precision, kernels, width, expected, monkeypatch):
+def test_training_takes_them_on_that_processor_in_float32(precision, kernels, expected, monkeypatch):
     monkeypatch.setattr(products, "is_zen_5", lambda: True)
     asked = []
 
@@ -117,11 +133,21 @@ def test_training_takes_them_on_that_processor_in_float32(precision, kernels, wi
             super().training_step(batch, batch_idx)
 
     torch.manual_seed(0)
-    module = Asked((2,), 2, generator=MLPGenerator, discriminator=partial(MLPDiscriminator, width=width))
+    module = Asked((2,), 2, generator=MLPGenerator, discriminator=partial(MLPDiscriminator, width=512))
     options = {"accelerator": "cpu", "max_steps": 1, "precision": precision, "callbacks": [Speed(kernels=kernels)]}
     fit(module, points(), **options)
     assert asked == [expected]
     assert products._State.products is None
+
+
+def test_the_look_for_a_wide_layer_touches_no_weight(monkeypatch):
+    monkeypatch.setattr(products, "is_zen_5", lambda: True)
+    normed = nn.Linear(512, 256)
+    add_spectral_norm(normed)
+    before = {name: buffer.clone() for name, buffer in normed.state_dict().items()}
+    assert products.gain(nn.Sequential(nn.LazyLinear(512), normed))
+    assert all(torch.equal(before[name], buffer) for name, buffer in normed.state_dict().items())
+    assert not products.gain(nn.LazyLinear(512))
 
 
 def test_a_run_that_fails_leaves_pytorchs(monkeypatch):

@@ -41,6 +41,15 @@ def test_values_and_gradients_are_those_of_the_definition(layer, definition, fol
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", [UpsampledConv2d, PooledConv2d])
+def test_weights_can_be_mapped_over(kind):
+    torch.manual_seed(0)
+    layers, x = [kind(3, 5) for _ in range(2)], torch.randn(2, 3, 4, 4)
+    parameters, _ = torch.func.stack_module_state(layers)
+    of_all = torch.vmap(lambda own: torch.func.functional_call(layers[0], own, (x,)))(parameters)
+    torch.testing.assert_close(of_all, torch.stack([layer(x) for layer in layers]))
+
+
 @pytest.mark.parametrize(("layer", "definition"), PAIRS, ids=["upsampled", "pooled"])
 def test_sixteen_products_in_place_of_thirty_six(layer, definition):
     layer, x, flops = layer(4, 4), torch.randn(1, 4, 8, 8), []
