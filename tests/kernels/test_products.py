@@ -120,10 +120,15 @@ def test_the_processor_is_known_by_what_it_can_do(can, expected, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("precision", "kernels", "expected"),
-    [("32-true", True, True), ("bf16-mixed", True, False), ("32-true", False, False)],
+    ("precision", "kernels", "width", "expected"),
+    [
+        ("32-true", True, 512, True),
+        ("bf16-mixed", True, 512, False),
+        ("32-true", False, 512, False),
+        ("32-true", True, 256, False),
+    ],
 )
-def test_training_takes_them_on_that_processor_in_float32(precision, kernels, expected, monkeypatch):
+def test_training_takes_them_on_that_processor_in_float32(precision, kernels, width, expected, monkeypatch):
     monkeypatch.setattr(products, "is_zen_5", lambda: True)
     asked = []
 
@@ -133,7 +138,7 @@ def test_training_takes_them_on_that_processor_in_float32(precision, kernels, ex
             super().training_step(batch, batch_idx)
 
     torch.manual_seed(0)
-    module = Asked((2,), 2, generator=MLPGenerator, discriminator=partial(MLPDiscriminator, width=512))
+    module = Asked((2,), 2, generator=MLPGenerator, discriminator=partial(MLPDiscriminator, width=width))
     options = {"accelerator": "cpu", "max_steps": 1, "precision": precision, "callbacks": [Speed(kernels=kernels)]}
     fit(module, points(), **options)
     assert asked == [expected]
