@@ -21,7 +21,7 @@ fi
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/env"
-"$folder/env/bin/pip" install --quiet torch==2.14.1
+"$folder/env/bin/pip" install --quiet torch==2.14.1 numpy==2.4.6
 cat > "$folder/run.py" <<'PYTHON'
 import sys
 import time
