@@ -72,10 +72,10 @@ class Speed(L.Callback):
             pl_module.to(**arguments)
         if self.keep_memory and convolutional and on_cpu:
             keep_freed_memory()
-        in_float32 = on_cpu and trainer.precision == "32-true"
-        fast_products(self.kernels and not self.compile and in_float32 and products.gain(pl_module))
+        kernels = self.kernels and not self.compile and on_cpu
+        fast_products(kernels and trainer.precision == "32-true" and products.gain(pl_module))
         ours = isinstance(pl_module, GenerativeModule)
-        uses_forms = ours and self.kernels and not self.compile and convolutional and on_cpu
+        uses_forms = ours and kernels and convolutional
         self.measured = measure_forms(self.measure if uses_forms else "off")
         if not isinstance(pl_module, GenerativeModule):
             return

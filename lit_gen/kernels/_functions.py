@@ -202,9 +202,8 @@ class Spread(OwnFunction):
     @staticmethod
     def forward(ctx: Any, g: Tensor, shape: torch.Size, window: tuple[Any, ...]) -> Tensor:
         ctx.window = window
-        # Its result is laid out as this is, whose memory is not touched.
-        laid_out = torch.empty(shape, dtype=g.dtype, device=g.device, memory_format=layout(g))
-        return aten.avg_pool2d_backward(g, laid_out, *window)
+        # Its result is laid out as the stand-in is.
+        return aten.avg_pool2d_backward(g, forms.untouched(shape, g, layout(g)), *window)
 
     @staticmethod
     def backward(ctx: Any, h: Tensor) -> tuple[Tensor, None, None]:

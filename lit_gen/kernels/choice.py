@@ -106,8 +106,9 @@ def _known_input(g: Tensor, weight: Tensor, shape: torch.Size, settings: Setting
 
 def _known_weight(g: Tensor, x: Tensor, shape: torch.Size, settings: Settings) -> Compute:
     if g.device.type == "cpu" and settings.dense:
-        few_ones = few_positions().gradient if settings.stride == [1, 1] else few_positions().strided
-        if g.dtype == torch.bfloat16 and _positions(x if settings.transposed else g) <= few_ones:
+        limits = few_positions()
+        most = limits.gradient if settings.stride == [1, 1] else limits.strided
+        if g.dtype == torch.bfloat16 and _positions(x if settings.transposed else g) <= most:
             return forms.by_product
         few = shape[0] <= FEW_CHANNELS and shape[1] >= MANY_CHANNELS
         if few and keeps_side(settings, shape) and forms.no_smaller(g, x.shape):
@@ -123,8 +124,8 @@ def few_windows(x: Tensor, weight: Tensor, settings: Settings) -> bool:
     plain = min(weight.shape[:2]) < MANY_CHANNELS or max(weight.shape[2:]) == 1
     bordered = settings.stride == [1, 1] and any(settings.padding) and min(height, width) < SMALL_SIDE
     some = len(x) > 0 and min(height, width) > 0
-    few = few_positions()
-    most = few.long if max(settings.stride) > 1 and weight[0].numel() >= LONG else few.value
+    limits = few_positions()
+    most = limits.long if max(settings.stride) > 1 and weight[0].numel() >= LONG else limits.value
     return some and len(x) * height * width <= most and not plain and not bordered
 
 

@@ -39,21 +39,17 @@ class _State:
     products: Products | None = None
 
 
-def fast_products(wanted: bool) -> Products | None:
-    """Multiply large float32 matrices by oneDNN in this whole process, or as PyTorch does.
+def fast_products(wanted: bool) -> None:
+    """Multiply large float32 matrices by oneDNN in this whole process, or again as PyTorch does.
 
     Args:
         wanted: Whether to.
-
-    Returns:
-        What is in place now, None for nothing.
     """
     if wanted and _State.products is None:
         _State.products = Products()
     elif not wanted and _State.products is not None:
         _State.products.remove()
         _State.products = None
-    return _State.products
 
 
 def gain(network: nn.Module) -> bool:

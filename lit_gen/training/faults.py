@@ -25,7 +25,8 @@ class Findings:
         self.step, self.players, self.explain = step, tuple(players), explain
         self.names: list[str] = []
         self.whole: set[str] = set()  # names of the loss itself: it is not finite because of its terms
-        self.marks = torch.empty(0)  # (processes, gradients + terms): 0, but NaN where one of them is not finite
+        # (1, gradients + terms), or (processes, 1 + terms) of several: 0, but NaN where one of them is not finite.
+        self.marks = torch.empty(0)
         self._terms: list[Tensor] = []  # the loss and its terms, NaN where a later part's are not finite
 
     def see(self, losses: Tensor | dict[str, Tensor], values: dict[str, Tensor]) -> None:
